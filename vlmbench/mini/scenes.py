@@ -1,0 +1,34 @@
+"""Scenes by task, part and number."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+Part = Literal["train", "test"]
+Draw = Callable[[random.Random, Part, int], list[dict[str, Any]]]
+"""From the scene's own random numbers, its part and its number to its rows."""
+
+TASKS = ("vqav2", "textvqa", "docvqa", "mmmu", "mathvista", "mmbench")
+
+NUM_SCENES = {
+    "vqav2": 150,
+    "textvqa": 250,
+    "docvqa": 100,
+    "mmmu": 240,
+    "mathvista": 300,
+    "mmbench": 100,
+}
+"""Scenes of each task's test part; the train part has no end."""
+
+SEED = "vlmbench mini 1"
+"""Changes with anything that changes a row."""
+
+
+def scene(task: str, part: Part, number: int) -> list[dict[str, Any]]:
+    """The rows of one scene: a hub row each, pictures as PIL images. The same on every machine."""
+    module = importlib.import_module(f"vlmbench.mini.{task}")
+    draw = cast(Draw, module.draw)
+    return draw(random.Random(f"{SEED}/{task}/{part}/{number}"), part, number)
