@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlmbench import runs
+from vlmbench import runs, scores_file
 from vlmbench.plan import Item
 from vlmbench.runner import Source
-from vlmbench.schema import Prediction, Profile, Sample
+from vlmbench.schema import Json, Prediction, Profile, Sample
 from vlmbench.scores_file import ScoresFile
 from vlmbench.scoring import Summary, Tally, score
 
@@ -35,6 +35,17 @@ class TaskResult:
 
     scores: Path | None
     """One JSON line a sample, in the order of their ids."""
+
+    def as_manifest(self) -> dict[str, Json]:
+        """What the run's manifest keeps of it: with the scores file, enough to read it again."""
+        return {
+            "metric": self.metric,
+            "num_selected": self.num_selected,
+            "num_missing": self.num_missing,
+            "num_failed": self.num_failed,
+            "profiles": list(self.summaries),
+            "scores_version": scores_file.VERSION if self.scores else None,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +87,7 @@ def scored(
 def _score_task(
     folder: Path, source: Source, selected: Set[str], responses: runs.Responses
 ) -> TaskResult:
-    tally = Tally(source.task)
+    tally = Tally(source.task.profiles)
     missing = failed = 0
     has_answers = True
 

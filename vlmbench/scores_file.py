@@ -11,6 +11,9 @@ from pathlib import Path
 from vlmbench import json_lines
 from vlmbench.schema import Json
 
+VERSION = 2
+"""Of a record's keys; 2 added the cluster, what each profile could not parse, and `breakdown`."""
+
 
 class ScoresFile:
     """Takes records in any order; the file appears whole, and sorted, when the block ends well.

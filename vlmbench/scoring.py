@@ -50,7 +50,37 @@ class Score:
         if self.error:
             record["error"] = self.error
         record["profiles"] = {name: self.value(name) for name in self.verdicts}
-        return record | {name: list(keys) for name, keys in self.breakdown.items()}
+        if self.is_circular:
+            record["vanilla_profiles"] = {name: v.value for name, v in self.verdicts.items()}
+        record["unparsed"] = [name for name, v in self.verdicts.items() if v.parsed is None]
+        record["cluster"] = self.cluster
+        record["breakdown"] = {name: list(keys) for name, keys in self.breakdown.items()}
+        return record
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Score:
+        """What a line of a scores file says, enough for a `Tally`.
+
+        Of what was parsed it has one profile's; for the others, whether anything was.
+        """
+        values, is_circular = record["profiles"], "vanilla" in record
+        verdicts: dict[Profile, Verdict] = {
+            profile: Verdict(
+                value=value,
+                parsed=None if profile in record["unparsed"] else record["parsed"] or "",
+                how=record["how"],
+            )
+            for profile, value in (record["vanilla_profiles"] if is_circular else values).items()
+        }
+        return cls(
+            id=record["id"],
+            cluster=record["cluster"],
+            verdicts=verdicts,
+            error=record.get("error", ""),
+            circular=values if is_circular and record["value"] is not None else None,
+            is_circular=is_circular,
+            breakdown={name: tuple(keys) for name, keys in record["breakdown"].items()},
+        )
 
 
 def score(task: Task, pairs: Iterable[tuple[Sample, Prediction]]) -> Iterator[Score]:
@@ -129,12 +159,12 @@ class Summary:
 class Tally:
     """Collects scores column by column: about 60 bytes a sample, whatever the responses' size."""
 
-    def __init__(self, task: Task) -> None:
-        self._profiles = task.profiles
-        self._values = {profile: array("d") for profile in task.profiles}
-        self._vanilla = {profile: array("d") for profile in task.profiles}
+    def __init__(self, profiles: Iterable[Profile]) -> None:
+        self._profiles = tuple(profiles)
+        self._values = {profile: array("d") for profile in self._profiles}
+        self._vanilla = {profile: array("d") for profile in self._profiles}
         self._clusters = array("q")
-        self._unparsed = dict.fromkeys(task.profiles, 0)
+        self._unparsed = dict.fromkeys(self._profiles, 0)
         self._is_main = array("b")
         self._members: dict[str, dict[str, array[int]]] = {}
         self.failed = 0

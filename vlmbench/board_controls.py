@@ -1,0 +1,67 @@
+"""Rows of the board for what can be had without looking, on the embedded stand-ins (@mini)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from vlmbench import controls, data
+from vlmbench.errors import VlmbenchError
+from vlmbench.leaderboard import Cell, Column, Row
+from vlmbench.schema import Profile
+from vlmbench.scoring import Summary
+from vlmbench.task import find
+
+MINI = "mini"
+"""The split whose scenes have a training part for a control to learn from."""
+
+
+def control_rows(columns: Iterable[Column]) -> list[Row]:
+    """A row for each of `controls.CONTROLS`, with a cell in each column of a mini task.
+
+    Scenes that this machine has not drawn yet are drawn: seconds a task.
+
+    Raises: VlmbenchError where no column is of a mini task, or one is of another version of its
+    task than this vlmbench has.
+    """
+    cells: dict[str, dict[Column, Cell]] = {name: {} for name in controls.CONTROLS}
+    for column in columns:
+        if column.split == MINI and column.profile is not None:
+            for name, cell in _cells(column, column.profile).items():
+                cells[name][column] = cell
+    if not any(cells.values()):
+        raise VlmbenchError("--controls are of mini tasks, and no run has one; run TASK@mini")
+    return [
+        Row(name=name, kind="control", num_parameters=None, cells=found)
+        for name, found in cells.items()
+    ]
+
+
+def _cells(column: Column, profile: Profile) -> Mapping[str, Cell]:
+    task = find(column.task)
+    if task.version != column.version:
+        raise VlmbenchError(
+            f"a run is of version {column.version} of {column.task}, this vlmbench has version "
+            f"{task.version}: its controls do not compare; run it again, or leave --controls out"
+        )
+    rows = data.load(task.name, task.split(MINI))
+    samples = [task.read(row) for row in rows]
+    found = controls.summaries(task, samples, controls.training_samples(task))
+    return {
+        name: _cell(summaries[profile], len(rows), rows.fingerprint)
+        for name, summaries in found.items()
+    }
+
+
+def _cell(summary: Summary, split_rows: int, fingerprint: str) -> Cell:
+    found = summary.estimate
+    return Cell(
+        score=100 * found.mean if found else None,
+        low=100 * found.low if found else None,
+        high=100 * found.high if found else None,
+        n=found.n if found else 0,
+        num_rows=summary.num_rows,
+        split_rows=split_rows,
+        failed=summary.failed,
+        unparsed=summary.unparsed,
+        fingerprint=fingerprint,
+    )
