@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmbench.stats import estimate, t_quantile
+from vlmbench.stats import estimate
+from vlmbench.students_t import t_quantile
 
 
 def test_independent_samples_get_wilsons_interval() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vlmbench.students_t import t_quantile
 
 Floats = NDArray[np.float64]
 
@@ -26,48 +27,60 @@ class Estimate:
 def estimate(values: Floats, clusters: NDArray[np.int64], confidence: float = 0.95) -> Estimate:
     """The mean and its interval; samples of one cluster (one picture) are not independent.
 
-    The variance of the mean is the cluster-robust one (Liang and Zeger, 1986, with G / (G - 1)),
-    from which follows the size that an independent sample of equal precision would have; the
-    interval is Wilson's (1927) at that size, with a t quantile for few clusters. So it stays
-    within [0, 1] and has a width where all values are equal (Korn and Graubard, 1998, do the
-    same with Clopper and Pearson's).
+    The variance of the mean is the cluster-robust one (see `precision`), from which follows the
+    size that an independent sample of equal precision would have; the interval is Wilson's (1927)
+    at that size, with a t quantile for few clusters. So it stays within [0, 1] and has a width
+    where all values are equal (Korn and Graubard, 1998, do so with Clopper and Pearson's).
+
+    In simulation (`scripts/interval_coverage.py`) it covers the truth 94 to 96 times in 100 for
+    yes/no and VQA scores, clustered or not, from about 50 clusters on; above 96 for 10 to 30
+    samples; 92 to 94 where few clusters hold all errors (50 that agree strongly, at 0.9 and more).
 
     Raises: ValueError where there are no values.
     """
     n = len(values)
     if n == 0:
         raise ValueError("no values: a mean needs at least one")
-    _, cluster_index = np.unique(clusters, return_inverse=True)
-    num_clusters = int(cluster_index.max()) + 1
     mean = math.fsum(values) / n
+    found = precision(values, clusters)
+    variance, num_clusters = found.variance, found.num_clusters
     if num_clusters == 1:
         return Estimate(mean=mean, low=0.0, high=1.0, n=n, num_clusters=1)
-    sums = np.bincount(cluster_index, weights=values - mean)
-    variance = num_clusters / (num_clusters - 1) * float(sums @ sums) / n**2
     spread = mean * (1 - mean)
     size = spread / variance if variance > 1e-12 * spread and spread > 0 else float(num_clusters)
-    t = t_quantile((1 + confidence) / 2, num_clusters - 1)
+    t = t_quantile((1 + confidence) / 2, found.degrees)
     centre = (mean + t * t / (2 * size)) / (1 + t * t / size)
     half = t / (1 + t * t / size) * math.sqrt(spread / size + t * t / (4 * size**2))
     low, high = max(0.0, min(centre - half, mean)), min(1.0, max(centre + half, mean))
     return Estimate(mean=mean, low=low, high=high, n=n, num_clusters=num_clusters)
 
 
-def t_quantile(probability: float, degrees: int) -> float:
-    """Student's t quantile by Fisher and Cornish's (1960) expansion, exact for 1 and 2 degrees.
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How well a mean is known."""
 
-    Within 0.5 % at 3 degrees and 0.01 % from 10 on, for the usual 95 and 99 % intervals.
+    variance: float
+    degrees: float
+    """Of freedom, of the variance; 0 for a single cluster, which tells none."""
+
+    num_clusters: int
+
+
+def precision(values: Floats, clusters: NDArray[np.int64]) -> Precision:
+    """The cluster-robust variance of the mean and its degrees of freedom.
+
+    Liang and Zeger's (1986) sum of squared cluster sums, each over one less its share of the
+    samples (Bell and McCaffrey, 2002); for equal clusters that is the factor G / (G - 1). The
+    degrees are Satterthwaite's, with a cluster's sum varying as its size to the power 1.5: between
+    1, where samples of a cluster are independent, and 2, where they all agree.
     """
-    if degrees == 1:
-        return math.tan(math.pi * (probability - 0.5))
-    if degrees == 2:
-        centred = 2 * probability - 1
-        return centred * math.sqrt(2 / (1 - centred * centred))
-    z = NormalDist().inv_cdf(probability)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + math.fsum(term / degrees ** (i + 1) for i, term in enumerate(terms))
+    _, cluster_index = np.unique(clusters, return_inverse=True)
+    sizes = np.bincount(cluster_index)
+    if len(sizes) == 1:
+        return Precision(math.inf, 0.0, 1)
+    n = len(values)
+    sums = np.bincount(cluster_index, weights=values - math.fsum(values) / n)
+    weights = sizes**1.5
+    degrees = float(weights.sum() ** 2 / (weights @ weights)) - 1
+    variance = float((sums * sums / (1 - sizes / n)).sum()) / n**2
+    return Precision(variance, max(1.0, degrees), len(sizes))
