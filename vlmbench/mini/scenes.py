@@ -14,14 +14,15 @@ Draw = Callable[[random.Random, Part, int], list[dict[str, Any]]]
 TASKS = ("vqav2", "textvqa", "docvqa", "mmmu", "mathvista", "mmbench")
 
 NUM_SCENES = {
-    "vqav2": 150,
+    "vqav2": 200,
     "textvqa": 250,
     "docvqa": 100,
-    "mmmu": 240,
+    "mmmu": 300,
     "mathvista": 300,
-    "mmbench": 100,
+    "mmbench": 200,
+    "easy_vqa": 1_000,
 }
-"""Scenes of each task's test part; the train part has no end."""
+"""Scenes of each test part; the train part has no end."""
 
 SEED = "vlmbench mini 1"
 """Changes with anything that changes a row."""
