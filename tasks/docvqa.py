@@ -1,6 +1,6 @@
 """DocVQA (Mathew et al., 2020), single page: questions about scanned documents, scored by ANLS."""
 
-from vlmbench.data import Hub, Split
+from vlmbench.data import Hub, Split, drawn
 from vlmbench.metrics import anls
 from vlmbench.rows import Row
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
@@ -41,12 +41,17 @@ def score(sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
     return anls.docvqa(prediction.response or "", sample.answers, profile)
 
 
+VALIDATION = split("validation", 5_349)
 TASK = Task(
     name="docvqa",
     version=1,
     title="DocVQA",
     metric="anls",
-    splits=(split("validation", 5_349), split("test", 5_188, public=False)),
+    splits=(
+        VALIDATION,
+        split("test", 5_188, public=False),
+        drawn("mini", VALIDATION, scenes="docvqa", size=462),
+    ),
     train=split("train", 39_463),
     read=read,
     score=score,

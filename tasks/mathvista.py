@@ -5,7 +5,7 @@ from __future__ import annotations
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
-from vlmbench.data import Hub, Split
+from vlmbench.data import Hub, Split, drawn
 from vlmbench.metrics import mathvista
 from vlmbench.rows import Row
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
@@ -78,12 +78,17 @@ def judge(judge: Judge, sample: Sample, response: str) -> Judged:
     return judge.extract(response, problem_of(sample))
 
 
+TESTMINI = split("testmini", 1_000, public=True)
 TASK = Task(
     name="mathvista",
     version=1,
     title="MathVista",
     metric="accuracy",
-    splits=(split("testmini", 1_000, public=True), split("test", 5_141, public=False)),
+    splits=(
+        TESTMINI,
+        split("test", 5_141, public=False),
+        drawn("mini", TESTMINI, scenes="mathvista", size=416),
+    ),
     read=read,
     score=score,
     judge=judge,

@@ -1,6 +1,6 @@
 """MMBench (Liu et al., 2023): multiple choice; right only if right in every rotation of options."""
 
-from vlmbench.data import Hub, Split, Url
+from vlmbench.data import Hub, Split, Url, drawn
 from vlmbench.metrics import mmbench
 from vlmbench.rows import Row
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
@@ -66,13 +66,14 @@ def score(sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
     return mmbench.row(prediction.response or "", sample.options, sample.answers[0], profile)
 
 
+DEV = split("dev-en", 4_329, *hub("en/dev"))
 TASK = Task(
     name="mmbench",
     version=1,
     title="MMBench",
     metric="circular_accuracy",
     splits=(
-        split("dev-en", 4_329, *hub("en/dev")),
+        DEV,
         split("test-en", 6_666, *hub("en/test")),
         split("dev-cn", 4_329, *hub("cn/dev")),
         split(
@@ -89,6 +90,7 @@ TASK = Task(
             4_377,
             Hub(id="lmms-lab/MMBench_EN", files="data/dev", revision=OLD_REVISION),
         ),
+        drawn("mini", DEV, scenes="mmbench", size=684),
     ),
     read=read,
     score=score,

@@ -3,7 +3,7 @@
 import ast
 from string import ascii_uppercase
 
-from vlmbench.data import AnswerFile, Hub, Split
+from vlmbench.data import AnswerFile, Hub, Split, drawn
 from vlmbench.metrics import mmmu
 from vlmbench.rows import Row
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
@@ -101,15 +101,17 @@ def score(sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
     return mmmu.open_question(response, sample.answers, profile)
 
 
+VALIDATION = split("validation", 900)
 TASK = Task(
     name="mmmu",
     version=1,
     title="MMMU",
     metric="accuracy",
     splits=(
-        split("validation", 900),
+        VALIDATION,
         split("dev", 150),
         split("test", 10_500, answer_file=TEST_ANSWERS),
+        drawn("mini", VALIDATION, scenes="mmmu", size=300),
     ),
     train=split("dev", 150),
     read=read,

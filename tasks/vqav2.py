@@ -1,6 +1,6 @@
 """VQAv2 (Goyal et al., 2017): questions about COCO photographs, ten human answers each."""
 
-from vlmbench.data import Hub, Split
+from vlmbench.data import Hub, Split, drawn
 from vlmbench.metrics import vqa
 from vlmbench.rows import Row
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
@@ -46,15 +46,18 @@ TRAIN = Split(
     answers="public",
     columns=COLUMNS,
 )
+VALIDATION = split("validation", "validation", 214_354, public=True)
 TASK = Task(
     name="vqav2",
     version=1,
     title="VQAv2",
     metric="vqa_accuracy",
     splits=(
-        split("validation", "validation", 214_354, public=True),
+        VALIDATION,
         split("test-dev", "testdev", 107_394),
         split("test-std", "test", 447_793),
+        drawn("mini", VALIDATION, scenes="vqav2", size=676),
+        drawn("easy-vqa", VALIDATION, scenes="easy_vqa", size=9_673),
     ),
     train=TRAIN,
     read=read,

@@ -25,7 +25,14 @@ def model_arguments(parser: argparse.ArgumentParser) -> None:
         "replay:FILE_OR_RUN or constant:TEXT",
     )
     group = parser.add_argument_group("how the model runs (each only where the backend uses it)")
-    group.add_argument("--batch-size", type=int, metavar="N")
+    group.add_argument("--batch-size", type=int, metavar="N", help="requests at once")
+    group.add_argument("--cache-gib", type=float, metavar="G", help="for keys and values")
+    group.add_argument(
+        "--deterministic",
+        action="store_true",
+        default=None,
+        help="no answer depends on its neighbours (slower)",
+    )
     group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: auto)")
     group.add_argument("--dtype", choices=DTYPES)
     group.add_argument(
@@ -48,6 +55,6 @@ def model_settings(args: argparse.Namespace) -> Mapping[str, Json]:
     """The settings that were given."""
     names = (
         *("batch_size", "device", "dtype", "split_images", "temperature", "top_p", "seed"),
-        *("concurrency", "timeout_s", "max_retries", "api_key_env"),
+        *("cache_gib", "deterministic", "concurrency", "timeout_s", "max_retries", "api_key_env"),
     )
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}

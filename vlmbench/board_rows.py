@@ -197,9 +197,23 @@ def _notes(runs: Sequence[FinishedRun], rows: Sequence[Row]) -> Iterable[str]:
                 f"{run.title} also ran {', '.join(hidden)}, whose answers are not public: "
                 "there is no score."
             )
+        yield from _imported(run)
     for column in dict.fromkeys(column for row in rows for column in row.cells):
         cells = [row.cells[column] for row in rows if column in row.cells]
         if len({cell.fingerprint for cell in cells} - {""}) > 1:
             yield f"The runs on {column.name} read different copies of its rows."
         elif len({cell.num_rows for cell in cells if cell.num_rows is not None}) > 1:
             yield f"The runs on {column.name} are not of the same samples: see n."
+
+
+def _imported(run: FinishedRun) -> Iterable[str]:
+    """What the harness that made the answers says of them, beside our scores."""
+    origin = run.manifest.get("imported")
+    for name, task in origin["tasks"].items() if origin else ():
+        if task["reported"] is not None and task["official"] is not None:
+            difference = task["official"] - task["reported"]
+            yield (
+                f"{run.title} on {name} was asked by {origin['harness']}, which reports "
+                f"{task['reported']:.2f} of these answers; the official rules give "
+                f"{task['official']:.2f} ({difference:+.2f})."
+            )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -21,8 +22,17 @@ COMMANDS = {
     "list": "show the tasks and their splits",
     "run": "run a model on tasks and score its answers",
     "score": "score a prediction file",
+    "bench": "measure how fast a model answers",
     "ask": "ask an Idefics2 checkpoint about pictures",
     "fetch": "download a split's data ahead",
+    "train": "train an Idefics2 by a recipe",
+    "import": "make run folders of another harness's results",
+    "compare": "compare two runs on the same samples",
+    "board": "show runs beside each other and beside reported results",
+    "export": "write a run's scores as metadata of a model card",
+    "submit": "make a file for a benchmark's server from a run",
+    "plot": "draw figures of runs",
+    "view": "write a report that shows runs and all their samples",
 }
 
 
@@ -90,4 +100,5 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 
 def _module(command: str) -> Any:
     """Only the command that runs is imported: --help and list stay quick."""
-    return importlib.import_module(f"vlmbench.commands.{command}")
+    name = command + "_" * keyword.iskeyword(command)
+    return importlib.import_module(f"vlmbench.commands.{name}")

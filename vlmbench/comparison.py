@@ -211,7 +211,8 @@ def _unlike(
                 f"{task_a.name} has task version {task_a.version} in A and {task_b.version} in B: "
                 "their scores may mean different things"
             )
-        if task_a.fingerprint != task_b.fingerprint:
+        fingerprints = {task_a.fingerprint, task_b.fingerprint} - {""}  # unknown: imported
+        if len(fingerprints) > 1:
             yield f"{task_a.name} has other rows in A than in B (its data was changed or re-made)"
         for label, task in (("A", task_a), ("B", task_b)):
             if task.num_missing:

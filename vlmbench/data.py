@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -13,9 +13,9 @@ from vlmbench import row_files, sources
 from vlmbench.errors import VlmbenchError
 from vlmbench.rows import Rows
 from vlmbench.schema import Json
-from vlmbench.sources import Hub, Url
+from vlmbench.sources import Drawn, Hub, Url
 
-__all__ = ["AnswerFile", "Hub", "Split", "Url", "fetch", "load"]
+__all__ = ["AnswerFile", "Drawn", "Hub", "Split", "Url", "drawn", "fetch", "load"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Split:
     """A public split of a benchmark."""
 
     name: str
-    sources: tuple[Hub | Url, ...] = ()
+    sources: tuple[Hub | Url | Drawn, ...] = ()
     """Tried in order: benchmarks move, and old ids keep working only for a while.
 
     Empty: there are only local copies.
@@ -58,6 +58,23 @@ class Split:
 
     answer_file: AnswerFile | None = None
     """Taken where it lies in the data folder."""
+
+    train: Split | None = None
+    """Where this split's few-shot examples come from; None: where the task's do."""
+
+
+def drawn(name: str, like: Split, *, scenes: str, size: int) -> Split:
+    """A split with the columns of `like` whose rows `vlmbench.mini` draws."""
+    train = replace(
+        like,
+        name=f"{name}-train",
+        sources=(Drawn(scenes=scenes, part="train"),),
+        size=None,
+        answers="public",
+        only={},
+        answer_file=None,
+    )
+    return replace(train, name=name, sources=(Drawn(scenes=scenes),), size=size, train=train)
 
 
 def load(

@@ -165,10 +165,10 @@ def _finished(
             return RunResult(folder=planned.folder, tasks=(), is_left_to_others=True)
         result = scored(planned.folder, planned.sources, planned.items, problems)
         status = "stopped" if result.num_missing else "complete"
+        tasks = manifest["tasks"] | {task.name: task.as_manifest() for task in result.tasks}
+        closed = manifest | {"status": status, "finished": manifests.now(), "tasks": tasks}
         with suppress(OSError):  # a full disk: the log is what counts
-            runs.write_manifest(
-                planned.folder, manifest | {"status": status, "finished": manifests.now()}
-            )
+            runs.write_manifest(planned.folder, closed)
     return result
 
 
@@ -298,6 +298,7 @@ def _manifest(planned: Plan, resume: bool | None, command: Sequence[str]) -> dic
         "status": "running",
         "started": manifests.now(),
         "finished": None,
+        "tasks": {},
     }
     if not (planned.folder / runs.MANIFEST).exists():
         if resume:
@@ -310,7 +311,11 @@ def _manifest(planned: Plan, resume: bool | None, command: Sequence[str]) -> dic
             f"{planned.folder} holds another run: {'; '.join(changed)}. "
             "Give this one another --out, or start anew with --fresh"
         )
-    return manifest | {"started": before["started"], "data": before["data"] | identity["data"]}
+    return manifest | {
+        "started": before["started"],
+        "data": before["data"] | identity["data"],
+        "tasks": before.get("tasks", {}),
+    }
 
 
 def _data_identity(source: Source) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from vlmbench.interleaving import Piece, check_named_images, content_of, without
 from vlmbench.prompt_styles import FORMS, STYLES, Style, Turn
 from vlmbench.schema import Message, Request, Sample
 
-__all__ = ["FORMS", "STYLES", "checked", "draw_shots", "request", "variant"]
+__all__ = ["FORMS", "STYLES", "checked", "draw_shots", "gold", "request", "variant"]
 
 
 def request(
@@ -51,7 +51,7 @@ def request(
         return chosen.write(without_pictures(shown) if blind else shown, form, line)
 
     asked = write(sample)
-    answered = [(write(shot), _answer(shot, form)) for shot in shots]
+    answered = [(write(shot), gold(shot, form)) for shot in shots]
     opening = chosen.opening
     return Request(
         id=sample.id,
@@ -86,13 +86,16 @@ def variant(style: str, *, num_shots: int = 0, blind: bool = False, ocr: bool = 
     return "+".join((style, *(mark for mark, is_set in marks.items() if is_set)))
 
 
-def _answer(shot: Sample, form: str) -> str:
-    """The most frequent gold answer, the first of equals; for a choice its letter."""
-    if not shot.answers:
-        raise VlmbenchError(f"sample {shot.id} has no public answer, so it cannot be a shot")
-    answer = Counter(shot.answers).most_common(1)[0][0]
+def gold(sample: Sample, form: str) -> str:
+    """The answer that a style expects: the most frequent one, the first of equals; else the letter.
+
+    Raises: VlmbenchError for a sample without an answer.
+    """
+    if not sample.answers:
+        raise VlmbenchError(f"sample {sample.id} has no public answer, so it cannot be a shot")
+    answer = Counter(sample.answers).most_common(1)[0][0]
     if form == "mathvista":  # its gold answer is the option's text
-        return next((letter for letter, text in shot.options.items() if text == answer), answer)
+        return next((letter for letter, text in sample.options.items() if text == answer), answer)
     return answer
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from vlmbench import data, prompts
@@ -16,8 +17,9 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.plan import Item
 from vlmbench.rows import BLOCK, Row, Rows
 from vlmbench.runs import Log
-from vlmbench.schema import Message, Request, Response, Sample, Timings
+from vlmbench.schema import Json, Message, Request, Response, Sample, Timings
 from vlmbench.task import parse_spec
+from vlmbench.usage import Recorder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +50,10 @@ class Source:
         self._asking = asking
         self._train: Rows | None = None
         if asking.shots:
-            if self.task.train is None:
-                raise VlmbenchError(f"{self.task.name} has no training split to draw --shots from")
-            self._train = data.load(self.task.name, self.task.train, data_dir)
+            train = self.split.train or self.task.train
+            if train is None:
+                raise VlmbenchError(f"{self.name} has no training split to draw --shots from")
+            self._train = data.load(self.task.name, train, data_dir)
             prompts.draw_shots("", len(self._train), asking.shots, asking.seed)  # are there enough?
 
     def request(self, sample: Sample) -> Request:
@@ -101,10 +104,11 @@ class Runner:
         self, sources: Sequence[Source], backend: Backend, folder: Path, worker: str
     ) -> None:
         self._sources = {source.name: source for source in sources}
-        self._backend, self._worker = backend, worker
+        self._backend, self._folder, self._worker = backend, folder, worker
         self._log = Log(folder, worker)
         self._asked: dict[str, _Asked] = {}
         self._num_failed = 0
+        self._lock = Lock()  # a backend may take requests, and so fail some, in its own thread
 
     def run(self, items: Sequence[Item], max_failures: int | None = None) -> bool:
         """True: every item has its line; False: stopped, as more than `max_failures` failed.
@@ -112,13 +116,14 @@ class Runner:
         Raises: OSError where the log cannot be written (a full disk).
         """
         try:
-            for response in self._backend.generate(self._requests(items)):
-                self._write(self._asked.pop(response.id), response)
-                if max_failures is not None and self._num_failed > max_failures:
-                    return False
-            for asked in self._asked.values():
-                self._fail(asked, "RuntimeError: the backend gave no response")
-            return True
+            with Recorder(self._folder, self._worker, self._backend):
+                for response in self._backend.generate(self._requests(items)):
+                    self._write(self._asked.pop(response.id), response)
+                    if max_failures is not None and self._num_failed > max_failures:
+                        return False
+                for asked in self._asked.values():
+                    self._fail(asked, "RuntimeError: the backend gave no response")
+                return True
         finally:
             self._log.close()
 
@@ -150,29 +155,33 @@ class Runner:
         self._write(asked, response)
 
     def _write(self, asked: _Asked, response: Response) -> None:
-        self._num_failed += response.text is None
-        self._log.append(
-            {
-                "task": asked.item.task,
-                "id": asked.item.id,
-                "response": response.text,
-                "finish_reason": response.finish_reason,
-                "error": response.error,
-                "attempt": response.attempt,
-                "visual_tokens": response.visual_tokens,
-                "prompt_tokens": response.prompt_tokens,
-                "generated_tokens": response.generated_tokens,
-                "timings": {
-                    name: value
-                    for name in TIMINGS
-                    if (value := getattr(response.timings, name)) is not None
-                },
-                "images": list(asked.image_digests),
-                "prompt": asked.prompt_digest,
-                "worker": self._worker,
-                "time": round(time.time(), 3),
-            }
-        )
+        record = self._record(asked, response)
+        with self._lock:
+            self._num_failed += response.text is None
+            self._log.append(record)
+
+    def _record(self, asked: _Asked, response: Response) -> dict[str, Json]:
+        return {
+            "task": asked.item.task,
+            "id": asked.item.id,
+            "response": response.text,
+            "finish_reason": response.finish_reason,
+            "error": response.error,
+            "attempt": response.attempt,
+            "visual_tokens": response.visual_tokens,
+            "prompt_tokens": response.prompt_tokens,
+            "generated_tokens": response.generated_tokens,
+            "flops": response.flops,
+            "timings": {
+                name: value
+                for name in TIMINGS
+                if (value := getattr(response.timings, name)) is not None
+            },
+            "images": list(asked.image_digests),
+            "prompt": asked.prompt_digest,
+            "worker": self._worker,
+            "time": round(time.time(), 3),
+        }
 
 
 def pictures_of(request: Request) -> list[Any]:

@@ -185,6 +185,10 @@ class Responses:
                     failed.add(id)
                 places[id] = offset * len(self._files) + number
 
+    def ids(self, task: str) -> list[str]:
+        """The samples of a task that were asked, answered or not."""
+        return list(self._places.get(task, ()))
+
     def get(self, task: str, id: str) -> dict[str, Any] | None:
         """The sample's record; None: it was not run."""
         place = self._places.get(task, {}).get(id)

@@ -168,6 +168,9 @@ class Response:
     """All tokens before the answer, visual ones included."""
 
     generated_tokens: int | None = None
+    flops: int | None = None
+    """Computed work of this answer alone: nothing padded, and nothing shared with others."""
+
     timings: Timings = Timings()
     attempt: int = 1
     """2 and more: earlier attempts failed (out of memory, a server's 503)."""
@@ -192,8 +195,17 @@ class Probe:
     """Equal for equal weights; empty where they cannot be seen (a server)."""
 
     device: str = ""
+    device_name: str = ""
+    """The accelerator's, as its driver gives it; empty on a CPU or a server."""
+
+    device_uuid: str = ""
+    """The accelerator's, for its energy counter: "GPU-..."."""
+
     dtype: str = ""
     num_parameters: int | None = None
     peak_device_memory_bytes: int | None = None
     settings: Mapping[str, Json] = field(default_factory=dict)
     """Everything else that can change an answer: splitting, sampling, chat template, ..."""
+
+    work: Mapping[str, Json] = field(default_factory=dict)
+    """What was computed so far and what was asked for; empty where the backend does not count."""

@@ -1,12 +1,14 @@
-"""Where a split's files come from: data set repositories on the hub, and single official files."""
+"""Where a split's files come from: the hub, single official files, and what this machine draws."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 TRUE = ("1", "ON", "YES", "TRUE")
 """What `datasets` takes for true in an environment variable."""
@@ -52,6 +54,24 @@ class Url:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """Scenes that `vlmbench.mini` draws on this machine, once; no network is needed."""
+
+    scenes: str
+    """The module that draws them: "docvqa"."""
+
+    part: Literal["train", "test"] = "test"
+
+    @property
+    def name(self) -> str:
+        return f"vlmbench.mini.{self.scenes}"
+
+    @property
+    def files(self) -> str:
+        return f"{self.scenes}-{self.part}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Located:
     """A split's files on this machine."""
 
@@ -59,7 +79,7 @@ class Located:
     """The repository's id or the file's address; which of several it was that had the data."""
 
     revision: str
-    """The commit hash, or "md5:" and the sum."""
+    """The commit hash, or "md5:" or "sha256:" and the sum."""
 
     folder: Path
     files: tuple[Path, ...]
@@ -69,7 +89,9 @@ class NotAvailableError(Exception):
     """A source cannot be had now; the message is the reason."""
 
 
-def locate(sources: Sequence[Hub | Url], *, refresh: bool = False, force: bool = False) -> Located:
+def locate(
+    sources: Sequence[Hub | Url | Drawn], *, refresh: bool = False, force: bool = False
+) -> Located:
     """The first source that is cached, else the first that can be downloaded.
 
     `refresh` asks the network first, so that "main" moves on; `force` also downloads what is there.
@@ -82,6 +104,8 @@ def locate(sources: Sequence[Hub | Url], *, refresh: bool = False, force: bool =
     reasons: dict[str, str] = {}
     for source, from_cache in cache + network:
         try:
+            if isinstance(source, Drawn):
+                return _drawn_file(source, force)
             if isinstance(source, Url):
                 return _official_file(source, from_cache, force)
             if NO_CONNECTION in reasons.values():  # its client tries for half a minute
@@ -151,8 +175,23 @@ def _official_file(source: Url, from_cache: bool, force: bool) -> Located:
     return Located(source=source.name, revision=f"md5:{source.md5}", folder=folder, files=(path,))
 
 
+def _drawn_file(source: Drawn, force: bool) -> Located:
+    from huggingface_hub import constants
+
+    from vlmbench.mini import row_file
+
+    folder = Path(constants.HF_HOME) / "vlmbench" / f"mini-{row_file.code_digest()}"
+    path = folder / f"{source.files}.parquet"
+    if force or not path.exists():
+        try:
+            row_file.write(source.scenes, source.part, path)
+        except OSError as error:
+            raise NotAvailableError(_first_line(error)) from None
+    revision = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return Located(source=source.name, revision=revision, folder=folder, files=(path,))
+
+
 def _save(source: Url, path: Path) -> None:
-    import hashlib
     import http.client
     import urllib.request
 

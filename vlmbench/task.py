@@ -84,9 +84,10 @@ class Task:
 
     def _every_split(self) -> tuple[Split, ...]:
         """MMMU draws its examples from a split that is also evaluated."""
-        if self.train is None or self.train in self.splits:
-            return self.splits
-        return (*self.splits, self.train)
+        trains = [split.train for split in self.splits if split.train]
+        if self.train is not None and self.train not in self.splits:
+            trains.append(self.train)
+        return (*self.splits, *trains)
 
 
 def parse_spec(spec: str, tasks_dir: Path | None = None) -> tuple[Task, Split, bool]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import resource
 import time
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from vlmbench import json_lines
@@ -44,6 +45,8 @@ class Session:
     peak_device_memory_bytes: int | None = None
     host_energy_j: float | None = None
     device_energy_j: float | None = None
+    work: Mapping[str, Json] = field(default_factory=dict)
+    """What the backend did and was spared, as it counts: crops encoded of those asked for, ..."""
 
 
 class Recorder:
@@ -62,12 +65,14 @@ class Recorder:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
+                probe = self._backend.probe()
                 self._write(
                     ended=round(time.time(), 3),
                     peak_host_memory_bytes=peak_host_memory_bytes(),
-                    peak_device_memory_bytes=self._backend.probe().peak_device_memory_bytes,
+                    peak_device_memory_bytes=probe.peak_device_memory_bytes,
                     host_energy_j=self._meter.host_j,
                     device_energy_j=self._meter.device_j,
+                    work=probe.work,
                 )
         finally:
             self._meter.stop()
@@ -97,7 +102,7 @@ def peak_host_memory_bytes() -> int:
 
 def sessions(folder: Path) -> list[Session]:
     """All sessions of a run's folder, by worker and time; a torn line counts as never written."""
-    known = {field.name for field in fields(Session)}
+    known = {item.name for item in fields(Session)}
     found: dict[tuple[str, float], Session] = {}
     for path in sorted(folder.glob("usage-*.jsonl")):
         for line in path.read_bytes().splitlines():

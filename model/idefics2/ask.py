@@ -102,7 +102,7 @@ def ask(argv: Sequence[str], *, prog: str = "python -m idefics2 ask") -> int:
         result = answer(
             model, processor, images, arguments.question, max_new_tokens=arguments.max_new_tokens
         )
-    except ValueError as error:
+    except (ValueError, FloatingPointError) as error:
         print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ Axes: B answers, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 Decode = Callable[[Sequence[int]], str]
+
+NOT_NUMBERS = "the model's logits are not numbers (NaN); float32 or bfloat16 has a wider range"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,8 +86,12 @@ class Draft:
         ]
 
     def take(self, token: Token) -> None:
-        """Goes on by a token."""
+        """Goes on by a token.
+
+        Raises: FloatingPointError if the logits were not numbers.
+        """
         assert self.finish_reason is None
+        check_numbers([token.logprob])
         if token.id in self.sampling.stop_ids:
             self.finish_reason = "stop"
             return
@@ -108,6 +115,12 @@ class Draft:
         text = self.decode(self.ids)
         ends = [text.find(stop) for stop in self.sampling.stop_strings if stop in text]
         return text[: min(ends)] if ends else None
+
+
+def check_numbers(logprobs: Sequence[float]) -> None:
+    """Raises: FloatingPointError if any is NaN."""
+    if any(map(math.isnan, logprobs)):
+        raise FloatingPointError(NOT_NUMBERS)
 
 
 def choose(logits_BV: Tensor, drafts: Sequence[Draft]) -> list[Token]:

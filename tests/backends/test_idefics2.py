@@ -75,6 +75,7 @@ def test_the_forecast_is_what_the_answers_say(
     tiny: Path, opened: Opened, ask: Ask, picture: Any, split: bool, sizes: list[tuple[int, int]]
 ) -> None:
     from idefics2 import flops
+    from idefics2.images import pack
 
     backend = opened("idefics2", split_images=split)
     content = [piece for size in sizes for piece in (picture(*size), "and ")]
@@ -86,10 +87,13 @@ def test_the_forecast_is_what_the_answers_say(
     num_text = response.prompt_tokens - response.visual_tokens - num_crops - len(sizes)
     work = forecast.flops(sizes, num_text, 6)
     assert list(work) == ["vision", "connector", "prefill", "decode"]
-    prepared = backend.prepare(ask("1", *content, "what?"))
-    grid = [(rows, columns) for rows, columns in prepared.prompt.grid_I2.tolist()]
+    pictures = [file.decode() for file in content if not isinstance(file, str)]
+    packed = pack(pictures, backend._processor.images)
+    grid = [(rows, columns) for rows, columns in packed.grid_I2.tolist()]
     counted = flops.of_answer(backend._model.config, grid, response.prompt_tokens, 6)
     assert sum(work.values()) == counted.total
+    if response.finish_reason == "length":
+        assert response.flops == counted.total
 
 
 def test_a_forecast_needs_no_weights(tiny: Path, tmp_path: Path) -> None:

@@ -16,8 +16,11 @@ FORBIDDEN = {
 }
 BRIDGES = {  # the files that may import what their folder may not
     "vlmbench/backends/idefics2.py": {"idefics2", "torch"},
+    "vlmbench/backends/idefics2_prompts.py": {"idefics2"},
+    "vlmbench/commands/train.py": {"idefics2"},
     "vlmbench/backends/transformers.py": {"torch", "transformers"},
     "vlmbench/backends/auto_model.py": {"torch", "transformers"},
+    "vlmbench/backends/ceilings.py": {"torch"},
     "vlmbench/backends/decoding.py": {"torch"},
     "vlmbench/backends/devices.py": {"torch"},
     "vlmbench/backends/rendering.py": {"transformers"},

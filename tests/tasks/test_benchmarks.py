@@ -17,14 +17,18 @@ from vlmbench.schema import Sample
 MakeRows = Callable[[str, str], list[dict[str, Any]]]
 
 SPLITS: dict[str, dict[str, int | None]] = {
-    "vqav2": {"validation": 214_354, "test-dev": 107_394, "test-std": 447_793},
-    "textvqa": {"validation": 5_000, "test": 5_734},
-    "docvqa": {"validation": 5_349, "test": 5_188},
-    "mmmu": {"validation": 900, "dev": 150, "test": 10_500},
-    "mathvista": {"testmini": 1_000, "test": 5_141},
+    "vqav2": {
+        **{"validation": 214_354, "test-dev": 107_394, "test-std": 447_793},
+        **{"mini": 676, "easy-vqa": 9_673},
+    },
+    "textvqa": {"validation": 5_000, "test": 5_734, "mini": 500},
+    "docvqa": {"validation": 5_349, "test": 5_188, "mini": 462},
+    "mmmu": {"validation": 900, "dev": 150, "test": 10_500, "mini": 300},
+    "mathvista": {"testmini": 1_000, "test": 5_141, "mini": 416},
     "mmbench": {
         **{"dev-en": 4_329, "test-en": 6_666, "dev-cn": 4_329},
         **{"dev-en-v1.1": None, "test-en-v1.1": None, "dev-en-20230712": 4_377},
+        "mini": 684,
     },
 }
 """Rows as the data set cards state them; version 1.1 of MMBench has none."""

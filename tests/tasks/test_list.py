@@ -30,7 +30,7 @@ def test_the_table_has_a_line_a_split_and_fits_a_terminal(
     assert main(["list"]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
     assert header.split() == ["task@split", "metric", "answers", "source", "rows"]
-    assert len(lines) == 18 and max(map(len, [header, *lines])) <= 100
+    assert len(lines) == 25 and max(map(len, [header, *lines])) <= 100
     assert [line.split() for line in lines if line.startswith(("vqav2@v", "docvqa@t"))] == [
         ["docvqa@test", "anls", "hidden", "lmms-lab-encoder/DocVQA", "5,188"],
         ["vqav2@validation", "vqa_accuracy", "public", "lmms-lab-encoder/VQAv2", "214,354"],
@@ -40,7 +40,7 @@ def test_the_table_has_a_line_a_split_and_fits_a_terminal(
 def test_json_has_every_source_with_its_pin(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json"]) == 0
     splits = {f"{s['task']}@{s['split']}": s for s in json.loads(capsys.readouterr().out)}
-    assert len(splits) == 18
+    assert len(splits) == 25
     revision = "32665d35052eb4a6d4414851c3c829a72754915a"
     assert splits["vqav2@test-std"] == {
         "task": "vqav2",

@@ -195,7 +195,7 @@ def test_a_bad_package_is_named(
         ("docvqa@", "no split after @ in 'docvqa@'; write docvqa or docvqa@SPLIT"),
         ("docvqa@val", "no split named 'val' of docvqa; did you mean validation"),
         ("docvqa@validation@x", "no split named 'validation@x' of docvqa; did you mean validation"),
-        ("mmmu@mini", "no split named 'mini' of mmmu; "),
+        ("mmmu@minimum", "no split named 'minimum' of mmmu; "),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_ones(spec: str, message: str) -> None:

@@ -75,6 +75,22 @@ def peak_memory_bytes(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
+def name_of(device: torch.device) -> str:
+    """As the driver gives it: "NVIDIA H100 80GB HBM3"; empty for a CPU."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+
+
+def uuid_of(device: torch.device) -> str:
+    """As NVML spells it; empty for a CPU."""
+    import torch
+
+    if device.type != "cuda":
+        return ""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
 def free() -> None:
     """Give back what no tensor needs any more."""
     import torch

@@ -85,6 +85,11 @@ def sees_pictures(spec: str) -> bool:
     return spec.partition(":")[0] not in BLIND
 
 
+def uses(spec: str, setting: str) -> bool:
+    """Whether a model's backend has a use for a setting."""
+    return setting in _find(spec, {}).module.SETTINGS
+
+
 def identity(spec: str, settings: Mapping[str, Any]) -> dict[str, Json]:
     """What makes the model of a run the same model, without loading it.
 

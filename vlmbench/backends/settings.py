@@ -14,8 +14,14 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 class Settings:
     """What can be set on the command line or in a call. Nothing here belongs to the prompt."""
 
-    batch_size: int = 8
-    """Requests in one forward pass, at most."""
+    batch_size: int | None = None
+    """Requests that a local model works on at once, at most; None: as the backend finds best."""
+
+    cache_gib: float | None = None
+    """GiB for keys and values; None: 1 on a CPU, and on a GPU a part of what is free."""
+
+    deterministic: bool = False
+    """No answer depends on what else is asked, at the price of speed."""
 
     device: str = "auto"
     """"cpu", "cuda", "cuda:1", ...; "auto": the first accelerator, else the CPU."""
@@ -50,6 +56,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, least in {"batch_size": 1, "concurrency": 1, "max_retries": 0, "seed": 0}.items():
             value = getattr(self, name)
+            if value is None and name == "batch_size":
+                continue
             if type(value) is not int or value < least:
                 raise VlmbenchError(f"{name} is {value!r}, must be a whole number from {least}")
         if not _is_number(self.temperature) or self.temperature < 0:
@@ -60,6 +68,10 @@ class Settings:
             raise VlmbenchError("top_p does nothing in greedy decoding: set a temperature above 0")
         if not _is_number(self.timeout_s) or self.timeout_s <= 0:
             raise VlmbenchError(f"timeout_s is {self.timeout_s!r}, must be a number above 0")
+        if self.cache_gib is not None and not (_is_number(self.cache_gib) and self.cache_gib > 0):
+            raise VlmbenchError(f"cache_gib is {self.cache_gib!r}, must be a number above 0")
+        if not isinstance(self.deterministic, bool):
+            raise VlmbenchError(f"deterministic is {self.deterministic!r}, must be true or false")
         if self.dtype not in DTYPES:
             raise no_such("dtype", str(self.dtype), DTYPES)
         if not isinstance(self.split_images, bool | None):

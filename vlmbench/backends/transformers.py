@@ -31,6 +31,8 @@ from vlmbench.schema import Json, Probe, Request, Response, Timings
 
 SETTINGS = ("batch_size", "device", "dtype", "split_images", "temperature", "top_p", "seed")
 
+BATCH_SIZE = 8
+
 TOKENS_A_PICTURE = 500
 """A guess, for putting requests of like length in one batch."""
 
@@ -88,6 +90,7 @@ class TransformersBackend:
     def __init__(self, model: Any, processor: Any, found: Checkpoint, settings: Settings) -> None:
         self._model, self._processor = model, processor
         self._found, self._settings = found, settings
+        self._batch_size = settings.batch_size or BATCH_SIZE
         # a fast tokenizer bears no second thread: the processor's is locked, this one is its copy
         self._processing = threading.Lock()
         self._tokenizer = copy.deepcopy(processor.tokenizer)
@@ -102,7 +105,7 @@ class TransformersBackend:
         self._image_id = next((id for id in ids if id is not None), None)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
-        return Batching(self, self._settings.batch_size).answers(requests)
+        return Batching(self, self._batch_size).answers(requests)
 
     def probe(self) -> Probe:
         device, image_processor = self._model.device, self._processor.image_processor
@@ -111,6 +114,8 @@ class TransformersBackend:
             revision=self._found.revision,
             weights_digest=checkpoint.weights_digest(self._found.folder),
             device=str(device),
+            device_name=devices.name_of(device),
+            device_uuid=devices.uuid_of(device),
             dtype=str(self._model.dtype).removeprefix("torch."),
             num_parameters=self._model.num_parameters(),
             peak_device_memory_bytes=devices.peak_memory_bytes(device),
@@ -118,7 +123,7 @@ class TransformersBackend:
                 "files": checkpoint.files_digest(self._found.folder),
                 "split_images": getattr(image_processor, "do_image_splitting", None),
                 "attention": "sdpa",
-                "batch_size": self._settings.batch_size,
+                "batch_size": self._batch_size,
                 **checkpoint.sampling(self._settings),
             },
         )
@@ -164,7 +169,7 @@ class TransformersBackend:
             continuation(before, ids_of(joined(prompt.text, text) + self._end_of_turn))
             for text in prompt.request.candidates
         ]
-        size = self._settings.batch_size
+        size = self._batch_size
         parts = [candidates[start : start + size] for start in range(0, len(candidates), size)]
         return _Ranking(prompt, [(self._inputs([prompt] * len(part)), part) for part in parts])
 

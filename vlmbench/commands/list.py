@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vlmbench import task
-from vlmbench.data import Hub, Split, Url
+from vlmbench.data import Drawn, Hub, Split, Url
 from vlmbench.tables import aligned
 
 EXAMPLES = """examples:
@@ -55,13 +55,15 @@ def _record(found: task.Task, split: Split) -> dict[str, Any]:
         "answers": split.answers,
         "sources": [_source(source) for source in split.sources],
         "columns": [*split.columns, *split.pictures],
-        "train": found.train.name if found.train else None,
+        "train": train.name if (train := split.train or found.train) else None,
     }
 
 
-def _source(source: Hub | Url) -> dict[str, str]:
+def _source(source: Hub | Url | Drawn) -> dict[str, str]:
     if isinstance(source, Hub):
         return {"id": source.id, "revision": source.revision, "files": source.pattern}
+    if isinstance(source, Drawn):
+        return {"drawn_by": source.name, "part": source.part}
     return {"url": source.url, "md5": source.md5}
 
 
@@ -69,4 +71,6 @@ def _short_name(split: Split) -> str:
     if not split.sources:
         return "-"
     first = split.sources[0]
-    return first.id if isinstance(first, Hub) else PurePosixPath(first.url).name
+    if isinstance(first, Url):
+        return PurePosixPath(first.url).name
+    return first.name

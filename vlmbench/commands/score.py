@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     pairs = matched.pairs()
     if args.judge:
         pairs = judged(task, pairs, open_judge(args.judge, args.judge_key_env))
-    tally = Tally(task)
+    tally = Tally(task.profiles)
     with _Output(args.out) as output:
         for scored in score(task, pairs):
             tally.add(scored)

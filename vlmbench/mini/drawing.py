@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw
@@ -67,9 +68,8 @@ class Canvas:
         self._draw.text((x, y), text, font=used, fill=rgb(color))
         offset = 0.0
         for character in text:
-            advance = used.getlength(character)
+            advance, left, top, right, bottom = _glyph(character, face, size)
             if not character.isspace():
-                left, top, right, bottom = used.getbbox(character)
                 start = x + offset
                 box = Box(
                     round(start + left), round(y + top), round(start + right), round(y + bottom)
@@ -111,6 +111,19 @@ def rgb(color: Color) -> tuple[int, int, int]:
 def text_width(text: str, face: str, size: int) -> int:
     """Pixels that a line of text takes."""
     return math.ceil(font(face, size).getlength(text))
+
+
+def ink(text: str, face: str, size: int) -> Box:
+    """What a line of text covers whose top left corner is (0, 0)."""
+    left, top, right, bottom = font(face, size).getbbox(text)
+    return Box(math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
+
+
+@cache
+def _glyph(character: str, face: str, size: int) -> tuple[float, float, float, float, float]:
+    """Its advance, and the box that it covers at (0, 0)."""
+    used = font(face, size)
+    return used.getlength(character), *used.getbbox(character)
 
 
 def points(kind: str, x: int, y: int, radius: int) -> list[tuple[float, float]] | None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from vlmbench.mini.scenes import Part
+
+Item = TypeVar("Item")
 
 _LIST = Path(__file__).with_name("words.txt")
 """BIP-39's English list: 2,048 words of 3 to 8 letters (MIT licence, Trezor)."""
@@ -21,13 +24,14 @@ def words(part: Part) -> tuple[str, ...]:
     return divided(tuple(_LIST.read_text("ascii").split()), part)
 
 
-def divided(items: tuple[str, ...], part: Part) -> tuple[str, ...]:
+def divided(items: tuple[Item, ...], part: Part) -> tuple[Item, ...]:
     """The part's share of any list: one in six is the test part's."""
-    return tuple(
-        item
-        for i, item in enumerate(items)
-        if (i % _TEST_SHARE == _TEST_SHARE - 1) == (part == "test")
-    )
+    every_sixth = slice(_TEST_SHARE - 1, None, _TEST_SHARE)
+    if part == "test":
+        return items[every_sixth]
+    kept = list(items)
+    del kept[every_sixth]
+    return tuple(kept)
 
 
 def number(rng: random.Random, part: Part, low: int, high: int) -> int:
@@ -35,8 +39,11 @@ def number(rng: random.Random, part: Part, low: int, high: int) -> int:
 
     Raises: ValueError where the range has none of the part.
     """
-    is_test = part == "test"
-    choices = [n for n in range(low, high + 1) if (n % _TEST_SHARE == _TEST_SHARE - 1) == is_test]
-    if not choices:
+    first = low + (_TEST_SHARE - 1 - low) % _TEST_SHARE  # the test part's first
+    if first > high if part == "test" else first == low == high:
         raise ValueError(f"no number of the {part} part from {low} to {high}")
-    return rng.choice(choices)
+    if part == "test":
+        return rng.randrange(first, high + 1, _TEST_SHARE)
+    while (n := rng.randint(low, high)) % _TEST_SHARE == _TEST_SHARE - 1:
+        pass
+    return n

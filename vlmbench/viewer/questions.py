@@ -48,7 +48,8 @@ class Questions:
         tasks_dir: Path | None,
     ) -> None:
         """Raises: VlmbenchError with the way out, where the data or the task are not at hand."""
-        asking = Asking(**run.manifest["prompt"])
+        self._is_imported = "imported" in run.manifest
+        asking = Asking() if self._is_imported else Asking(**run.manifest["prompt"])
         self._source = Source(task.name, asking, data_dir=data_dir, tasks_dir=tasks_dir)
         self._pictures = pictures
         self._rescores = self._source.task.version == task.version and bool(task.summaries)
@@ -78,7 +79,8 @@ class Questions:
             shown = pictures_of(request)
             # without pictures in the prompt (--blind), those of the sample still tell what it is
             pictures = self._add(shown or list(sample.images.values()), digests)
-            prompt = _as_json(request)
+            if not self._is_imported:  # another harness asked, and did not say how
+                prompt = _as_json(request)
             is_as_asked = not record["prompt"] or (
                 len(shown) == len(digests)
                 and prompt_digest(request, digests) == record["prompt"]

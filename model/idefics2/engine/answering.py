@@ -22,7 +22,7 @@ from idefics2.engine.runner import Growing, Runner
 from idefics2.engine.scheduler import Scheduler, Span, Step
 from idefics2.engine.windows import Ticket
 from idefics2.engine.work import Work
-from idefics2.sampling import Token, choose
+from idefics2.sampling import Draft, Token, check_numbers, choose
 
 
 class Answering:
@@ -39,10 +39,11 @@ class Answering:
         *,
         step_tokens: int,
         one_by_one: bool,
+        is_profiled: bool,
     ) -> None:
         """`uses` counts the requests of the window that each picture is still needed for."""
         self._tickets, self._runner, self._encoder = tickets, runner, encoder
-        self._uses, self._work = uses, work
+        self._uses, self._work, self._is_profiled = uses, work, is_profiled
         self._prompts = [ticket.request.ids for ticket in tickets]
         self._continuations = [ticket.request.continuations for ticket in tickets]
         self._scheduler = Scheduler(
@@ -71,7 +72,7 @@ class Answering:
             except Exception as error:  # the sample boundary
                 self._scheduler.drop()
                 self._let_go(ticket)
-                yield failed(ticket.request.id, error)
+                yield failed(ticket.request.id, error, ticket.attempt)
             else:
                 ticket.opened_at = ticket.opened_at or opened_at
                 self._scheduler.accept()
@@ -148,7 +149,14 @@ class Answering:
             return {}
         logits_BV = self._runner.logits(x_TD, list(asked.values()))
         drafts = [self._tickets[index].draft for index in asked]
-        return dict(zip(asked, choose(logits_BV, [d for d in drafts if d]), strict=True))
+        return dict(zip(asked, self._choose("first", logits_BV, drafts), strict=True))
+
+    def _choose(self, which: str, logits_BV: Tensor, drafts: Sequence[Draft | None]) -> list[Token]:
+        start = now(self._runner.device) if self._is_profiled else 0.0
+        tokens = choose(logits_BV, [draft for draft in drafts if draft is not None])
+        if self._is_profiled:
+            self._work.add_seconds(f"choose {which}", now(self._runner.device) - start)
+        return tokens
 
     def _begin(
         self,
@@ -168,7 +176,7 @@ class Answering:
             self._work.count_request(span.leaf.length + sum(span.leaf.branches))
             ticket.first_token_at = read_at
             if span.leaf.index in scores:
-                yield ticket.result(read_at, log_likelihoods=scores[span.leaf.index])
+                yield _scored(ticket, read_at, scores[span.leaf.index])
                 continue
             if span.slot is not None:
                 self._growing[span.slot] = ticket
@@ -190,10 +198,12 @@ class Answering:
             if num_answers == 1 or not is_shortage(error):
                 raise
             torch.cuda.empty_cache()
+            for _, ticket in growing:
+                ticket.attempt += 1
             self._runner.most_answers = num_answers // 2
             self._work.shortages.append(f"{num_answers} answers; half at once from now on")
             return
-        tokens = choose(logits_BV, [t.draft for _, t in growing if t.draft])
+        tokens = self._choose("next", logits_BV, [ticket.draft for _, ticket in growing])
         end = now(self._runner.device)
         self._work.count_going_on(len(tokens), end - start)
         for (row, ticket), token in zip(growing, tokens, strict=True):
@@ -201,13 +211,17 @@ class Answering:
 
     def _take(self, ticket: Ticket, token: Token, row: int | None, at: float) -> Iterator[Result]:
         assert ticket.draft is not None
-        ticket.draft.take(token)
-        if ticket.draft.finish_reason is None:
+        error: Exception | None = None
+        try:
+            ticket.draft.take(token)
+        except Exception as caught:  # the sample boundary
+            error = caught
+        if error is None and ticket.draft.finish_reason is None:
             return
         if row is not None:
             del self._growing[row]
             self._scheduler.finish(row)
-        yield ticket.result(at)
+        yield failed(ticket.request.id, error, ticket.attempt) if error else ticket.result(at)
 
     def _let_go(self, ticket: Ticket) -> None:
         """Notes that a request needs its pictures no more."""
@@ -223,11 +237,21 @@ class Answering:
         torch.cuda.empty_cache()
         self._scheduler.rewind(step)
         num_tokens = sum(span.num_tokens for span in step.spans)
+        for index in {span.leaf.index for span in step.spans}:
+            self._tickets[index].attempt += 1
         if len(step.spans) > 1:
             self._scheduler.step_tokens = num_tokens // 2
         else:
             self._refused[step.spans[0].leaf.index] = error
         self._work.shortages.append(f"reading {num_tokens} tokens of {len(step.spans)} prompts")
+
+
+def _scored(ticket: Ticket, at: float, scores: tuple[float, ...]) -> Result:
+    try:
+        check_numbers(scores)
+    except FloatingPointError as error:
+        return failed(ticket.request.id, error, ticket.attempt)
+    return ticket.result(at, log_likelihoods=scores)
 
 
 def _pairs(

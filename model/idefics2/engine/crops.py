@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -120,11 +121,12 @@ class Encoder:
         max_patches: int,
         max_tokens: int,
         one_by_one: bool,
+        is_profiled: bool = False,
     ) -> None:
         """`one_by_one`: crops are encoded singly, so that nothing depends on their neighbours."""
         self._model, self._loader, self._work = model, loader, work
         self._max_patches, self._max_tokens = max_patches, max_tokens
-        self._one_by_one = one_by_one
+        self._one_by_one, self._is_profiled = one_by_one, is_profiled
         self._pictures: dict[str, Encoded] = {}
         self._errors: dict[str, Exception] = {}
         self._waiting: deque[Crop] = deque()
@@ -214,7 +216,7 @@ class Encoder:
         start = now(device)
         patches_PK = torch.cat([crop.patches_PK for crop in pack])
         grid_I2 = torch.tensor([crop.grid for crop in pack])
-        with torch.inference_mode():
+        with torch.inference_mode(), self._timed_connector():
             visual = self._model.encode_images(patches_PK, grid_I2)
         seconds = now(device) - start
         slots = [self._model.config.image_slots(*crop.grid) for crop in pack]
@@ -224,7 +226,24 @@ class Encoder:
         for digest in {crop.digest for crop in pack}:
             self._pictures[digest].encode_s += seconds
         self._work.crops_encoded += len(pack)
+        self._work.steps_encoding += 1
         self._work.add_seconds("encode", seconds)
+
+    @contextmanager
+    def _timed_connector(self) -> Iterator[None]:
+        if not self._is_profiled:
+            yield
+            return
+        marks: list[float] = []
+        device = self._model.device
+        handle = self._model.connector.register_forward_pre_hook(
+            lambda *_: marks.append(now(device))
+        )
+        try:
+            yield
+        finally:
+            handle.remove()
+        self._work.add_seconds("connector", now(device) - marks[0])
 
     def _shrink(self, pack: list[Crop], error: Exception) -> None:
         """Takes smaller packs from now on; a crop that is too large alone is an error."""

@@ -67,6 +67,8 @@ class Engine:
         self._deterministic, self._decode, self._window = deterministic, decode, window
         self._num_threads = num_threads or min(MAX_THREADS, os.cpu_count() or 1)
         self._runner: Runner | None = None
+        self.is_profiled = False
+        """Whether connector and choice of tokens are timed apart: it waits for the device more."""
         self.work = Work()
         """What was done so far, in all runs."""
 
@@ -77,6 +79,14 @@ class Engine:
         of a window's requests; requests about the same pictures should come together.
         """
         threads, reader = ThreadPoolExecutor(self._num_threads), ThreadPoolExecutor(1)
+        windows = Windows(
+            iter(requests),
+            self._model.config,
+            size=self._window,
+            longest=self._budget.longest,
+            fixed_shapes=self._deterministic,
+            decode=self._decode,
+        )
         try:
             loader = Loader(threads, self._num_threads, self._budget.waiting_patches)
             encoder = Encoder(
@@ -86,14 +96,7 @@ class Engine:
                 max_patches=self._budget.patches,
                 max_tokens=self._budget.visual_tokens,
                 one_by_one=self._deterministic,
-            )
-            windows = Windows(
-                iter(requests),
-                self._model.config,
-                size=self._window,
-                longest=self._budget.longest,
-                fixed_shapes=self._deterministic,
-                decode=self._decode,
+                is_profiled=self.is_profiled,
             )
             ahead = reader.submit(windows.read)
             while (window := ahead.result()) is not None:
@@ -104,6 +107,7 @@ class Engine:
                 else:
                     yield from self._answer(window, loader, encoder)
         finally:
+            windows.stop()
             for pool in (threads, reader):
                 pool.shutdown(wait=False, cancel_futures=True)
             for pool in (threads, reader):
@@ -123,6 +127,7 @@ class Engine:
                 self.work,
                 step_tokens=self._budget.step_tokens,
                 one_by_one=self._deterministic,
+                is_profiled=self.is_profiled,
             )
             yield from answering.results()
 

@@ -14,7 +14,7 @@ from idefics2.generate import generate, log_likelihoods
 from idefics2.images import PackedImages
 from idefics2.model import Idefics2
 from idefics2.prompt import Prompt
-from idefics2.sampling import Decode
+from idefics2.sampling import Decode, check_numbers
 
 
 def answer_plainly(model: Idefics2, window: Window, decode: Decode | None) -> Iterator[Result]:
@@ -36,6 +36,7 @@ def _answer(model: Idefics2, request: Request, decode: Decode | None) -> Result:
     preprocess_s = time.perf_counter() - start
     if request.sampling is None:
         scores = log_likelihoods(model, prompt, request.continuations)
+        check_numbers(scores)
         return Result(
             id=request.id,
             finish_reason="scored",

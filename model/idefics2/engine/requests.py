@@ -93,13 +93,15 @@ class Result:
     """Of each continuation, natural logarithm, summed over its ids."""
     error: str = ""
     """Class and message: "ValueError: the prompt is empty"."""
+    attempt: int = 1
+    """2 and more: steps that it took part in ran out of memory, and were made smaller."""
     timings: Timings = Timings()
 
 
-def failed(id: str, error: BaseException, timings: Timings = Timings()) -> Result:
+def failed(id: str, error: BaseException, attempt: int = 1) -> Result:
     """The result of a request that ended by an error."""
     message = f"{type(error).__name__}: {error}"
-    return Result(id=id, finish_reason="error", error=message, timings=timings)
+    return Result(id=id, finish_reason="error", error=message, attempt=attempt)
 
 
 def pictures_of(prompt: Prompt, config: Idefics2Config) -> tuple[Picture, ...]:

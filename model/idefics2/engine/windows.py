@@ -14,6 +14,12 @@ from idefics2.engine.prefixes import Outline, Pass, keys, picture_numbers, plan
 from idefics2.engine.requests import Picture, Request, Result, Timings, check, failed
 from idefics2.sampling import Decode, Draft
 
+FIRST_SIZE = 256
+"""Requests of the first window, which the device waits for."""
+
+GROWTH = 4
+"""How many times as large as the one before a window is, up to its full size."""
+
 
 @dataclass(slots=True)
 class Ticket:
@@ -32,6 +38,7 @@ class Ticket:
     """Pictures that were decoded and encoded for it first."""
     prefill_s: float = 0.0
     first_token_at: float = 0.0
+    attempt: int = 1
 
     @property
     def cut(self) -> int:
@@ -82,6 +89,7 @@ class Ticket:
                 finish_reason="scored",
                 log_likelihoods=log_likelihoods,
                 timings=timings,
+                attempt=self.attempt,
             )
         assert self.draft.finish_reason is not None
         return Result(
@@ -91,6 +99,7 @@ class Ticket:
             text=self.draft.text,
             logprobs=tuple(token.logprob for token in self.draft.tokens),
             timings=timings,
+            attempt=self.attempt,
         )
 
 
@@ -134,15 +143,23 @@ class Windows:
         self._requests, self._config, self._size = requests, config, size
         self._longest, self._fixed_shapes, self._decode = longest, fixed_shapes, decode
         self._held: Request | None = None
+        self._next_size = min(size, FIRST_SIZE)
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Reads no further; what is being read ends early."""
+        self._is_stopped = True
 
     def read(self) -> Window | None:
         """The next window with its plan; None at the end. Runs ahead, in a thread."""
         window = Window()
+        size = self._next_size
+        self._next_size = min(self._size, size * GROWTH)
         last: Request | None = None
         while (request := self._take()) is not None:
-            is_full = len(window.tickets) >= self._size
+            is_full = len(window.tickets) >= size
             is_apart = last is None or not set(last.pictures) & set(request.pictures)
-            if is_full and (is_apart or len(window.tickets) >= 2 * self._size):
+            if is_full and (is_apart or len(window.tickets) >= 2 * size):
                 self._held = request
                 break
             last = request
@@ -156,6 +173,8 @@ class Windows:
         return window
 
     def _take(self) -> Request | None:
+        if self._is_stopped:
+            return None
         held, self._held = self._held, None
         return next(self._requests, None) if held is None else held
 

@@ -19,10 +19,12 @@ class Work:
     """Of prompts, by the decoder."""
     tokens_gone_on: int = 0
     """Generated after an answer's first, one for each answer that grows in a step."""
+    steps_encoding: int = 0
     steps_reading: int = 0
     steps_going_on: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall time of the device's thread: waiting for pictures, encoding, reading, going on."""
+    """Wall time of the device's thread: "wait" for pictures, "encode", "read", "go on". With
+    profiling, parts of these too: "connector", "choose first", "choose next"."""
     shortages: list[str] = field(default_factory=list)
     """Where memory ran out, and what was made smaller."""
 

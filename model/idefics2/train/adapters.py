@@ -1,0 +1,129 @@
+"""What of a model is trained: all of it, parts by name, or low-rank adapters beside frozen ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from idefics2.mistral import MistralLayer
+from idefics2.model import Idefics2
+from idefics2.perceiver import PerceiverLayer
+from idefics2.vision import VisionLayer
+
+PAPER_TARGETS = r"(text_model|vision_model)\..*(proj|fc1|fc2)"
+"""All linear layers of both backbones. The paper says no more than that backbones get LoRA; with
+rank 64 these and the connector are 945.8M trained parameters, and its Table 3 prints 950M."""
+
+TABLES = ("text_model.embed_tokens.weight", "lm_head.weight")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """LoRA (Hu et al., 2022) or DoRA (Liu et al., 2024), by peft."""
+
+    kind: Literal["lora", "dora"] = "lora"
+    rank: int = 64
+    alpha: float = 16
+    """The product of the low-rank matrices is multiplied by alpha / rank."""
+    dropout: float = 0.1
+    targets: str = PAPER_TARGETS
+    """Pattern that the whole name of a linear layer must match."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("lora", "dora"):
+            raise ValueError(f"adapters of kind {self.kind!r}: there are 'lora' and 'dora'")
+        if self.rank < 1 or not 0 <= self.dropout < 1:
+            raise ValueError(f"adapters out of range: {self}")
+
+
+def attach(model: Idefics2, adapters: Adapters) -> None:
+    """Puts adapters beside the targeted layers, in place.
+
+    Raises: ValueError if there is no such layer.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not any(re.fullmatch(adapters.targets, name) for name in names):
+        raise ValueError(f"no linear layer is named like the adapters' {adapters.targets!r}")
+    config = LoraConfig(
+        r=adapters.rank,
+        lora_alpha=adapters.alpha,  # type: ignore[arg-type]  # fractions work too
+        lora_dropout=adapters.dropout,
+        target_modules=adapters.targets,
+        use_dora=adapters.kind == "dora",
+        bias="none",
+    )
+    inject_adapter_in_model(config, model)
+
+
+def merge(model: Idefics2) -> None:
+    """Adds the adapters' products to the weights and removes the adapters, in place."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, module.get_base_layer())
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a parameter of that name belongs to an adapter."""
+    return ".lora_" in name
+
+
+def choose_trained(
+    model: Idefics2, frozen: Sequence[str], trained_tokens: Sequence[int] | None
+) -> None:
+    """Sets what gets gradients: adapters, and all else but adapted layers and frozen names.
+
+    Raises: ValueError for a pattern that freezes nothing.
+    """
+    unused = set(frozen)
+    for name, parameter in model.named_parameters():
+        fits = {pattern for pattern in frozen if re.search(pattern, name)}
+        unused -= fits
+        is_free = not fits and ".base_layer." not in name
+        parameter.requires_grad_(is_adapter(name) or is_free)
+    if unused:
+        raise ValueError(f"no parameter is named like {sorted(unused)[0]!r}, which is frozen")
+    if trained_tokens is None:
+        return
+    for name, table in model.named_parameters():
+        if name in TABLES and table.requires_grad:
+            rows = torch.tensor(sorted(trained_tokens))
+            table.register_hook(partial(_only_rows, rows))  # type: ignore[no-untyped-call]
+
+
+def count_trained(model: Idefics2, trained_tokens: Sequence[int] | None) -> int:
+    """Parameters that can move."""
+    count = 0
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_partial = name in TABLES and trained_tokens is not None
+            rows = len(trained_tokens or ()) if is_partial else len(parameter)
+            count += rows * parameter[0].numel()
+    return count
+
+
+def recompute_layers(model: Idefics2) -> None:
+    """Makes every layer keep only its input for the backward pass, and run again there."""
+    for module in model.modules():
+        if isinstance(module, VisionLayer | PerceiverLayer | MistralLayer):
+            run = partial(checkpoint, module.forward, use_reentrant=False)
+            module.forward = run  # type: ignore[method-assign]
+
+
+def _only_rows(rows: Tensor, grad_VD: Tensor) -> Tensor:
+    kept_VD = torch.zeros_like(grad_VD)
+    rows = rows.to(grad_VD.device)
+    kept_VD[rows] = grad_VD[rows]
+    return kept_VD

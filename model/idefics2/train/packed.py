@@ -1,0 +1,284 @@
+"""Many examples in one row of tokens, without padding, and attention within each of them.
+
+Axes: T tokens of the row, A tokens to be predicted, P patches, K values of a patch, I crops,
+H query heads, G kv heads, E head width; Z segments attended together, X queries and Y keys of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from idefics2.train.examples import Array, Example
+
+MAX_WASTE = 1.5
+"""Segments are attended together as long as padding them to one length costs at most this factor.
+
+Padding is only inside the attention product: all else is computed for real tokens alone.
+"""
+
+
+class Reach(NamedTuple):
+    """A segment's place in the row, and the places of all tokens that it sees, in order."""
+
+    queries: Array
+    keys: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Segments of similar lengths, which attention takes in one batch."""
+
+    queries_ZX: Tensor
+    """Places in the row; beyond a segment's end 0, whose output nobody reads."""
+    keys_ZY: Tensor
+    """Places in the row; beyond the end 0, which `bias_ZXY` hides."""
+    bias_ZXY: Tensor
+    """Zero where a query sees a key, else minus infinity; a padding query sees its first key."""
+    is_causal: bool
+    """Whether segments have no parent and one length: then the bias is not needed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A micro-batch: examples one after another."""
+
+    ids_T: Tensor
+    positions_T: Tensor
+    groups: tuple[Group, ...]
+    order_T: Tensor
+    """For each token its place in the groups' outputs, laid end to end."""
+    images_T: Tensor
+    """Which picture (crop), from 1, is the last that a token has met in its sequence; 0: none."""
+    from_A: Tensor
+    """The place of the token that predicts each target: the one before it in its sequence."""
+    targets_A: Tensor
+    weights_A: Tensor
+    sources_A: Tensor
+    """Index into `sources` of the example that a target belongs to."""
+    sources: tuple[str, ...]
+    patches_PK: Tensor
+    grid_I2: Tensor
+    spans: tuple[tuple[int, int, int], ...]
+    """Each example's number, first place and number of tokens."""
+    lengths_T: Tensor
+    """Length of the (longest) sequence that a token belongs to."""
+    weight: float
+    """Sum of `weights_A`."""
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.ids_T)
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.spans)
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device; the grid stays, since the model reads it as numbers."""
+        changes: dict[str, Any] = {
+            item.name: value.to(device, non_blocking=True)
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor) and item.name != "grid_I2"
+        }
+        groups = tuple(
+            replace(
+                group,
+                queries_ZX=group.queries_ZX.to(device),
+                keys_ZY=group.keys_ZY.to(device),
+                bias_ZXY=group.bias_ZXY.to(device),
+            )
+            for group in self.groups
+        )
+        return replace(self, groups=groups, **changes)
+
+
+def pack_row(examples: Sequence[Example], image_id: int, window: int | None) -> Row:
+    """One row of examples, in the given order; `window` is the decoder's sliding window."""
+    positions, lengths, before, reaches, spans = [], [], [], [], []
+    start = 0
+    for example in examples:
+        spans.append((example.index, start, example.num_tokens))
+        ends: list[Array] = []  # of each segment: the places of all tokens up to its end
+        deepest = [0] * len(example.segments)
+        for segment in example.segments:
+            above = ends[segment.parent] if segment.parent is not None else np.empty(0, np.int64)
+            own = np.arange(start, start + segment.length)
+            keys = np.concatenate([above, own])
+            start += segment.length
+            ends.append(keys)
+            reaches.append(Reach(own, keys))
+            positions.append(np.arange(len(above), len(keys)))
+            previous = keys[len(above) - 1 : -1] if len(above) else np.append([-1], own[:-1])
+            before.append(previous)
+            index = len(ends) - 1
+            deepest[index] = len(keys)
+            if segment.parent is not None:
+                deepest[segment.parent] = max(deepest[segment.parent], len(keys))
+        lengths += [
+            np.full(segment.length, deep)
+            for segment, deep in zip(example.segments, deepest, strict=True)
+        ]
+    ids_T = np.array([token for example in examples for token in example.ids], np.int64)
+    weights_T = np.array([w for example in examples for w in example.weights], np.float32)
+    before_T = np.concatenate(before)
+    targets = np.flatnonzero((weights_T > 0) & (before_T >= 0))
+    sources = tuple(sorted({example.source for example in examples}))
+    source_T = np.repeat(
+        [sources.index(example.source) for example in examples],
+        [example.num_tokens for example in examples],
+    )
+    groups, order_T = _group(reaches, window)
+    with_patches = [example for example in examples if example.num_patches]
+    return Row(
+        ids_T=torch.from_numpy(ids_T),
+        positions_T=torch.from_numpy(np.concatenate(positions)),
+        groups=groups,
+        order_T=order_T,
+        images_T=torch.from_numpy(_last_images(ids_T, reaches, image_id, examples)),
+        from_A=torch.from_numpy(before_T[targets]),
+        targets_A=torch.from_numpy(ids_T[targets]),
+        weights_A=torch.from_numpy(weights_T[targets]),
+        sources_A=torch.from_numpy(source_T[targets]),
+        sources=sources,
+        patches_PK=torch.from_numpy(
+            np.concatenate([example.patches_PK for example in with_patches])
+            if with_patches
+            else np.empty((0, 0), np.uint8)
+        ),
+        grid_I2=torch.tensor(
+            [shape for example in examples for shape in example.grid], dtype=torch.int64
+        ).reshape(-1, 2),
+        spans=tuple(spans),
+        lengths_T=torch.from_numpy(np.concatenate(lengths)),
+        weight=float(weights_T[targets].sum(dtype=np.float64)),
+    )
+
+
+class PackedAttention:
+    """Attention within examples, in the place of the decoder's cache: a `mistral.Store`."""
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+
+    def attend(
+        self,
+        layer_index: int,
+        q_BHTE: Tensor,
+        k_BGTE: Tensor,
+        v_BGTE: Tensor,
+        mask_BTS: Tensor | None,
+    ) -> Tensor:
+        """Attention of a row of packed examples: B is 1, and the mask is the row's own."""
+        q_TH_E, k_TG_E, v_TG_E = (
+            x_BHTE[0].transpose(0, 1).flatten(1) for x_BHTE in (q_BHTE, k_BGTE, v_BGTE)
+        )
+        width = q_BHTE.shape[-1]
+        parts = []
+        for group in self.row.groups:
+            q_ZHXE = _gather(q_TH_E, group.queries_ZX, width)
+            k_ZGYE = _gather(k_TG_E, group.keys_ZY, width)
+            v_ZGYE = _gather(v_TG_E, group.keys_ZY, width)
+            y_ZHXE = F.scaled_dot_product_attention(
+                q_ZHXE,
+                k_ZGYE,
+                v_ZGYE,
+                attn_mask=None if group.is_causal else group.bias_ZXY[:, None].to(q_ZHXE.dtype),
+                is_causal=group.is_causal,
+                enable_gqa=True,
+            )
+            parts.append(y_ZHXE.transpose(1, 2).flatten(0, 1).flatten(1))
+        y_TH_E = torch.cat(parts).index_select(0, self.row.order_T)
+        y_THE = torch.unflatten(y_TH_E, 1, (-1, width))
+        return y_THE.transpose(0, 1)[None]
+
+
+def _gather(x_TH_E: Tensor, places_ZX: Tensor, width: int) -> Tensor:
+    x_ZXH_E = torch.unflatten(x_TH_E.index_select(0, places_ZX.flatten()), 0, places_ZX.shape)
+    return torch.unflatten(x_ZXH_E, 2, (-1, width)).transpose(1, 2)
+
+
+def _group(reaches: Sequence[Reach], window: int | None) -> tuple[tuple[Group, ...], Tensor]:
+    """Groups of similar lengths, and where each token of the row is in their outputs."""
+    order = sorted(
+        range(len(reaches)), key=lambda i: (len(reaches[i].keys), len(reaches[i].queries))
+    )
+    groups: list[Group] = []
+    place_T = np.empty(sum(len(reach.queries) for reach in reaches), np.int64)
+    offset = 0
+    for members in _bunch(order, reaches):
+        group, num_places = _attended([reaches[i] for i in members], window, offset, place_T)
+        groups.append(group)
+        offset += num_places
+    return tuple(groups), torch.from_numpy(place_T)
+
+
+def _bunch(order: Iterable[int], reaches: Sequence[Reach]) -> list[list[int]]:
+    """Cuts the sorted segments where padding would cost too much."""
+    bunches: list[list[int]] = []
+    needed, longest = 0, 0
+    for i in order:
+        num_queries, num_keys = len(reaches[i].queries), len(reaches[i].keys)
+        longest_with = max(longest, num_queries)
+        needed_with = needed + num_queries * num_keys
+        # Keys grow along the order, so this segment's are the most
+        padded = (len(bunches[-1]) + 1) * longest_with * num_keys if bunches else 0
+        if not bunches or padded > MAX_WASTE * needed_with:
+            bunches.append([])
+            longest_with, needed_with = num_queries, num_queries * num_keys
+        bunches[-1].append(i)
+        needed, longest = needed_with, longest_with
+    return bunches
+
+
+def _attended(
+    reaches: Sequence[Reach], window: int | None, offset: int, place_T: Array
+) -> tuple[Group, int]:
+    num_queries = max(len(reach.queries) for reach in reaches)
+    num_keys = max(len(reach.keys) for reach in reaches)
+    queries_ZX = np.zeros((len(reaches), num_queries), np.int64)
+    keys_ZY = np.zeros((len(reaches), num_keys), np.int64)
+    position_ZX = np.zeros((len(reaches), num_queries), np.int64)
+    for z, reach in enumerate(reaches):
+        own, seen = len(reach.queries), len(reach.keys)
+        queries_ZX[z, :own] = reach.queries
+        keys_ZY[z, :seen] = reach.keys
+        position_ZX[z, :own] = np.arange(seen - own, seen)
+        first = offset + z * num_queries
+        place_T[reach.queries] = np.arange(first, first + own)
+    distance_ZXY = position_ZX[..., None] - np.arange(num_keys)
+    sees_ZXY = distance_ZXY >= 0
+    if window is not None:
+        sees_ZXY &= distance_ZXY < window
+    bias_ZXY = np.where(sees_ZXY, np.float32(0), np.float32("-inf"))
+    lengths = {(len(reach.queries), len(reach.keys)) for reach in reaches}
+    group = Group(
+        torch.from_numpy(queries_ZX),
+        torch.from_numpy(keys_ZY),
+        torch.from_numpy(bias_ZXY),
+        is_causal=lengths == {(num_queries, num_queries)}
+        and (window is None or num_keys <= window),
+    )
+    return group, queries_ZX.size
+
+
+def _last_images(
+    ids_T: Array, reaches: Sequence[Reach], image_id: int, examples: Sequence[Example]
+) -> Array:
+    """Counts crops where an `<image>` id stands for one each, as in the other architecture."""
+    num_crops = sum(len(example.grid) for example in examples)
+    is_image_T = ids_T == image_id
+    if is_image_T.sum() != num_crops:  # many ids a crop: nobody asks
+        return np.zeros_like(ids_T)
+    counts_T = np.cumsum(is_image_T) * is_image_T
+    last_T = np.zeros_like(ids_T)
+    for reach in reaches:
+        seen = np.maximum.accumulate(counts_T[reach.keys])
+        last_T[reach.queries] = seen[len(seen) - len(reach.queries) :]
+    return last_T

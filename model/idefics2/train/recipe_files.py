@@ -1,0 +1,152 @@
+"""Recipes are functions in files: of `model/recipes`, or a user's own."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from idefics2.train.recipe import Recipe
+
+_CHECKOUT = Path(__file__).parents[2] / "recipes"
+_PACKAGED = Path(__file__).parents[2] / "vlmbench" / "_recipes"  # in a wheel
+
+
+def find_recipe(spec: str) -> Recipe:
+    """The recipe of `NAME`, `NAME:FUNCTION`, `PATH.py` or `PATH.py:FUNCTION`.
+
+    Without a function's name it is `recipe`.
+
+    Raises: ValueError where there is no such file or function, or it does not run.
+    """
+    name, _, function_name = spec.partition(":")
+    path = _path_of(name)
+    module = load_recipes(path)
+    functions = recipe_functions(module)
+    function_name = function_name or "recipe"
+    if function_name not in functions:
+        raise ValueError(_no_such(f"recipe in {path}", function_name, functions))
+    try:
+        return functions[function_name]()
+    except ValueError:
+        raise
+    except Exception as error:  # somebody's code; its errors are the user's
+        raise ValueError(
+            f"{path}: {function_name} failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def recipe_functions(module: ModuleType) -> dict[str, Callable[[], Recipe]]:
+    """The functions of a file that need nothing and say that they give a `Recipe`."""
+    return {
+        name: function
+        for name, function in vars(module).items()
+        if inspect.isfunction(function)
+        and not name.startswith("_")
+        and function.__module__ == module.__name__
+        and str(function.__annotations__.get("return")).rpartition(".")[2] in ("Recipe", "Recipe'>")
+        and all(
+            parameter.default is not parameter.empty
+            for parameter in inspect.signature(function).parameters.values()
+        )
+    }
+
+
+def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """The recipe with other values, each "key=value"; the value is read as JSON, else as text.
+
+    A key is a path of fields, such as `seed` or `STAGE.optimization.schedule.floor`.
+
+    Raises: ValueError for a key that is none.
+    """
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"{setting!r} is no key=value")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        first, *rest = key.split(".")
+        stages = {stage.name: index for index, stage in enumerate(recipe.stages)}
+        if first in stages and rest:
+            changed = list(recipe.stages)
+            index = stages[first]
+            changed[index] = _with(changed[index], rest, value, key)
+            recipe = replace(recipe, stages=tuple(changed))
+        elif first in ("seed", "keep", "name") and not rest:
+            recipe = _with(recipe, [first], value, key)
+        else:
+            raise ValueError(_no_such("setting", key, ["seed", "keep", *stages]))
+    return recipe
+
+
+def with_steps(recipe: Recipe, num_steps: int) -> Recipe:
+    """The recipe with so many steps in every stage."""
+    stages = (replace(stage, num_steps=num_steps) for stage in recipe.stages)
+    return replace(recipe, stages=tuple(stages))
+
+
+def _with(config: Any, path: list[str], value: Any, key: str) -> Any:
+    known = [item.name for item in fields(config)]
+    if path[0] not in known:
+        raise ValueError(_no_such("setting", key, known))
+    before = getattr(config, path[0])
+    if len(path) > 1:
+        if not is_dataclass(before):
+            raise ValueError(f"{key}: {path[0]} has no settings of its own")
+        value = _with(before, path[1:], value, key)
+    elif isinstance(before, tuple) and isinstance(value, list):
+        value = tuple(value)
+    elif isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    elif before is not None and type(before) is not type(value):
+        raise ValueError(f"{key} must be like {before!r}, not {value!r}")
+    return replace(config, **{path[0]: value})
+
+
+def _path_of(name: str) -> Path:
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise ValueError(f"no recipe file {name}")
+        return Path(name)
+    folder = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
+    path = folder / f"{name}.py"
+    if not path.is_file():
+        names = [found.stem for found in folder.glob("[!_]*.py")]
+        raise ValueError(_no_such("recipe", name, names) + "; or name a .py file")
+    return path
+
+
+def load_recipes(path: Path) -> ModuleType:
+    """The module of a recipe file; a process runs a file once.
+
+    Raises: ValueError that names the file where it does not run.
+    """
+    module_name = f"idefics2 recipe {path.resolve()}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # before it runs: dataclasses look their own module up
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # somebody's code; its errors are the user's
+        del sys.modules[module_name]
+        raise ValueError(f"{path} does not load: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _no_such(kind: str, name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names)}"
+    return f"no {kind} named {name!r}; {hint}"
