@@ -12,7 +12,7 @@ from vlmbench.schema import Json
 
 def data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a local copy of the data set")
-    parser.add_argument("--tasks-dir", type=Path, metavar="DIR", help="your own task files")
+    parser.add_argument("--tasks-dir", type=Path, metavar="DIR", help="your own task files, or lmms-eval's yaml")
 
 
 def model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,3 +58,11 @@ def model_settings(args: argparse.Namespace) -> Mapping[str, Json]:
         *("cache_gib", "deterministic", "concurrency", "timeout_s", "max_retries", "api_key_env"),
     )
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def track_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--track",
+        metavar="TRACKER[:PROJECT]",
+        help="send figures to trackio, wandb or tensorboard (default: nothing is sent anywhere)",
+    )

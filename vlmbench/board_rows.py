@@ -208,8 +208,10 @@ def _notes(runs: Sequence[FinishedRun], rows: Sequence[Row]) -> Iterable[str]:
 
 def _imported(run: FinishedRun) -> Iterable[str]:
     """What the harness that made the answers says of them, beside our scores."""
-    origin = run.manifest.get("imported")
-    for name, task in origin["tasks"].items() if origin else ():
+    if "imported" not in run.manifest:
+        return
+    origin = run.manifest["imported"]
+    for name, task in origin["tasks"].items():
         if task["reported"] is not None and task["official"] is not None:
             difference = task["official"] - task["reported"]
             yield (

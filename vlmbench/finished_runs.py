@@ -14,6 +14,7 @@ from vlmbench import json_lines, runs, scores_file
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Profile
 from vlmbench.scoring import Score, Summary, Tally
+from vlmbench.task import LMMS
 
 CLOSED = ("complete", "stopped")
 """States in which a run has been scored as far as it went."""
@@ -167,7 +168,7 @@ def _task(folder: Path, manifest: Mapping[str, Any], name: str) -> FinishedTask:
         version=data["version"],
         metric=found["metric"],
         shots=prompt["shots"],
-        prompt_style=prompt["style"],
+        prompt_style="lmms-eval" if name.startswith(LMMS) else prompt["style"],
         is_blind=prompt["blind"],
         has_ocr=prompt["ocr"],
         num_rows=data["num_rows"],

@@ -112,7 +112,8 @@ def import_run(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise VlmbenchError(f"cannot write a run to {folder}: {error.strerror}") from None
-    tasks, problems, data = [], [], {}
+    tasks, problems = [], []
+    data: dict[str, dict[str, Json]] = {}
     log = runs.Log(folder, "0")
     try:
         for found in run.tasks:

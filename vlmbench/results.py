@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlmbench import runs, scores_file
@@ -36,9 +36,13 @@ class TaskResult:
     scores: Path | None
     """One JSON line a sample, in the order of their ids."""
 
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What the harness that the task is from makes of the same answers, by metric, as it is."""
+
     def as_manifest(self) -> dict[str, Json]:
         """What the run's manifest keeps of it: with the scores file, enough to read it again."""
-        return {
+        figures: dict[str, Json] = {"figures": self.figures} if self.figures else {}
+        return figures | {
             "metric": self.metric,
             "num_selected": self.num_selected,
             "num_missing": self.num_missing,
@@ -123,4 +127,5 @@ def _score_task(
         num_missing=missing,
         summaries={p: tally.summary(p) for p in source.task.profiles} if has_answers else {},
         scores=path if has_answers else None,
+        figures=source.figures(folder),
     )

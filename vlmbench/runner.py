@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 from vlmbench import data, prompts
 from vlmbench.backends.protocol import Backend
@@ -18,7 +18,7 @@ from vlmbench.plan import Item
 from vlmbench.rows import BLOCK, Row, Rows
 from vlmbench.runs import Log
 from vlmbench.schema import Json, Message, Request, Response, Sample, Timings
-from vlmbench.task import parse_spec
+from vlmbench.task import Task, parse_spec
 from vlmbench.usage import Recorder
 
 
@@ -37,7 +37,26 @@ class Asking:
     """Of the examples that `shots` draws."""
 
 
-class Source:
+class Source(Protocol):
+    """What a run asks: a task of ours, or another harness's in our terms."""
+
+    name: str
+    """`TASK@SPLIT`."""
+
+    task: Task
+    rows: Rows
+
+    def request(self, sample: Sample) -> Request:
+        """Raises: VlmbenchError or ValueError where the sample cannot be asked."""
+
+    def figures(self, folder: Path) -> Mapping[str, float]:
+        """What the harness that the task is from sums the scored samples up to, by metric.
+
+        Empty for our own tasks. `folder` takes files that it may write.
+        """
+
+
+class TaskSource:
     """A task's rows on this machine, and its examples."""
 
     def __init__(
@@ -70,6 +89,9 @@ class Source:
             ocr=asking.ocr,
         )
         return replace(asked, id=f"{self.name}/{sample.id}")
+
+    def figures(self, folder: Path) -> Mapping[str, float]:
+        return {}
 
     def _shots(self, sample: Sample) -> list[Sample]:
         if self._train is None:

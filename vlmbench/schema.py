@@ -172,6 +172,9 @@ class Response:
     """Computed work of this answer alone: nothing padded, and nothing shared with others."""
 
     timings: Timings = Timings()
+    log_likelihoods: tuple[float, ...] = ()
+    """Of each candidate, natural logarithm, summed over its tokens; empty: not known."""
+
     attempt: int = 1
     """2 and more: earlier attempts failed (out of memory, a server's 503)."""
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _PACKAGED = Path(__file__).parent / "_tasks"  # in a wheel
 _CHECKOUT = Path(__file__).parents[1] / "tasks"
+LMMS = "lmms:"
+"""What the name of a task of lmms-eval's begins with: those are not ours (`vlmbench.lmms`)."""
+
 ENTRY_POINTS = "vlmbench.tasks"
 """Group whose entry points name a task: each loads to a `Task`."""
 

@@ -20,8 +20,9 @@ from vlmbench.backends.registry import open_backend
 from vlmbench.errors import VlmbenchError
 from vlmbench.plan import Item
 from vlmbench.rows import GC_THRESHOLD
-from vlmbench.runner import Asking, Runner, Source
+from vlmbench.runner import Asking, Runner, Source, TaskSource
 from vlmbench.schema import Json
+from vlmbench.task import LMMS
 
 EXIT_MISTAKE = 2
 EXIT_DISK = 3
@@ -65,7 +66,14 @@ class Job:
             "data_dir": Path(self.data_dir) if self.data_dir else None,
             "tasks_dir": Path(self.tasks_dir) if self.tasks_dir else None,
         }
-        return [Source(spec, self.asking, **folders) for spec in self.tasks]
+        return [self._source(spec, **folders) for spec in self.tasks]
+
+    def _source(self, spec: str, *, data_dir: Path | None, tasks_dir: Path | None) -> Source:
+        if spec.startswith(LMMS):
+            from vlmbench.lmms.tasks import LmmsSource
+
+            return LmmsSource(spec.removeprefix(LMMS), self.asking, include=tasks_dir)
+        return TaskSource(spec, self.asking, data_dir=data_dir, tasks_dir=tasks_dir)
 
 
 def work(job: Job, worker: str, items: Sequence[Item], sources: Sequence[Source]) -> None:

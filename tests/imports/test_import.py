@@ -140,7 +140,7 @@ def test_a_folder_of_vlmevalkit_is_imported_once_though_it_is_linked_twice(
     assert (document["harness"], document["version"]) == ("VLMEvalKit", "commit 0a1b2c3d")
     (task,) = document["tasks"]
     assert (task["reported"], task["n"], task["num_compared"]) == (80.5, 12, 12)
-    assert [one["id"] for one in task["different"]][0] == "70001"
+    assert task["different"][0]["id"] == "70001"
 
 
 def test_the_board_and_the_comparison_show_imported_runs(

@@ -15,7 +15,7 @@ from vlmbench import data, task
 from vlmbench.cli import main
 from vlmbench.mini import TASKS
 from vlmbench.mini.stream import samples
-from vlmbench.runner import Asking, Source
+from vlmbench.runner import Asking, TaskSource
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_two_processes_may_draw_the_same_file(tmp_path: Path) -> None:
 
 def test_examples_come_from_the_train_part(cache: Path) -> None:
     asking = Asking(shots=2)
-    source = Source("docvqa@mini", asking, data_dir=None, tasks_dir=None)
+    source = TaskSource("docvqa@mini", asking, data_dir=None, tasks_dir=None)
     asked = source.request(source.task.read(source.rows[0]))
     answers = [turn.content[0] for turn in asked.messages if turn.role == "assistant"]
     train = {

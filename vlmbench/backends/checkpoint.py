@@ -23,6 +23,12 @@ SMALL_FILES = (
 
 HUB_ID = re.compile(r"(\w[\w.-]*/[\w.-]+)(?:@([\w./-]+))?")
 
+BUNDLED = ("tiny",)
+"""Names of checkpoints that come with vlmbench; a folder of that name is "./tiny"."""
+
+_CHECKOUT = Path(__file__).parents[2] / "model" / "checkpoints"
+_PACKAGED = Path(__file__).parents[1] / "_checkpoints"  # in a wheel
+
 DIGEST_BYTES = 16
 WHOLE_BYTES = 2**26
 """Weights up to this size are read whole for their digest."""
@@ -36,6 +42,9 @@ STRIDE_BYTES = 2**24
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A checkpoint whose small files are on this machine."""
+
+    name: str
+    """As the user gave it, less a revision."""
 
     source: str
     """What its weights are loaded from: the folder, or the hub id."""
@@ -69,25 +78,33 @@ class Checkpoint:
 
 
 def check(argument: str) -> None:
-    """Raises: VlmbenchError if the argument is neither a checkpoint's folder nor a hub id."""
-    folder = Path(argument).expanduser()
+    """Raises: VlmbenchError if the argument is no bundled checkpoint, no folder and no hub id."""
+    folder = folder_of(argument)
     if folder.is_dir():
         _read(folder / "config.json")
     elif not HUB_ID.fullmatch(argument):
         raise VlmbenchError(
-            f"no folder {argument!r}; a checkpoint on the hub is OWNER/NAME or OWNER/NAME@REVISION"
+            f"no folder {argument!r}; a checkpoint on the hub is OWNER/NAME or "
+            f"OWNER/NAME@REVISION, and bundled is: {', '.join(BUNDLED)}"
         )
 
 
+def folder_of(argument: str) -> Path:
+    """Where the checkpoint is if it is on this machine: bundled, or a folder."""
+    if argument not in BUNDLED:
+        return Path(argument).expanduser()
+    return (_PACKAGED if _PACKAGED.is_dir() else _CHECKOUT) / argument
+
+
 def find(argument: str) -> Checkpoint:
-    """The checkpoint of a folder, or of a hub id after downloading its small files.
+    """A bundled checkpoint, that of a folder, or of a hub id after downloading its small files.
 
     Raises: VlmbenchError if there is none.
     """
     check(argument)
-    folder, match = Path(argument).expanduser(), HUB_ID.fullmatch(argument)
+    folder, match = folder_of(argument), HUB_ID.fullmatch(argument)
     if folder.is_dir() or match is None:
-        return Checkpoint(str(folder), folder, "")
+        return Checkpoint(argument, str(folder), folder, "")
     from huggingface_hub import snapshot_download
 
     name, revision = match.groups()
@@ -98,7 +115,7 @@ def find(argument: str) -> Checkpoint:
         raise VlmbenchError(
             f"{argument} is no folder, nor to be had from the hub: {reason}"
         ) from error
-    return Checkpoint(name, Path(path), Path(path).name)
+    return Checkpoint(name, name, Path(path), Path(path).name)
 
 
 def identity(backend: str, argument: str, settings: Settings) -> dict[str, Json]:

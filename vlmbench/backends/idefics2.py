@@ -158,7 +158,7 @@ class Idefics2Backend:
 
     def probe(self) -> Probe:
         return Probe(
-            model=f"idefics2:{self._found.source}",
+            model=f"idefics2:{self._found.name}",
             revision=self._found.revision,
             weights_digest=checkpoint.weights_digest(self._found.folder),
             device=str(self._model.device),
@@ -227,6 +227,7 @@ class Idefics2Backend:
             prompt_tokens=len(ids),
             generated_tokens=len(result.ids),
             flops=None if is_choice else self._flops(asked.prepared, result),
+            log_likelihoods=tuple(result.log_likelihoods),
             attempt=result.attempt,
             timings=Timings(
                 queue_s=times.queue_s,

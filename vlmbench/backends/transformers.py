@@ -110,7 +110,7 @@ class TransformersBackend:
     def probe(self) -> Probe:
         device, image_processor = self._model.device, self._processor.image_processor
         return Probe(
-            model=f"transformers:{self._found.source}",
+            model=f"transformers:{self._found.name}",
             revision=self._found.revision,
             weights_digest=checkpoint.weights_digest(self._found.folder),
             device=str(device),

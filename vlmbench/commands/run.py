@@ -13,7 +13,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlmbench.arguments import data_arguments, model_arguments, model_settings
+from vlmbench.arguments import (
+    data_arguments,
+    model_arguments,
+    model_settings,
+    track_argument,
+)
 from vlmbench.errors import VlmbenchError
 from vlmbench.prompt_styles import STYLES
 from vlmbench.schema import PROFILES, Profile
@@ -32,12 +37,16 @@ Exit codes: 0 done, 1 some samples failed or were not run, 2 a mistake in the co
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
     parser.add_argument(
-        "--tasks", required=True, metavar="TASK[@SPLIT],...", help="see `vlmbench list`"
+        "--tasks",
+        required=True,
+        metavar="TASK[@SPLIT],...",
+        help="see `vlmbench list`; lmms:NAME is lmms-eval's",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/MODEL)")
     parser.add_argument("--profile", default="official", choices=PROFILES, help="headline's rules")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+    track_argument(parser)
     data_arguments(parser)
 
     which = parser.add_argument_group("which samples (each task by itself)")
@@ -70,10 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from vlmbench import execution
+    from vlmbench import execution, tracking
     from vlmbench.runner import Asking
     from vlmbench.selection import Selection
 
+    tracker = tracking.parse(args.track) if args.track else None
     planned = execution.prepare(
         args.model,
         [spec.strip() for spec in args.tasks.split(",")],
@@ -115,6 +125,8 @@ def run(args: argparse.Namespace) -> int:
         return 0  # a launcher would end the others
     _print(result, args)
     _account(result)
+    if tracker is not None:
+        tracking.track_run(tracker, result.folder)
     return 1 if result.num_failed or result.num_missing else 0
 
 
@@ -131,6 +143,10 @@ def _print(result: RunResult, args: argparse.Namespace) -> None:
                 task.name, task.version, task.metric, profile, task.summaries, task.num_selected
             )
             text = as_text(profile, task.summaries, task.num_selected)
+        if task.figures:
+            figures["figures"] = dict(task.figures)
+            own = ", ".join(f"{name} {value:.6g}" for name, value in task.figures.items())
+            text += f"\n\nas lmms-eval sums it up: {own}"
         documents.append(figures | {"missing": task.num_missing})
         if not args.json:
             print(f"{task.name}  {task.metric}, version {task.version}  {result.folder}\n{text}\n")

@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+from vlmbench.arguments import track_argument
 from vlmbench.errors import VlmbenchError
 
 EXAMPLES = """examples:
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard", action="store_true", help="each process holds a part of the model (FSDP)"
     )
+    track_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the recipe as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
@@ -60,15 +62,21 @@ def _train(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(json.dumps(describe(recipe), indent=1))
         return 0
+    from vlmbench import tracking
+
+    is_first = os.environ.get("RANK", "0") == "0"
+    tracker = tracking.parse(args.track) if args.track and is_first else None
     if args.processes > 1 and "RANK" not in os.environ:
         from idefics2.train.processes import run_together
 
-        return run_together(_command(args), args.processes)
+        with tracking.following(tracker, args.out / "log.jsonl"):
+            return run_together(_command(args), args.processes)
     from idefics2.train.curves import draw_curves
     from idefics2.train.loop import train
 
-    folder = train(recipe, args.out, is_quiet=args.quiet, is_sharded=args.shard)
-    if os.environ.get("RANK", "0") == "0":
+    with tracking.following(tracker, args.out / "log.jsonl"):
+        folder = train(recipe, args.out, is_quiet=args.quiet, is_sharded=args.shard)
+    if is_first:
         draw_curves(args.out / "log.jsonl", args.out)
         print(folder)
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 from vlmbench.errors import VlmbenchError
 from vlmbench.finished_runs import FinishedRun, FinishedTask
 from vlmbench.rows import BLOCK
-from vlmbench.runner import Asking, Source, pictures_of, prompt_digest
+from vlmbench.runner import Asking, TaskSource, pictures_of, prompt_digest
 from vlmbench.schema import Json, Prediction, Profile, Request, Sample, Verdict
 from vlmbench.viewer.pictures import Pictures, Shown
 
@@ -50,7 +50,7 @@ class Questions:
         """Raises: VlmbenchError with the way out, where the data or the task are not at hand."""
         self._is_imported = "imported" in run.manifest
         asking = Asking() if self._is_imported else Asking(**run.manifest["prompt"])
-        self._source = Source(task.name, asking, data_dir=data_dir, tasks_dir=tasks_dir)
+        self._source = TaskSource(task.name, asking, data_dir=data_dir, tasks_dir=tasks_dir)
         self._pictures = pictures
         self._rescores = self._source.task.version == task.version and bool(task.summaries)
         read = self._source.task.read

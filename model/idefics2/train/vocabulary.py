@@ -11,7 +11,16 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 
 SPECIAL = (
     "<unk>",
@@ -44,6 +53,8 @@ def build_tokenizer(known: Iterable[str]) -> Any:
     vocabulary = {entry: index for index, entry in enumerate(entries)}
     # Without merges a word is spelled, unless it is an entry itself
     tokenizer = Tokenizer(models.BPE(vocabulary, [], ignore_merges=True))
+    # transformers 5 puts a space behind a picture, earlier releases did not: both come to the same
+    tokenizer.normalizer = normalizers.Replace(Regex(r"\A "), "")
     tokenizer.pre_tokenizer = WORDS
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(name, normalized=False) for name in SPECIAL])

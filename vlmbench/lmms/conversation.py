@@ -1,0 +1,162 @@
+"""lmms-eval's documents, messages and generation settings in our terms."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from vlmbench.schema import Message, Picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_NEW_TOKENS = 1024
+"""Where a task sets none: the default of lmms-eval's own Idefics2, and of most of its models."""
+
+PLACEHOLDER = "<image>"
+KEPT = 16
+"""Documents whose pictures stay decoded: a request's are digested and used soon after each other"""
+
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How one request's answer is drawn."""
+
+    max_new_tokens: int
+    stop: tuple[str, ...]
+    temperature: float
+    """0: greedy."""
+
+    top_p: float
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Decoding:
+        """From a task's `generation_kwargs`; one that changes no answer of ours is left alone.
+
+        `do_sample: false` is greedy whatever the temperature; `do_sample: true` alone means 1.
+        """
+        until = given.get("until") or ()
+        temperature = given.get("temperature")
+        if temperature is None:
+            temperature = 1.0 if given.get("do_sample") else 0.0
+        if given.get("do_sample") is False:
+            temperature = 0.0
+        top_p = given.get("top_p")
+        limits = (given.get(name) for name in ("max_new_tokens", "max_gen_toks", "max_tokens"))
+        return cls(
+            max_new_tokens=int(next((limit for limit in limits if limit), MAX_NEW_TOKENS)),
+            stop=tuple(filter(None, [until] if isinstance(until, str) else until)),
+            temperature=float(temperature),
+            top_p=1.0 if temperature == 0 or top_p is None else float(top_p),
+        )
+
+
+class Pictures:
+    """The pictures of documents, made again when needed: thousands of requests may wait."""
+
+    def __init__(self, read: Callable[[Any], Sequence[Any]]) -> None:
+        """`read`: a document's key -> what lmms-eval shows of it: pictures, or paths of files."""
+        self._recent = lru_cache(KEPT)(lambda key: [_Shown(visual) for visual in read(key)])
+
+    def of(self, key: Any) -> list[DocumentPicture]:
+        return [DocumentPicture(self, key, index) for index in range(len(self._recent(key)))]
+
+    def shown(self, key: Any, index: int) -> _Shown:
+        return self._recent(key)[index]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPicture:
+    """One of a document's pictures."""
+
+    pictures: Pictures
+    key: Any
+    index: int
+
+    def encoded(self) -> bytes:
+        return self.pictures.shown(self.key, self.index).encoded
+
+    def decode(self) -> Image:
+        return self.pictures.shown(self.key, self.index).image()
+
+
+class _Shown:
+    def __init__(self, visual: Any) -> None:
+        self._visual = visual
+
+    def image(self) -> Image:
+        """Raises: ValueError for what is no picture: a video, a sound, a broken file."""
+        import PIL.Image
+
+        if isinstance(self._visual, PIL.Image.Image):
+            return self._visual
+        try:
+            image = PIL.Image.open(self._visual)
+            image.load()
+        except (OSError, AttributeError, TypeError, SyntaxError) as error:
+            kind = type(self._visual).__name__
+            raise ValueError(f"lmms-eval shows no picture here but a {kind}: {error}") from None
+        return image
+
+    @cached_property
+    def encoded(self) -> bytes:
+        image, file = self.image(), io.BytesIO()
+        image = image if image.mode in PNG_MODES else image.convert("RGB")
+        image.save(file, "PNG", compress_level=1)
+        return file.getvalue()
+
+
+def visuals_of(chat: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What a chat shows, in its order.
+
+    Raises: ValueError for a video or a sound.
+    """
+    return [piece["url"] for _, pieces in _turns(chat) for piece in pieces if _is_image(piece)]
+
+
+def messages_of(
+    chat: Sequence[Mapping[str, Any]], pictures: Sequence[Picture]
+) -> tuple[Message, ...]:
+    """Chat messages with `pictures` where `visuals_of` found them."""
+    rest = iter(pictures)
+    return tuple(
+        Message(
+            role=role,
+            content=tuple(next(rest) if _is_image(piece) else piece["text"] for piece in pieces),
+        )
+        for role, pieces in _turns(chat)
+    )
+
+
+def user_turn(text: str, pictures: Sequence[Picture]) -> Message:
+    """The simple form: pictures where the text has `<image>`, if for each of them; else first."""
+    if not pictures or text.count(PLACEHOLDER) != len(pictures):
+        return Message(role="user", content=(*pictures, text))
+    content: list[str | Picture] = []
+    for piece, picture in zip(text.split(PLACEHOLDER), (*pictures, None), strict=True):
+        content += [piece] if piece else []
+        content += [picture] if picture is not None else []
+    return Message(role="user", content=tuple(content))
+
+
+Role = Literal["system", "user", "assistant"]
+
+
+def _turns(
+    chat: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[Role, Sequence[Mapping[str, Any]]]]:
+    for message in chat:
+        content = message["content"]
+        pieces = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        yield cast(Role, message["role"]), pieces
+
+
+def _is_image(piece: Mapping[str, Any]) -> bool:
+    if piece["type"] not in ("image", "text"):
+        raise ValueError(f"this model sees pictures and text, no {piece['type']}")
+    return bool(piece["type"] == "image")

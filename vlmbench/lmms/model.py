@@ -1,0 +1,272 @@
+"""Our backends as a model of lmms-eval: `python -m lmms_eval --model vlmbench`.
+
+    --model_args pretrained=idefics2:PATH_OR_HUB_ID,dtype=bfloat16,split_images=False
+
+`pretrained` is what `vlmbench run --model` takes (without a backend's name: idefics2), the other
+arguments are its settings. All requests of a call go to the backend at once, which plans them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
+from lmms_eval.api.model import lmms
+from loguru import logger
+
+from vlmbench.backends import registry
+from vlmbench.backends.protocol import Backend
+from vlmbench.lmms.conversation import Decoding, Pictures, messages_of, user_turn, visuals_of
+from vlmbench.schema import Message, Request, Response
+
+SPARE_BYTES = 8
+"""A greedy answer may be so much longer than the longest continuation it is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request not built yet, so that its pictures are not read."""
+
+    id: str
+    build: Callable[[str], Request]
+
+
+class _Vlmbench(lmms):  # type: ignore[misc]  # lmms-eval has no types
+    """What both forms share; a request is `(context, how to ask, ..., document, task, split)`."""
+
+    def __init__(
+        self,
+        pretrained: str,
+        batch_size: int | str | None = None,
+        max_batch_size: int | None = None,
+        device: str | None = None,
+        **settings: Any,
+    ) -> None:
+        """`batch_size`: lmms-eval's default of 1 counts as not given; `max_batch_size` is unused.
+
+        Raises: VlmbenchError for an unknown backend, a missing checkpoint, a setting of no use.
+        """
+        super().__init__()
+        self._spec = pretrained if ":" in pretrained else f"idefics2:{pretrained}"
+        if str(batch_size or 1) not in ("1", "auto"):
+            settings["batch_size"] = int(str(batch_size))
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and device in (None, "cuda"):
+            device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        if device is not None and registry.uses(self._spec, "device"):
+            settings["device"] = device
+        registry.check(self._spec, settings)
+        self._settings = settings
+        self._backend: Backend | None = None
+        self._opened: Mapping[str, Any] = {}
+        self._pictures = Pictures(self._visuals)
+
+    @property
+    def device(self) -> str:
+        """Where lmms-eval gathers its counts when several processes run."""
+        return str(self._settings.get("device", "cpu"))
+
+    def generate_until(self, requests: Sequence[Instance]) -> list[GenerationResult]:
+        """In the order of the requests; one that fails is an empty answer and a line of the log."""
+        drawn: dict[tuple[float, float], list[_Waiting]] = {}
+        for position, instance in enumerate(requests):
+            decoding = Decoding.of(self._generation(instance))
+            waiting = _Waiting(_id(position, instance), self._builder(instance, decoding))
+            drawn.setdefault((decoding.temperature, decoding.top_p), []).append(waiting)
+        found: dict[str, Response] = {}
+        for (temperature, top_p), group in drawn.items():
+            found |= self._answers(group, temperature, top_p)
+        answers = (found.get(_id(position, one)) for position, one in enumerate(requests))
+        return [_result(answer) for answer in answers]
+
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[GenerationResult]:
+        """Of each continuation its loss, summed, and whether it is what greedy decoding gives.
+
+        A loss, as lmms-eval's own models return one, and its tasks take the least. Continuations
+        of one document are read together, behind one prompt. The pairs are wrapped: of bare ones
+        lmms-eval 0.7.3 makes texts (`unwrap_generation_output`), which none of its tasks can score.
+        """
+        contexts: dict[tuple[Any, ...], list[str]] = {}
+        for instance in requests:
+            continuations = contexts.setdefault(_context(instance), [])
+            if (text := self._continuation(instance)) not in continuations:
+                continuations.append(text)
+        waiting = []
+        for number, (context, texts) in enumerate(contexts.items()):
+            longest = max(len(text.encode()) for text in texts) + SPARE_BYTES
+            waiting.append(_Waiting(f"rank/{number}", self._ranking(context, texts, 1)))
+            waiting.append(_Waiting(f"greedy/{number}", self._ranking(context, (), longest)))
+        found = self._answers(waiting, 0.0, 1.0)
+        numbers = {context: number for number, context in enumerate(contexts)}
+        losses = []
+        for instance in requests:
+            number, text = numbers[_context(instance)], self._continuation(instance)
+            ranked, greedy = found.get(f"rank/{number}"), found.get(f"greedy/{number}")
+            index = contexts[_context(instance)].index(text)
+            pair = (_loss(ranked, index), _text(greedy) == text)
+            losses.append(GenerationResult(pair))
+        return losses
+
+    def generate_until_multi_round(self, requests: Sequence[Instance]) -> list[str]:
+        raise NotImplementedError("vlmbench answers one round: multi-round tasks cannot be run")
+
+    def clean(self) -> None:
+        """Called when everything is answered, before judges are loaded."""
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
+        super().clean()
+
+    def _answers(
+        self, waiting: Iterable[_Waiting], temperature: float, top_p: float
+    ) -> dict[str, Response]:
+        found: dict[str, Response] = {}
+
+        def built() -> Iterator[Request]:
+            for one in waiting:
+                try:
+                    yield one.build(one.id)
+                except Exception as error:  # the sample boundary; the document's code is a task's
+                    logger.error(f"vlmbench: request {one.id}: {type(error).__name__}: {error}")
+
+        for response in self._open(temperature, top_p).generate(built()):
+            found[response.id] = response
+            if response.text is None:
+                logger.error(f"vlmbench: request {response.id}: {response.error}")
+        return found
+
+    def _open(self, temperature: float, top_p: float) -> Backend:
+        """A backend draws all its answers in one way, so another way needs another one."""
+        settings = self._settings | ({"temperature": temperature} if temperature else {})
+        settings |= {"top_p": top_p} if top_p < 1 else {}
+        if self._backend is None or self._opened != settings:
+            if self._backend is not None:
+                self._backend.close()
+            self._backend, self._opened = registry.open_backend(self._spec, **settings), settings
+        return self._backend
+
+    def _builder(self, instance: Instance, decoding: Decoding) -> Callable[[str], Request]:
+        def build(id: str) -> Request:
+            return Request(
+                id=id,
+                image_group=id,
+                messages=self._messages(instance),
+                max_new_tokens=decoding.max_new_tokens,
+                stop=decoding.stop,
+            )
+
+        return build
+
+    def _ranking(
+        self, context: tuple[Any, ...], candidates: Sequence[str], max_new_tokens: int
+    ) -> Callable[[str], Request]:
+        text, key = context
+
+        def build(id: str) -> Request:
+            return Request(
+                id=id,
+                image_group=id,
+                messages=(user_turn(text, self._pictures.of(key)),),
+                max_new_tokens=max_new_tokens,
+                candidates=tuple(candidates),
+            )
+
+        return build
+
+    def _continuation(self, instance: Instance) -> str:
+        """Without its delimiter: the backend puts one space before it."""
+        _, target, _, document, task, split = instance.args
+        text = target(self._document(task, split, document)) if callable(target) else target
+        return str(text).strip()
+
+    def _document(self, task: str, split: str, document: int) -> Any:
+        return self.task_dict[task][split][document]
+
+    def _generation(self, instance: Instance) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def _messages(self, instance: Instance) -> tuple[Message, ...]:
+        raise NotImplementedError
+
+    def _visuals(self, key: tuple[Any, ...]) -> Sequence[Any]:
+        show, document, task, split = key
+        return _flat(show(self._document(task, split, document)))
+
+
+class VlmbenchSimple(_Vlmbench):
+    """`(context, generation settings, document to pictures, document, task, split)`."""
+
+    is_simple = True
+
+    def _generation(self, instance: Instance) -> Mapping[str, Any]:
+        given: Mapping[str, Any] = instance.args[1]
+        return given
+
+    def _messages(self, instance: Instance) -> tuple[Message, ...]:
+        context, _, *key = instance.args
+        return (user_turn(context, self._pictures.of(tuple(key))),)
+
+
+class VlmbenchChat(_Vlmbench):
+    """`(context, document to messages, generation settings, document, task, split)`."""
+
+    is_simple = False
+
+    def _generation(self, instance: Instance) -> Mapping[str, Any]:
+        given: Mapping[str, Any] = instance.args[2]
+        return given
+
+    def _messages(self, instance: Instance) -> tuple[Message, ...]:
+        _, converse, _, document, task, split = instance.args
+        chat = converse(self._document(task, split, document))
+        return messages_of(chat, self._pictures.of((_Shows(converse), document, task, split)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shows:
+    """What a document's chat shows."""
+
+    converse: Callable[[Any], Sequence[Mapping[str, Any]]]
+
+    def __call__(self, document: Any) -> list[Any]:
+        return visuals_of(self.converse(document))
+
+
+def _id(position: int, instance: Instance) -> str:
+    """A repeated request is the same instance again: its position sets it apart."""
+    return f"{instance.task_name}/{instance.doc_id}/{position}"
+
+
+def _context(instance: Instance) -> tuple[Any, ...]:
+    text, _, *key = instance.args
+    return text, tuple(key)
+
+
+def _flat(visuals: Any) -> list[Any]:
+    """A task without pictures shows None; some nest a list a picture."""
+    if not isinstance(visuals, list | tuple):
+        return [] if visuals is None else [visuals]
+    return [visual for part in visuals for visual in _flat(part)]
+
+
+def _result(response: Response | None) -> GenerationResult:
+    if response is None or response.text is None:
+        return GenerationResult("")
+    counts = TokenCounts(
+        input_tokens=response.prompt_tokens, output_tokens=response.generated_tokens
+    )
+    return GenerationResult(response.text, counts)
+
+
+def _loss(ranked: Response | None, index: int) -> float:
+    if ranked is None or ranked.text is None:
+        return float("inf")
+    if not ranked.log_likelihoods:
+        raise NotImplementedError("this backend ranks choices and gives no log-likelihoods")
+    return -ranked.log_likelihoods[index]
+
+
+def _text(response: Response | None) -> str | None:
+    return None if response is None or response.text is None else response.text.strip()
