@@ -37,8 +37,8 @@ import idefics2
 from idefics2.engine import Work
 from idefics2.flops import Forecast
 from vlmbench.backends import ceilings
+from vlmbench.bench.workloads import ONE_QUESTION, SHAPES, Question, draw, shape_of
 from vlmbench.tables import aligned
-from vlmbench.workloads import ONE_QUESTION, SHAPES, Question, draw, shape_of
 
 BATCH_SIZES = (2, 4, 8, 16)
 GOALS = {

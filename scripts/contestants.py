@@ -14,7 +14,7 @@ import idefics2
 from idefics2.engine import Engine, Request, defer
 from idefics2.generate import Sampling
 from idefics2.prompt import Slots
-from vlmbench.workloads import Question
+from vlmbench.bench.workloads import Question
 
 
 @dataclass(slots=True)

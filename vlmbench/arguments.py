@@ -12,7 +12,9 @@ from vlmbench.schema import Json
 
 def data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a local copy of the data set")
-    parser.add_argument("--tasks-dir", type=Path, metavar="DIR", help="your own task files, or lmms-eval's yaml")
+    parser.add_argument(
+        "--tasks-dir", type=Path, metavar="DIR", help="your own task files, or lmms-eval's yaml"
+    )
 
 
 def model_arguments(parser: argparse.ArgumentParser) -> None:

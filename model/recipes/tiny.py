@@ -145,7 +145,7 @@ def tasks_stage() -> Stage:
         draw=_mixture("tasks", shares),
         objective=Answers(max_tokens=MAX_TOKENS, augmentation=Augmentation(shuffle_turns=True)),
         optimization=_optimization(peak=0.3, schedule=LEVEL_THEN_DOWN),
-        num_steps=440,
+        num_steps=270,
         batch_size=64,
         micro_tokens=16_384,
         micro_patches=6144,

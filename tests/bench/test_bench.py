@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from vlmbench.backends.ceilings import Ceilings, measure
+from vlmbench.bench.latency import Quantiles, quantiles
+from vlmbench.bench.profiling import Stage, share
 from vlmbench.cli import main
-from vlmbench.latency import Quantiles, quantiles
-from vlmbench.profiling import Stage, share
 
 
 def bench(capsys: pytest.CaptureFixture[str], *flags: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlmbench.workloads import ONE_QUESTION, SHAPES, draw, picture, shape_of
+from vlmbench.bench.workloads import ONE_QUESTION, SHAPES, draw, picture, shape_of
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from vlmbench import baselines
+from vlmbench.board import baselines
 from vlmbench.errors import VlmbenchError
 
 FILE = Path(__file__).parents[2] / "results" / "baselines.yaml"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlmbench.conditions import Facts, parse
+from vlmbench.board.conditions import Facts, parse
 from vlmbench.errors import VlmbenchError
 
 NAMES = ("params", "tokens", "system", "verified", "docvqa", "docvqa@test")

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from vlmbench.baselines import load
-from vlmbench.board_data import as_csv, as_json
-from vlmbench.board_rows import board_of
-from vlmbench.board_text import as_html, as_latex, as_markdown
-from vlmbench.leaderboard import Board, Cell, Column, Row, Setting
+from vlmbench.board.baselines import load
+from vlmbench.board.data import as_csv, as_json
+from vlmbench.board.leaderboard import Board, Cell, Column, Row, Setting
+from vlmbench.board.rows import board_of
+from vlmbench.board.text import as_html, as_latex, as_markdown
 
 NASTY = [
     r"50% & $5_000 #1 {a}~b^c\d",

@@ -69,7 +69,7 @@ def answered(tmp_path: Path, made_rows: Callable[..., list[dict[str, Any]]]) -> 
 def _source(name: str, made_rows: Callable[..., list[dict[str, Any]]]) -> SimpleNamespace:
     task, split, _ = parse_spec(name)
     rows = [Row(values, where=name) for values in made_rows(task.name, split.name)]
-    return SimpleNamespace(name=name, task=task, rows=rows)
+    return SimpleNamespace(name=name, task=task, rows=rows, figures=lambda folder: {})
 
 
 def _record(item: Item, response: str | None) -> dict[str, Any]:

@@ -151,8 +151,9 @@ def tasks_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny_judged.yaml").write_text(JUDGED)
     (folder / "scorer.py").write_text(SCORER)
     (folder / "judged.py").write_text(
-        "import openai\n\n\ndef process(doc, results):\n    return grade(results[0])\n\n\n"
-        "def grade(text):\n    return openai.OpenAI().chat.completions.create(messages=[text])\n"
+        "def process(doc, results):\n    return grade(results[0])\n\n\n"
+        "def grade(text):\n    import openai\n\n"
+        "    return openai.OpenAI().chat.completions.create(messages=[text])\n"
     )
     return folder
 
@@ -203,7 +204,10 @@ class Harness:
         given = json.dumps([list(map(str, command)) for command in commands])
         done = subprocess.run(
             [sys.executable, "-c", SEVERAL, given],
-            **{"capture_output": True, "text": True, "env": self.environment, "timeout": 600},
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr[-4000:]
         found: list[tuple[int, str]] = json.loads(done.stdout.splitlines()[-1])
@@ -214,8 +218,8 @@ class Harness:
         done = self.run(
             "lmms_eval",
             *("--model", "vlmbench", "--model_args", f"pretrained=idefics2:{model}"),
-            *("--tasks", tasks, "--include_path", include, "--device", "cpu"),
-            *("--output_path", out, "--log_samples", *more),
+            *("--tasks", tasks, "--include_path", str(include), "--device", "cpu"),
+            *("--output_path", str(out), "--log_samples", *more),
         )
         results = list(out.rglob("*_results.json"))
         assert len(results) == 1, done.stdout[-2000:] + done.stderr[-4000:]

@@ -43,7 +43,15 @@ def counts() -> Any:
     folder = Path(os.environ.get("VLMBENCH_CONFORMANCE", ROOT.parent / "shared" / "conformance"))
     if not folder.is_dir():
         pytest.skip(f"no conformance folder {folder}")
-    command = [sys.executable, SCRIPT, "--conformance", folder, "--every", str(EVERY), "--json"]
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "--conformance",
+        str(folder),
+        "--every",
+        str(EVERY),
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
@@ -154,7 +162,7 @@ BUGS = [
 def their_answers() -> list[Any]:
     """What lmms-eval's own code makes of each, in a process that has its modules to itself."""
     given = json.dumps([bug.values[:3] for bug in BUGS])
-    command = [sys.executable, "-c", ASK, SCRIPT, given]
+    command = [sys.executable, "-c", ASK, str(SCRIPT), given]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     answers: list[Any] = json.loads(done.stdout.splitlines()[-1])

@@ -72,8 +72,7 @@ def test_the_simple_form_gives_the_same_answers_and_ranks_choices(
     chat, simple = ([sample["filtered_resps"] for sample in form] for form in both)
     assert chat == simple
     losses = [
-        [float(loss) for loss, _ in (choice[0] for choice in sample["resps"])]
-        for sample in samples["tiny_choice"]
+        [float(loss) for loss, _ in sample["filtered_resps"]] for sample in samples["tiny_choice"]
     ]
     assert all(0 < loss < 1000 for row in losses for loss in row)
     right = [row.index(min(row)) == n % 3 for n, row in enumerate(losses)]
@@ -110,19 +109,20 @@ def test_generation_settings(given: dict[str, Any], expected: tuple[Any, ...]) -
 
 
 def test_pictures_stand_where_the_conversation_has_them() -> None:
-    picture, other = object(), object()
+    picture: Any = object()
+    other: Any = object()
     image = {"type": "image", "url": "a.png"}
-    chat = [
+    chat: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "Is"}, image, image]},
     ]
     assert visuals_of(chat) == ["a.png", "a.png"]
-    system, user = messages_of(chat, [picture, other])  # type: ignore[list-item]
+    system, user = messages_of(chat, [picture, other])
     assert (system.role, system.content) == ("system", ("Be brief.",))
     assert user.content == ("Is", picture, other)
-    placed = user_turn("<image>above <image>?", [picture, other])  # type: ignore[list-item]
+    placed = user_turn("<image>above <image>?", [picture, other])
     assert placed.content == (picture, "above ", other, "?")
-    first = user_turn("What is <image>?", [picture, other])  # type: ignore[list-item]
+    first = user_turn("What is <image>?", [picture, other])
     assert first.content == (picture, other, "What is <image>?")
     with pytest.raises(ValueError, match="no video"):
         visuals_of([{"role": "user", "content": [{"type": "video", "url": "a.mp4"}]}])

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from vlmbench import plots
-from vlmbench.baselines import load
+from vlmbench.board.baselines import load
 from vlmbench.finished_runs import open_run
 from vlmbench.plots import Drawing, style, training
 

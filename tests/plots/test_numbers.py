@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlmbench.baselines import Reported, System
+from vlmbench.board.baselines import Reported, System
 from vlmbench.errors import VlmbenchError
 from vlmbench.finished_runs import open_run
 from vlmbench.plots import latency, read_log, series, style, ticks, tradeoff, training

@@ -41,14 +41,15 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Path]
         "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 1,
         "num_attention_heads": 3, "vocab_size": 30,
     }  # fmt: skip
-    siglip = SiglipModel(SiglipConfig(vision_config=vision, text_config=text)).eval()
-    mistral = MistralForCausalLM(
+    siglip: Any = SiglipModel(SiglipConfig(vision_config=vision, text_config=text))
+    mistral: Any = MistralForCausalLM(
         MistralConfig(
             hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
             num_key_value_heads=2, head_dim=8, vocab_size=20, rms_norm_eps=1e-5,
             sliding_window=None,
         )
-    ).eval()  # fmt: skip
+    )  # fmt: skip
+    siglip.eval(), mistral.eval()
     siglip.save_pretrained(folder / "siglip")
     mistral.save_pretrained(folder / "mistral")
     words = {name: i for i, name in enumerate(["<unk>", "<s>", "</s>", *"abcdefghijklmnopq"])}
@@ -62,7 +63,8 @@ def test_the_model_begins_as_its_backbones(
 ) -> None:
     siglip, mistral, folder = backbones
     start = Backbones(config=CONFIG, vision=str(folder / "siglip"), text=str(folder / "mistral"))
-    model, processor = load(start(tmp_path / "start"))
+    loaded, processor = load(start(tmp_path / "start"))
+    model: Any = loaded
     ids_BT = torch.tensor([[1, 5, 9, 7]])
     with torch.no_grad():
         ours, theirs = model(ids_BT)[..., :20], mistral(ids_BT).logits

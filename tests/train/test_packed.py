@@ -19,7 +19,7 @@ from idefics2.train.objectives import AnswerLoss
 from idefics2.train.packed import Row
 
 Draw = Callable[..., Image.Image]
-CLOSE = {"rtol": 1e-4, "atol": 2e-5}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 2e-5}
 """Sums of float32 in another order."""
 
 
@@ -51,8 +51,9 @@ def samples_of(picture: Draw) -> list[Sample]:
 
 def separate_logits(checkpoint: Checkpoint, example: Example) -> dict[int, Tensor]:
     """Logits at each place of the example, each sequence run alone by the model's own forward."""
-    found = {}
-    start, places_of = 0, []
+    found: dict[int, Tensor] = {}
+    places_of: list[list[int]] = []
+    start = 0
     model = checkpoint.model
     patches_PK, grid_I2 = torch.from_numpy(example.patches_PK), torch.tensor(example.grid)
     visual = model.encode_images(patches_PK, grid_I2) if example.grid else None

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,9 +213,13 @@ def test_rules_choose_optimiser_rate_and_decay_by_name(checkpoint: Checkpoint) -
         Optimizers(named.items(), Optimization(rules=rules[:1]), 10)
 
 
+def _numbered(name: str, number: int) -> tuple[str, int]:
+    return name, number
+
+
 def test_a_mixture_has_its_shares_exactly_and_numbers_without_gaps() -> None:
     sources: dict[str, Callable[[int], Any]] = {
-        name: lambda number, name=name: (name, number) for name in ("a", "b", "c")
+        name: partial(_numbered, name) for name in ("a", "b", "c")
     }
     mixture = Mixture(sources, {"a": 0.7, "b": 0.25, "c": 0.05})
     drawn = [mixture(index) for index in range(20_000)]

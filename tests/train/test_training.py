@@ -92,9 +92,9 @@ def test_sharded_processes_train_as_one_and_resume(tmp_path: Path, small: Module
         shutil.rmtree(tmp_path / "shards" / name)
     subprocess.run(shards, env=ONE_THREAD, check=True)
     assert curve(tmp_path / "shards") == uninterrupted
-    ours, theirs = (load(tmp_path / n / "stages" / "questions").model for n in ("whole", "shards"))
-    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-2, atol=1e-4)
+    one, other = (load(tmp_path / n / "stages" / "questions").model for n in ("whole", "shards"))
+    for mine, sharded in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, sharded, rtol=1e-2, atol=1e-4)
 
 
 def test_micro_batches_of_one_add_up_to_one_large_batch(tmp_path: Path, small: ModuleType) -> None:
@@ -248,6 +248,6 @@ def test_the_command_trains_and_draws_curves(
 ) -> None:
     assert main(["train", str(SMALL), "--out", str(tmp_path), "--steps", "2", "--quiet"]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "stages" / "questions")
-    assert (tmp_path / "curves.png").stat().st_size > 1000
-    svg = (tmp_path / "curves.svg").read_text("utf-8")
+    assert (tmp_path / "training.png").stat().st_size > 1000
+    svg = (tmp_path / "training.svg").read_text("utf-8")
     assert "<svg" in svg

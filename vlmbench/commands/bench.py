@@ -18,8 +18,8 @@ from vlmbench.errors import VlmbenchError, no_such
 if TYPE_CHECKING:
     from vlmbench.backends.ceilings import Ceilings
     from vlmbench.backends.protocol import Backend
-    from vlmbench.latency import Latency, Quantiles
-    from vlmbench.profiling import Profile
+    from vlmbench.bench.latency import Latency, Quantiles
+    from vlmbench.bench.profiling import Profile
     from vlmbench.schema import Probe
 
 EXAMPLES = """examples:
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _latencies(backend: Backend, args: argparse.Namespace, sides: Sequence[int]) -> list[Latency]:
-    from vlmbench import latency
+    from vlmbench.bench import latency
 
     return [
         latency.measure(
@@ -95,8 +95,8 @@ def _latencies(backend: Backend, args: argparse.Namespace, sides: Sequence[int])
 def _profiles(
     backend: Any, args: argparse.Namespace, settings: dict[str, Any], workloads: Sequence[str]
 ) -> list[Profile]:
-    from vlmbench import profiling
     from vlmbench.backends import registry
+    from vlmbench.bench import profiling
 
     forecast = registry.forecast(args.model, settings)
     if forecast is None or not hasattr(backend, "profile"):
@@ -149,7 +149,7 @@ def _latency_table(found: Sequence[Latency], ceilings: Ceilings | None) -> str:
 
 def _profile_table(found: Sequence[Profile], ceilings: Ceilings | None) -> str:
     """A line a stage: its share of the time, then of what the machine can do in that time."""
-    from vlmbench.profiling import share
+    from vlmbench.bench.profiling import share
     from vlmbench.tables import aligned
 
     header = ["workload", "stage", "seconds", "share", "GFLOP/s", "of peak", "GB/s", "of peak"]
@@ -195,7 +195,7 @@ def _sides(text: str) -> list[int]:
 
 
 def _workloads(text: str) -> list[str]:
-    from vlmbench.workloads import ONE_QUESTION, SHAPES
+    from vlmbench.bench.workloads import ONE_QUESTION, SHAPES
 
     known = [*SHAPES, ONE_QUESTION]
     names = [part.strip() for part in text.split(",")] if text else known

@@ -17,7 +17,7 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.schema import PROFILES
 
 if TYPE_CHECKING:
-    from vlmbench.leaderboard import Board
+    from vlmbench.board.leaderboard import Board
 
 EXAMPLES = """examples:
   vlmbench board runs/idefics2-8b runs/other --reference idefics2:HuggingFaceM4/idefics2-8b
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if args.reference:
         board = board.against(args.reference)
     if args.where:
-        from vlmbench import conditions
+        from vlmbench.board import conditions
 
         board = board.where(conditions.parse(args.where, board.fact_names()))
     if args.sort:
@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _board(args: argparse.Namespace) -> Board:
-    from vlmbench import baselines, board_rows
+    from vlmbench.board import baselines
+    from vlmbench.board import rows as board_rows
     from vlmbench.finished_runs import open_run
 
     given = args.baselines
@@ -117,7 +118,8 @@ def _format(args: argparse.Namespace) -> str:
 
 
 def _rendered(board: Board, form: str, command: str) -> str:
-    from vlmbench import board_data, board_text
+    from vlmbench.board import data as board_data
+    from vlmbench.board import text as board_text
 
     if form == "markdown":
         return board_text.as_markdown(board, command)

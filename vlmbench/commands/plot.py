@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from vlmbench import plots
-from vlmbench.baselines import choose, load
+from vlmbench.board.baselines import choose, load
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.finished_runs import open_run
 from vlmbench.plots import Drawing, Skipped, training

@@ -71,15 +71,22 @@ def _train(args: argparse.Namespace) -> int:
 
         with tracking.following(tracker, args.out / "log.jsonl"):
             return run_together(_command(args), args.processes)
-    from idefics2.train.curves import draw_curves
     from idefics2.train.loop import train
 
     with tracking.following(tracker, args.out / "log.jsonl"):
         folder = train(recipe, args.out, is_quiet=args.quiet, is_sharded=args.shard)
     if is_first:
-        draw_curves(args.out / "log.jsonl", args.out)
+        _draw_curves(args.out)
         print(folder)
     return 0
+
+
+def _draw_curves(folder: Path) -> None:
+    from vlmbench import plots
+    from vlmbench.plots import training
+
+    log = plots.read_log(folder / "log.jsonl")
+    plots.write(training.drawing([log], plots.SIZES["column"]), folder, ("svg", "png"))
 
 
 def _command(args: argparse.Namespace) -> list[str]:

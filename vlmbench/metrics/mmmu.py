@@ -9,8 +9,9 @@ Four sets of rules (`vlmbench.schema.Profile`):
   text must occur as whole words (`vlmbench.parse.last_whole`): "yes" is not in "yesterday", and an
   option without words is in nothing.
 - lmms: lmms-eval 0.7.3, tasks/mmmu/utils.py. Another choice parser, whose draws are treated as
-  above; several gold answers of an open question are the one text that the hub's row holds, such
-  as "['24/7', '3.429']", so that no answer but this text is right.
+  above; the harness strips a response before it (api/task.py). Several gold answers of an open
+  question are the one text that the hub's row holds, such as "['24/7', '3.429']", so that no answer
+  but this text is right.
 - vlmevalkit: VLMEvalKit e8e78f0, `mcq_vanilla_eval` without a judge. Choices as for MMBench. An
   open question is rewritten to the options "A", the gold answer, and "B", "Other Answers", of which
   A is right (so is any response "A"), except that a gold answer of one capital is that letter.
@@ -90,7 +91,8 @@ def multiple_choice(
     if profile == "vlmevalkit":
         return _choice_verdict(infer_option(response, options), options, answer)
     if profile == "lmms":
-        return _choice_verdict(_letter(response, options, LOOSE_FORMS), options, answer, draws=True)
+        found = _letter(response.strip(), options, LOOSE_FORMS)
+        return _choice_verdict(found, options, answer, draws=True)
     strict = profile == "strict"
     found = _letter(response, options, FORMS, whole_words=strict)
     return _choice_verdict(found, options, answer, draws=not strict)
@@ -132,7 +134,7 @@ def open_question(
         return _choice_verdict(
             infer_option(response, options), options, options["A"] if is_letter else "A"
         )
-    pieces, how = _pieces(response)
+    pieces, how = _pieces(response.strip() if profile == "lmms" else response)
     if profile == "strict" and pieces == [""]:
         return Verdict(value=0.0, parsed=None, how="none")
     candidates = [*pieces, *(number for piece in pieces for number in _numbers(piece))]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlmbench.baselines import System
+from vlmbench.board.baselines import System
 from vlmbench.errors import VlmbenchError
 from vlmbench.finished_runs import FinishedRun
 from vlmbench.plots import categories, latency, radar, style, tradeoff

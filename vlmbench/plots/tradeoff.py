@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vlmbench import efficiency
-from vlmbench.baselines import Reported, System
+from vlmbench.board.baselines import Reported, System
 from vlmbench.efficiency import Efficiency, Spread
 from vlmbench.plots import labels, style
 from vlmbench.plots.series import Cell, Drawing, Drawings, Skipped, described, metric_of, scored

@@ -25,7 +25,7 @@ class Devices:
     """This process among all, and its device."""
 
     def __init__(self, *, is_sharded: bool = False) -> None:
-        from accelerate import Accelerator  # type: ignore[import-untyped]
+        from accelerate import Accelerator
 
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
         self.device: torch.device = self.accelerator.device

@@ -196,10 +196,10 @@ class _StageRun:
                 parameter.copy_(self.devices.shards(state["parameters"][name], parameter))
         self.optimizers.load_state_dict(state["optimizers"])
         for optimizer in self.optimizers.all:
-            for parameter, values in optimizer.state.items():
+            for moved, values in optimizer.state.items():
                 for key, value in values.items():
-                    if torch.is_tensor(value) and value.shape == parameter.shape:
-                        values[key] = self.devices.shards(value, parameter)
+                    if torch.is_tensor(value) and value.shape == moved.shape:
+                        values[key] = self.devices.shards(value, moved)
 
     def _finish(self) -> None:
         model = self.model

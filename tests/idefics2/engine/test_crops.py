@@ -84,8 +84,15 @@ def make_encoder(
     def make(max_patches: int = 100, max_tokens: int = 100) -> tuple[Encoder, Work]:
         work = Work()
         loader = Loader(threads, 1, 1000)
-        limits = {"max_patches": max_patches, "max_tokens": max_tokens}
-        return Encoder(small_model, loader, work, one_by_one=False, **limits), work
+        encoder = Encoder(
+            small_model,
+            loader,
+            work,
+            max_patches=max_patches,
+            max_tokens=max_tokens,
+            one_by_one=False,
+        )
+        return encoder, work
 
     return make
 

@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 from vlmbench.errors import VlmbenchError, no_such
 
 SCHEMA_VERSION = 1
-_PACKAGED = Path(__file__).parent / "_results" / "baselines.yaml"  # in a wheel
-_CHECKOUT = Path(__file__).parents[1] / "results" / "baselines.yaml"
+_PACKAGED = Path(__file__).parents[1] / "_results" / "baselines.yaml"  # in a wheel
+_CHECKOUT = Path(__file__).parents[2] / "results" / "baselines.yaml"
 
 Trust = Literal["authors", "benchmark", "competitor", "later paper", "low", "memory"]
 """Whose word a result is, the best first."""

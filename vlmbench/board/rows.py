@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from vlmbench import board_controls, efficiency
-from vlmbench.baselines import Reported, System
+from vlmbench import efficiency
+from vlmbench.board import controls
+from vlmbench.board.baselines import Reported, System
+from vlmbench.board.leaderboard import Board, Cell, Column, Row, Setting
 from vlmbench.errors import VlmbenchError
 from vlmbench.finished_runs import FinishedRun, FinishedTask
-from vlmbench.leaderboard import Board, Cell, Column, Row, Setting
 from vlmbench.schema import Profile
 
 SERVER_METRIC = {"mmbench": "circular_accuracy"}
@@ -39,7 +40,7 @@ def board_of(
     if not allow_mixed:
         _refuse_mixed(columns, rows)
     if with_controls:
-        rows += board_controls.control_rows(columns)
+        rows += controls.control_rows(columns)
     rows += [_system_row(system, columns) for system in systems]
     return Board(rows=tuple(rows), notes=tuple(_notes(runs, rows)))
 

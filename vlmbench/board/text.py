@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from vlmbench import board_notes
-from vlmbench.baselines import Reported
-from vlmbench.leaderboard import Board, Cell, Row, Table
+from vlmbench.board import notes
+from vlmbench.board.baselines import Reported
+from vlmbench.board.leaderboard import Board, Cell, Row, Table
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -51,14 +51,14 @@ def as_markdown(board: Board, command: str = "") -> str:
         raise_up=lambda text: f"<sup>{text}</sup>",
         two_lines=lambda first, second: f"{first}<br><sub>{second}</sub>" if second else first,
     )
-    numbers = board_notes.numbers(board)
+    numbers = notes.numbers(board)
     parts = [f"Made by {_code_span(command)}: do not edit.", ""] if command else []
     for table in board.tables:
         header, rows = _cells(table, markup, numbers)
         lines = [header, ["---", "---", *["---:"] * (len(header) - 2)], *rows]
         parts += [f"## {_markdown_escape(table.setting.title)}", ""]
         parts += [f"| {' | '.join(line)} |" for line in lines] + [""]
-    for title, sentences in board_notes.endnotes(board, numbers):
+    for title, sentences in notes.endnotes(board, numbers):
         parts += [f"## {title}", ""]
         parts += [f"- {_markdown_escape(sentence)}" for sentence in sentences] + [""]
     return "\n".join(parts).rstrip() + "\n"
@@ -73,7 +73,7 @@ def as_latex(board: Board) -> str:
             rf"\shortstack[r]{{{first}\\{{\scriptsize {second}}}}}" if second else first
         ),
     )
-    numbers = board_notes.numbers(board)
+    numbers = notes.numbers(board)
     parts = [r"% needs \usepackage{booktabs}"]
     for table in board.tables:
         header, rows = _cells(table, markup, numbers)
@@ -82,7 +82,7 @@ def as_latex(board: Board) -> str:
         parts += [rf"{' & '.join(header)} \\", r"\midrule"]
         parts += [rf"{' & '.join(row)} \\" for row in rows]
         parts += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    for title, sentences in board_notes.endnotes(board, numbers):
+    for title, sentences in notes.endnotes(board, numbers):
         parts += ["", rf"\paragraph{{{title}}}"]
         parts += [rf"{_latex_escape(sentence)}\par" for sentence in sentences]
     return "\n".join(parts) + "\n"
@@ -95,14 +95,14 @@ def as_html(board: Board) -> str:
         raise_up=lambda text: f"<sup>{text}</sup>",
         two_lines=lambda first, second: f"{first}<br><small>{second}</small>" if second else first,
     )
-    numbers = board_notes.numbers(board)
+    numbers = notes.numbers(board)
     parts = []
     for table in board.tables:
         header, rows = _cells(table, markup, numbers)
         parts += [f"<h2>{html.escape(table.setting.title)}</h2>", "<table>", "<thead>"]
         parts += [_html_row("th", header), "</thead>", "<tbody>"]
         parts += [_html_row("td", row) for row in rows] + ["</tbody>", "</table>"]
-    for title, sentences in board_notes.endnotes(board, numbers):
+    for title, sentences in notes.endnotes(board, numbers):
         parts += [f"<h2>{html.escape(title)}</h2>", "<ul>"]
         parts += [f"<li>{html.escape(sentence)}</li>" for sentence in sentences] + ["</ul>"]
     return PAGE.format(body="\n".join(parts))
@@ -167,13 +167,13 @@ def _ground(cell: Cell) -> list[str]:
 
 
 def _reported_cell(cell: Cell, best: Reported, markup: Markup, numbers: dict[str, int]) -> str:
-    text = board_notes.as_printed(best.score)
+    text = notes.as_printed(best.score)
     if cell.delta is not None:
         text += f" ({cell.delta:+.1f})"
     if not best.is_verified:
-        text += f" ({board_notes.UNVERIFIED})"
+        text += f" ({notes.UNVERIFIED})"
     mark = str(numbers[best.source.key]) if best.source else ""
-    mark += board_notes.TRUST_MARKS[best.trust][0] if best.trust in board_notes.TRUST_MARKS else ""
+    mark += notes.TRUST_MARKS[best.trust][0] if best.trust in notes.TRUST_MARKS else ""
     mark += "*" if best.note or cell.also else ""
     tokens = best.tokens_per_tile
     if best.tokens_per_image is not None:

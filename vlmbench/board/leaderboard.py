@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from vlmbench.baselines import Reported
-from vlmbench.conditions import Condition, Fact
+from vlmbench.board.baselines import Reported
+from vlmbench.board.conditions import Condition, Fact
 from vlmbench.errors import no_such
 
 Kind = Literal["run", "control", "open", "proprietary"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vlmbench.baselines import BaselineSource, Reported
-from vlmbench.leaderboard import Board, Cell, Column, Row
+from vlmbench.board.baselines import BaselineSource, Reported
+from vlmbench.board.leaderboard import Board, Cell, Column, Row
 
 TRUST_MARKS = {
     "benchmark": ("b", "the leaderboard of the benchmark's authors"),

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 from vlmbench.backends.ceilings import Ceilings
 from vlmbench.backends.protocol import Backend, Forecast
+from vlmbench.bench.workloads import DrawnPicture, Question, draw, shape_of
 from vlmbench.costs import size_of
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Message, Probe, Request, Response
-from vlmbench.workloads import DrawnPicture, Question, draw, shape_of
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import cast, get_args
 
 from vlmbench import controls, data
+from vlmbench.board.leaderboard import Cell, Column, Row
 from vlmbench.errors import VlmbenchError
-from vlmbench.leaderboard import Cell, Column, Row
 from vlmbench.schema import Profile
 from vlmbench.scoring import Summary
 from vlmbench.task import find
@@ -25,8 +26,8 @@ def control_rows(columns: Iterable[Column]) -> list[Row]:
     """
     cells: dict[str, dict[Column, Cell]] = {name: {} for name in controls.CONTROLS}
     for column in columns:
-        if column.split == MINI and column.profile is not None:
-            for name, cell in _cells(column, column.profile).items():
+        if column.split == MINI and column.profile in get_args(Profile):
+            for name, cell in _cells(column, cast(Profile, column.profile)).items():
                 cells[name][column] = cell
     if not any(cells.values()):
         raise VlmbenchError("--controls are of mini tasks, and no run has one; run TASK@mini")

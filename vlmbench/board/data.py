@@ -7,8 +7,8 @@ import io
 import json
 from typing import Any
 
-from vlmbench.baselines import Reported
-from vlmbench.leaderboard import Board, Cell, Column, Row
+from vlmbench.board.baselines import Reported
+from vlmbench.board.leaderboard import Board, Cell, Column, Row
 
 PLACES = 4
 """Of scores in percent: far below any interval, and the same on every machine."""

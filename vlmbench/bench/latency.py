@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vlmbench.backends.protocol import Backend
+from vlmbench.bench.workloads import INSTRUCTION, picture
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Message, Request, Response
-from vlmbench.workloads import INSTRUCTION, picture
 
 NUM_WARMUPS = 2
 QUANTILES = (50, 90, 99)

@@ -1,0 +1,1 @@
+"""Latency, and where time goes, on work shaped like the tasks."""

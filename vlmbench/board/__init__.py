@@ -1,0 +1,1 @@
+"""Runs beside each other and beside reported results: from finished runs to tables."""
