@@ -21,7 +21,7 @@ MAX_BYTES = 25 * 2**20
 
 @pytest.fixture(scope="module")
 def theirs() -> tuple[Any, Any]:
-    """transformers' processor and model."""
+    """Transformers' processor and model."""
     from transformers import AutoProcessor, Idefics2ForConditionalGeneration
 
     auto: Any = AutoProcessor
