@@ -49,6 +49,19 @@ def samples_of(picture: Draw) -> list[Sample]:
     ]
 
 
+def assert_rows_are_separate(checkpoint: Checkpoint, examples: Sequence[Example]) -> None:
+    """Each example of one row has the logits that it has alone."""
+    row = row_of(checkpoint, examples)
+    with torch.no_grad():
+        packed_TV = checkpoint.model.lm_head(AnswerLoss(checkpoint.model).hidden_states(row))
+        place = 0
+        for example in examples:
+            alone = separate_logits(checkpoint, example)
+            for offset in range(example.num_tokens):
+                torch.testing.assert_close(packed_TV[place + offset], alone[offset], **CLOSE)
+            place += example.num_tokens
+
+
 def separate_logits(checkpoint: Checkpoint, example: Example) -> dict[int, Tensor]:
     """Logits at each place of the example, each sequence run alone by the model's own forward."""
     found: dict[int, Tensor] = {}
@@ -76,16 +89,7 @@ def test_packed_logits_equal_those_of_separate_sequences(
     config = replace(checkpoint.model.config, text=text)
     checkpoint.model.config = config
     checkpoint = Checkpoint(checkpoint.model, replace(checkpoint.processor, config=config))
-    examples = examples_of(checkpoint, samples_of(picture))
-    row = row_of(checkpoint, examples)
-    with torch.no_grad():
-        packed_TV = checkpoint.model.lm_head(AnswerLoss(checkpoint.model).hidden_states(row))
-        place = 0
-        for example in examples:
-            alone = separate_logits(checkpoint, example)
-            for offset in range(example.num_tokens):
-                torch.testing.assert_close(packed_TV[place + offset], alone[offset], **CLOSE)
-            place += example.num_tokens
+    assert_rows_are_separate(checkpoint, examples_of(checkpoint, samples_of(picture)))
 
 
 def test_gradients_of_a_row_are_the_sum_of_those_of_its_examples(
@@ -175,16 +179,7 @@ def test_in_cross_attention_a_row_equals_separate_sequences(
 ) -> None:
     folder = start(tmp_path, architecture="cross_attention", cross_layer_interval=1)
     checkpoint = load(folder)
-    examples = examples_of(checkpoint, samples_of(picture))
-    row = row_of(checkpoint, examples)
-    with torch.no_grad():
-        packed_TV = checkpoint.model.lm_head(AnswerLoss(checkpoint.model).hidden_states(row))
-        place = 0
-        for example in examples:
-            alone = separate_logits(checkpoint, example)
-            for offset in range(example.num_tokens):
-                torch.testing.assert_close(packed_TV[place + offset], alone[offset], **CLOSE)
-            place += example.num_tokens
+    assert_rows_are_separate(checkpoint, examples_of(checkpoint, samples_of(picture)))
 
 
 def test_what_does_not_fit_is_dropped_by_whole_turns_or_refused(checkpoint: Checkpoint) -> None:

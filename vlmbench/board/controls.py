@@ -9,7 +9,6 @@ from vlmbench import controls, data
 from vlmbench.board.leaderboard import Cell, Column, Row
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Profile
-from vlmbench.scoring import Summary
 from vlmbench.task import find
 
 MINI = "mini"
@@ -48,21 +47,6 @@ def _cells(column: Column, profile: Profile) -> Mapping[str, Cell]:
     samples = [task.read(row) for row in rows]
     found = controls.summaries(task, samples, controls.training_samples(task))
     return {
-        name: _cell(summaries[profile], len(rows), rows.fingerprint)
+        name: Cell.of(summaries[profile], split_rows=len(rows), fingerprint=rows.fingerprint)
         for name, summaries in found.items()
     }
-
-
-def _cell(summary: Summary, split_rows: int, fingerprint: str) -> Cell:
-    found = summary.estimate
-    return Cell(
-        score=100 * found.mean if found else None,
-        low=100 * found.low if found else None,
-        high=100 * found.high if found else None,
-        n=found.n if found else 0,
-        num_rows=summary.num_rows,
-        split_rows=split_rows,
-        failed=summary.failed,
-        unparsed=summary.unparsed,
-        fingerprint=fingerprint,
-    )

@@ -13,6 +13,7 @@ from typing import Literal
 from vlmbench.board.baselines import Reported
 from vlmbench.board.conditions import Condition, Fact
 from vlmbench.errors import no_such
+from vlmbench.scoring import Summary
 
 Kind = Literal["run", "control", "open", "proprietary"]
 """What a row is: a run of ours, a control (ours or reported), or a system others report on."""
@@ -115,6 +116,22 @@ class Cell:
 
     delta: float | None = None
     """Points above the reference row; None where that has no such score."""
+
+    @classmethod
+    def of(cls, summary: Summary, *, split_rows: int, fingerprint: str) -> Cell:
+        """Of scores that were made here."""
+        found = summary.estimate
+        return cls(
+            score=100 * found.mean if found else None,
+            low=100 * found.low if found else None,
+            high=100 * found.high if found else None,
+            n=found.n if found else 0,
+            num_rows=summary.num_rows,
+            split_rows=split_rows,
+            failed=summary.failed,
+            unparsed=summary.unparsed,
+            fingerprint=fingerprint,
+        )
 
     @property
     def is_part(self) -> bool:

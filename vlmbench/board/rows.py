@@ -76,19 +76,11 @@ def _run_cell(
     run: FinishedRun, task: FinishedTask, profile: Profile, tokens_per_image: float | None
 ) -> Cell:
     summary = task.summaries[profile]
-    found = summary.estimate
-    return Cell(
-        score=100 * found.mean if found else None,
-        low=100 * found.low if found else None,
-        high=100 * found.high if found else None,
-        n=found.n if found else 0,
-        num_rows=summary.num_rows,
-        split_rows=task.num_rows,
-        failed=summary.failed,
+    cell = Cell.of(summary, split_rows=task.num_rows, fingerprint=task.fingerprint)
+    return replace(
+        cell,
         missing=task.num_missing,
-        unparsed=summary.unparsed,
         tokens_per_image=tokens_per_image,
-        fingerprint=task.fingerprint,
         folder=run.folder.as_posix(),
     )
 
