@@ -1,7 +1,7 @@
 """Mistral's decoder: grouped-query attention with rotary positions, RMSNorm and gated MLPs.
 
 Axes: B sequences, T query tokens, S keys (cached tokens and new ones), D width, H query heads,
-G kv heads, E head width, L visual tokens of all images.
+G kv heads, E head width, W tokens whose hidden states are wanted, L visual tokens of all images.
 """
 
 from __future__ import annotations
@@ -82,18 +82,21 @@ class MistralDecoder(nn.Module):
         mask_BTS: Tensor | None = None,
         store: Store | None = None,
         context: VisualContext | None = None,
+        wanted_W: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states x_BTD after the final norm.
+        """Hidden states x_BTD after the final norm; x_BWD of the tokens at `wanted_W` if given.
 
         A token attends to the keys where `mask_BTS` is true; without a mask T is S and each token
-        attends to itself and all before it. `context` is what the gated blocks attend to.
+        attends to itself and all before it. `context` is what the gated blocks attend to. Of a
+        token that is not wanted the last layer computes little more than keys and values.
         """
         rotation = Rotation.of(positions_BT, self.head_width, self.rope_theta, x_BTD.dtype)
         for index, layer in enumerate(self.layers):
             if self.cross_layers and index % self.cross_layer_interval == 0:
                 gated_index = index // self.cross_layer_interval
                 x_BTD = self.cross_layers[gated_index](x_BTD, context, gated_index)
-            x_BTD = layer(x_BTD, rotation, mask_BTS, store, index)
+            is_last = index == len(self.layers) - 1
+            x_BTD = layer(x_BTD, rotation, mask_BTS, store, index, wanted_W if is_last else None)
         y_BTD: Tensor = self.norm(x_BTD)
         return y_BTD
 
@@ -115,10 +118,12 @@ class MistralLayer(nn.Module):
         mask_BTS: Tensor | None,
         store: Store | None,
         index: int,
+        wanted_W: Tensor | None = None,
     ) -> Tensor:
-        x_BTD = x_BTD + self.self_attn(
-            self.input_layernorm(x_BTD), rotation, mask_BTS, store, index
+        y_BTD = self.self_attn(
+            self.input_layernorm(x_BTD), rotation, mask_BTS, store, index, wanted_W
         )
+        x_BTD = (x_BTD if wanted_W is None else x_BTD[:, wanted_W]) + y_BTD
         x_BTD = x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
         return x_BTD
 
@@ -143,6 +148,7 @@ class MistralAttention(nn.Module):
         mask_BTS: Tensor | None,
         store: Store | None,
         index: int,
+        wanted_W: Tensor | None = None,
     ) -> Tensor:
         q_BTHE = self.q_proj(x_BTD).unflatten(-1, (-1, self.head_width))
         k_BTGE = self.k_proj(x_BTD).unflatten(-1, (-1, self.head_width))
@@ -154,5 +160,8 @@ class MistralAttention(nn.Module):
             y_BHTE = attend(q_BHTE, k_BGTE, v_BGTE, mask_BTS)
         else:
             y_BHTE = store.attend(index, q_BHTE, k_BGTE, v_BGTE, mask_BTS)
-        y_BTD: Tensor = self.o_proj(y_BHTE.transpose(1, 2).flatten(2))
+        y_BTHE = y_BHTE.transpose(1, 2)
+        if wanted_W is not None:
+            y_BTHE = y_BTHE[:, wanted_W]
+        y_BTD: Tensor = self.o_proj(y_BTHE.flatten(2))
         return y_BTD

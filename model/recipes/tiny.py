@@ -1,8 +1,9 @@
 """`idefics2:tiny`: a small Idefics2 that learns to see and to read from nothing.
 
-First the vision tower alone learns which letter or shape covers each patch, then the whole model
-reads lines, then it answers the train parts of the six mini tasks, worded as the harness asks them.
-No size or setting here is the paper's.
+First the vision tower alone learns which letter or shape covers each patch, and the resampler what
+stands in each latent's cell of the picture. Then the decoder reads lines, and at last the whole
+model answers the train parts of the six mini tasks, worded as the harness asks them. No size or
+setting here is the paper's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import random
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count, islice
 from pathlib import Path
@@ -29,17 +30,17 @@ from idefics2.generate import Sampling, generate
 from idefics2.model import Idefics2, initialize
 from idefics2.processor import Processor
 from idefics2.train.augmentation import Augmentation
+from idefics2.train.dense_labels import UNLABELLED, DenseLabels, LabelledPicture
 from idefics2.train.objectives import Answers
 from idefics2.train.optimization import AdamW, MuonRule, Optimization, Rule, Schedule
-from idefics2.train.patch_labels import LabelledPicture, PatchLabels
 from idefics2.train.recipe import Recipe, Stage
 from idefics2.train.samples import Content, Conversation, Turn
 from idefics2.train.vocabulary import SPECIAL, build_tokenizer, count_words
 from idefics2.weights import save_model
 from vlmbench import mini, prompts
-from vlmbench.mini import fields, lines
+from vlmbench.mini import described, fields, lines
 from vlmbench.mini.columns import TASK_OF
-from vlmbench.mini.drawing import SHAPES, Canvas
+from vlmbench.mini.drawing import COLORS, SHAPES, Canvas
 from vlmbench.mini.stream import samples as samples_of
 from vlmbench.mini.words import words
 from vlmbench.schema import Prediction, Request, Sample
@@ -51,7 +52,14 @@ PATCH, LONGEST, SHORTEST = 8, 96, 32
 
 WIDTH, HEADS = 128, 4
 VISION_LAYERS, TEXT_LAYERS, PERCEIVER_LAYERS = 4, 3, 2
-NUM_LATENTS = 32
+
+CELLS = (8, 4)
+"""Rows and columns of a picture's cells, one for each latent."""
+
+NUM_LATENTS = CELLS[0] * CELLS[1]
+
+SLOTS = 6
+"""Places in a cell, side by side, whose letters its latent learns."""
 
 STYLE = "idefics2"
 """Of prompts: the paper's, and the harness's default."""
@@ -61,6 +69,9 @@ MAX_TOKENS = 1024
 
 MAX_TURNS = 6
 """Questions of a scene."""
+
+MAX_LINES = 4
+"""Of a picture to learn reading from."""
 
 CLOSED_WEIGHT = 0.3
 """Of "yes" and "no", which need less of the picture than they have of the data."""
@@ -83,23 +94,39 @@ MIN_COUNT, MIN_SHOWN_COUNT = 10, 60
 CLASSES = {name: index for index, name in enumerate(("", *lines.GLYPHS, *SHAPES))}
 """Of a patch; 0 is background."""
 
+TASK_SHARES = {
+    "lines": 0.06,
+    "shapes": 0.05,
+    "chart": 0.05,
+    "easy_vqa": 0.06,
+    "vqav2": 0.1,
+    "textvqa": 0.17,
+    "docvqa": 0.2,
+    "mmmu": 0.11,
+    "mathvista": 0.11,
+    "mmbench": 0.09,
+}
+"""Of all samples, once the model can read."""
+
+COLOR_CLASSES = {name: index for index, name in enumerate(("", *COLORS))}
+
 
 def recipe() -> Recipe:
     """The whole training."""
     return Recipe(
         name="tiny",
         start=start,
-        stages=(vision_stage(), reading_stage(), tasks_stage()),
+        stages=(vision_stage(), latents_stage(), reading_stage(), tasks_stage(), whole_stage()),
         seed=SEED,
     )
 
 
 def vision_stage() -> Stage:
-    """Each half of a patch predicts what covers it."""
+    """Each half of a patch predicts what covers it, and the patch in which colour."""
     return Stage(
         name="vision",
         draw=_labelled,
-        objective=PatchLabels(num_classes=(len(CLASSES),) * 2),
+        objective=DenseLabels(num_classes=(len(CLASSES), len(CLASSES), len(COLOR_CLASSES))),
         optimization=_optimization(peak=1.0, schedule=LEVEL_THEN_DOWN),
         frozen=(r"^connector\.", r"^text_model\.", r"^lm_head\."),
         num_steps=1400,
@@ -111,48 +138,87 @@ def vision_stage() -> Stage:
     )
 
 
-def reading_stage() -> Stage:
-    """The resampler and the decoder learn to write down what the tower sees."""
+def latents_stage() -> Stage:
+    """Each latent predicts what stands in its cell, and in which colour."""
     return Stage(
-        name="reading",
-        draw=_mixture("reading", {"lines": 0.7, "textvqa": 0.15, "vqav2": 0.15}),
-        objective=Answers(max_tokens=MAX_TOKENS, augmentation=Augmentation(shuffle_turns=True)),
+        name="latents",
+        draw=_labelled_cells,
+        objective=DenseLabels(
+            places="latents", num_classes=(len(CLASSES),) * SLOTS + (len(COLOR_CLASSES),)
+        ),
         optimization=_optimization(peak=1.0, schedule=LEVEL_THEN_DOWN),
-        frozen=(r"^vision_model\.",),
-        num_steps=700,
-        batch_size=96,
-        micro_tokens=16_384,
-        micro_patches=6144,
+        frozen=(r"^vision_model\.", r"^text_model\.", r"^lm_head\."),
+        num_steps=2400,
+        batch_size=64,
+        micro_tokens=1,
+        micro_patches=4096,
         log_every=25,
-        save_every=100,
+        save_every=200,
+    )
+
+
+def reading_stage() -> Stage:
+    """The decoder learns to write down what the latents hold."""
+    return _answers_stage(
+        "reading",
+        shares={
+            "lines": 0.5,
+            "shapes": 0.15,
+            "chart": 0.05,
+            "vqav2": 0.1,
+            "textvqa": 0.1,
+            "docvqa": 0.05,
+            "mmbench": 0.05,
+        },
+        optimization=_optimization(peak=1.0, connector=0.3, schedule=LEVEL),
+        frozen=(r"^vision_model\.",),
+        num_steps=900,
     )
 
 
 def tasks_stage() -> Stage:
-    """Everything at once. The tower moves too: its labels had said nothing of colours."""
-    shares = {
-        "lines": 0.08,
-        "easy_vqa": 0.06,
-        "vqav2": 0.1,
-        "textvqa": 0.18,
-        "docvqa": 0.3,
-        "mmmu": 0.08,
-        "mathvista": 0.1,
-        "mmbench": 0.1,
-    }
-    return Stage(
-        name="tasks",
-        draw=_mixture("tasks", shares),
-        objective=Answers(max_tokens=MAX_TOKENS, augmentation=Augmentation(shuffle_turns=True)),
+    """All tasks, with the tower as it is: it takes half of the time where it moves."""
+    return _answers_stage(
+        "tasks",
+        shares=TASK_SHARES,
+        optimization=_optimization(peak=0.5, schedule=LEVEL),
+        frozen=(r"^vision_model\.",),
+        num_steps=800,
+    )
+
+
+def whole_stage() -> Stage:
+    """The tower moves too: it had not seen any clock or bar."""
+    stage = _answers_stage(
+        "whole",
+        shares=TASK_SHARES,
         optimization=_optimization(peak=0.3, schedule=LEVEL_THEN_DOWN),
-        num_steps=270,
+        frozen=(),
+        num_steps=720,
+    )
+    return replace(stage, evaluate=_evaluate, evaluate_every=360)
+
+
+def _answers_stage(
+    name: str,
+    *,
+    shares: Mapping[str, float],
+    optimization: Optimization,
+    frozen: tuple[str, ...],
+    num_steps: int,
+) -> Stage:
+    return Stage(
+        name=name,
+        draw=_mixture(name, shares),
+        objective=Answers(max_tokens=MAX_TOKENS, augmentation=Augmentation(shuffle_turns=True)),
+        optimization=optimization,
+        frozen=frozen,
+        num_steps=num_steps,
         batch_size=64,
         micro_tokens=16_384,
         micro_patches=6144,
-        log_every=20,
-        save_every=50,
-        evaluate=_evaluate,
-        evaluate_every=500,
+        log_every=25,
+        save_every=100,
     )
 
 
@@ -163,20 +229,47 @@ def _mixture(stage: str, shares: Mapping[str, float]) -> Callable[[int], Convers
     def draw(index: int) -> Conversation:
         rng = random.Random(f"{stage}/{index}")
         source = rng.choices(names, weights)[0]
-        return _lines(rng) if source == "lines" else _scene(source, rng)
+        return _described(source, rng) if source in DESCRIBED else _scene(source, rng)
 
     return draw
 
 
-def _lines(rng: random.Random) -> Conversation:
-    canvas, questions = lines.read_lines(rng, max_lines=4)
+def _read_lines(rng: random.Random) -> Described:
+    canvas, questions = lines.read_lines(rng, MAX_LINES)
+    return canvas.image, questions
+
+
+def _list_shapes(rng: random.Random) -> Described:
+    canvas, questions = described.shapes(rng)
+    return canvas.image, questions
+
+
+Described = tuple[Image.Image, list[tuple[str, str]]]
+DESCRIBED: Mapping[str, Callable[[random.Random], Described]] = {
+    "lines": _read_lines,
+    "shapes": _list_shapes,
+    "chart": described.chart,
+}
+"""Sources that ask for everything in a picture."""
+
+
+def _described(source: str, rng: random.Random) -> Conversation:
+    image, questions = DESCRIBED[source](rng)
     turns = (
         Turn((f"Question: {question}\nGive a very brief answer.",), answer)
         for question, answer in questions
     )
     return Conversation(
-        shared=(canvas.image,), turns=tuple(turns), layout="independent", source="lines"
+        shared=(image,),
+        turns=tuple(turns),
+        layout="independent",
+        split=rng.random() < _split_share(image),
+        source=source,
     )
+
+
+def _split_share(image: Image.Image) -> float:
+    return SPLIT_SHARES["large" if max(image.size) > LONGEST else "small"]
 
 
 def _scene(scenes: str, rng: random.Random) -> Conversation:
@@ -219,8 +312,7 @@ def conversation(
         shared, text = _divided(request)
         answer = prompts.gold(sample, form)
         turns.append(Turn((text,), answer, CLOSED_WEIGHT if answer in ("yes", "no") else 1.0))
-    is_large = any(isinstance(p, Image.Image) and max(p.size) > LONGEST for p in shared)
-    share = SPLIT_SHARES["large" if is_large else "small"]
+    share = max(_split_share(piece) for piece in shared if isinstance(piece, Image.Image))
     return Conversation(
         turns=tuple(turns),
         shared=shared,
@@ -238,69 +330,123 @@ def _divided(request: Request) -> tuple[Content, str]:
 
 
 def _evaluate(model: Idefics2, processor: Processor, step: int) -> Mapping[str, float]:
-    """Scores in percent on the first samples of each mini task, by the official rules.
+    """Scores of the first samples of each mini task.
 
     Only watched: nothing is chosen by them.
     """
-    sampling = Sampling(max_new_tokens=24, stop_ids=processor.stop_ids)
     scores = {}
     for name in mini.TASKS:
-        task = find(name)
         every = chain.from_iterable(samples_of(name, "test", n) for n in count())
-        values = []
-        for sample in islice(every, WATCHED):
-            request = prompts.request(sample, form=task.form, style=STYLE, max_new_tokens=None)
-            before, text = _divided(request)
-            prompt = processor.chat([Message("user", (*before, text))])
-            answer = generate(model, [prompt], sampling, processor.decode)[0]
-            prediction = Prediction(id=sample.id, response=answer.text)
-            values.append(task.score(sample, prediction, "official").value)
-        scores[f"{name}@mini"] = 100 * sum(values) / len(values)
+        scores[f"{name}@mini"] = mean_score(model, processor, name, islice(every, WATCHED))
     return scores
 
 
-def _optimization(*, peak: float, schedule: Schedule) -> Optimization:
-    """Muon for the layers' matrices, AdamW for all else."""
+def mean_score(
+    model: Idefics2, processor: Processor, name: str, samples: Iterable[Sample]
+) -> float:
+    """The mean score of a task's samples in percent, by the official rules."""
+    task = find(name)
+    sampling = Sampling(max_new_tokens=24, stop_ids=processor.stop_ids)
+    values = []
+    for sample in samples:
+        request = prompts.request(sample, form=task.form, style=STYLE, max_new_tokens=None)
+        before, text = _divided(request)
+        prompt = processor.chat([Message("user", (*before, text))])
+        answer = generate(model, [prompt], sampling, processor.decode)[0]
+        prediction = Prediction(id=sample.id, response=answer.text)
+        values.append(task.score(sample, prediction, "official").value)
+    return 100 * sum(values) / len(values)
+
+
+def _optimization(*, peak: float, schedule: Schedule, connector: float = 1.0) -> Optimization:
+    """Muon for the layers' matrices, AdamW for all else.
+
+    `connector`: by how much it learns slower than the rest.
+    """
     return Optimization(
         rules=(
-            Rule(
-                r"layers\.|modality_projection",
-                MuonRule(lr=0.01 * peak, weight_decay=0.05, num_iterations=4),
-            ),
+            Rule(r"connector\..*(layers\.|modality_projection)", _muon(peak * connector)),
+            Rule(r"layers\.", _muon(peak)),
             Rule("", AdamW(lr=1e-3 * peak, betas=(0.9, 0.98))),
         ),
         schedule=schedule,
     )
 
 
+def _muon(peak: float) -> MuonRule:
+    return MuonRule(lr=0.01 * peak, weight_decay=0.05, num_iterations=4)
+
+
+LEVEL = Schedule(warmup_steps=50)
 LEVEL_THEN_DOWN = Schedule(warmup_steps=50, decay="linear", level_share=0.5, floor=0.02)
 
 
 def _labelled(index: int) -> LabelledPicture:
     canvas = lines.filled_page(random.Random(f"vision/{index}"))
-    return LabelledPicture(picture=canvas.image, labels_PY=patch_labels(canvas), source="page")
+    return LabelledPicture(picture=canvas.image, labels_NY=patch_labels(canvas), source="page")
 
 
 def patch_labels(canvas: Canvas) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Classes of the left and the right half of each patch, row after row.
+    """Classes of the left and the right half of each patch and of its colour, row after row.
 
     A mark covers a half whose middle column it spans, in the rows of patches where it is at least
-    half a patch high, or half of its own height.
+    half a patch high, or half of its own height. A colour without a name is no label.
     """
     rows, columns = canvas.height // PATCH, canvas.width // PATCH
-    labels = np.zeros((rows, 2 * columns), np.int64)
+    halves = np.zeros((rows, 2 * columns), np.int64)
+    colors = np.zeros((rows, columns), np.int64)
     half = PATCH // 2
-    for name, box in canvas.marks:
+    for name, box, color, _ in canvas.marks:
         needed = min(half, (box.bottom - box.top) / 2)
         first, last = (
             max(0, -(-(box.left - half // 2) // half)),
             (box.right - 1 - half // 2) // half,
         )
+        color_class = COLOR_CLASSES[color] if isinstance(color, str) else UNLABELLED
         for row in range(max(0, box.top // PATCH), min(rows, -(-box.bottom // PATCH))):
             top = row * PATCH
             if min(box.bottom, top + PATCH) - max(box.top, top) >= needed:
-                labels[row, first : last + 1] = CLASSES[name]
-    return labels.reshape(-1, 2)
+                halves[row, first : last + 1] = CLASSES[name]
+                colors[row, first // 2 : last // 2 + 1] = color_class
+    return np.concatenate([halves.reshape(-1, 2), colors.reshape(-1, 1)], 1)
+
+
+def _labelled_cells(index: int) -> LabelledPicture:
+    rng = random.Random(f"latents/{index}")
+    kind = rng.choices(("page", "lines", "shapes"), (0.45, 0.35, 0.2))[0]
+    if kind == "page":
+        canvas = lines.filled_page(rng)
+    else:
+        canvas = (lines.read_lines(rng, MAX_LINES) if kind == "lines" else described.shapes(rng))[0]
+    return LabelledPicture(picture=canvas.image, labels_NY=cell_labels(canvas), source=kind)
+
+
+def cell_labels(canvas: Canvas) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Classes of each cell's slots from left to right and of its colour, row after row.
+
+    A line of text is in the row of cells that its middle is in, and there a glyph is in each slot
+    whose middle it spans, or in the one where its own middle is. A shape is in one cell.
+    """
+    rows, columns = CELLS
+    num_slots = columns * SLOTS
+    slots = np.zeros((rows, num_slots), np.int64)
+    colors = np.zeros((rows, columns), np.int64)
+    for name, box, color, line in canvas.marks:
+        row = (line.top + line.bottom) * rows // (2 * canvas.height)
+        middle = (box.left + box.right) * num_slots // (2 * canvas.width)
+        row, middle = max(0, min(rows - 1, row)), max(0, min(num_slots - 1, middle))
+        if name in SHAPES:
+            first = middle // SLOTS * SLOTS
+            last = first + SLOTS - 1
+        else:
+            first = max(0, math.ceil(box.left * num_slots / canvas.width - 0.5))
+            last = min(num_slots, math.ceil(box.right * num_slots / canvas.width - 0.5)) - 1
+            if last < first:
+                first = last = middle
+        slots[row, first : last + 1] = CLASSES[name]
+        color_class = COLOR_CLASSES[color] if isinstance(color, str) else UNLABELLED
+        colors[row, first // SLOTS : last // SLOTS + 1] = color_class
+    return np.concatenate([slots.reshape(-1, SLOTS), colors.reshape(-1, 1)], 1)
 
 
 def start(folder: Path) -> Path:

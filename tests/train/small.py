@@ -15,10 +15,10 @@ from idefics2.train import (
     Adapters,
     Answers,
     Conversation,
+    DenseLabels,
     LabelledPicture,
     MuonRule,
     Optimization,
-    PatchLabels,
     Recipe,
     Rule,
     Schedule,
@@ -50,7 +50,7 @@ def draw_labels(index: int) -> LabelledPicture:
     picture, colour = coloured(index)
     labels = np.zeros((3, 4), np.int64)
     labels[:2] = colour + 1
-    return LabelledPicture(picture=picture, labels_PY=labels.reshape(-1, 1), source="patches")
+    return LabelledPicture(picture=picture, labels_NY=labels.reshape(-1, 1), source="patches")
 
 
 def draw_questions(index: int) -> Conversation:
@@ -73,7 +73,7 @@ OPTIMIZATION = Optimization(
 PATCHES = Stage(
     name="patches",
     draw=draw_labels,
-    objective=PatchLabels(num_classes=(4,)),
+    objective=DenseLabels(num_classes=(4,)),
     optimization=OPTIMIZATION,
     num_steps=12,
     batch_size=8,

@@ -51,7 +51,9 @@ def samples_of(picture: Draw) -> list[Sample]:
 
 def assert_rows_are_separate(checkpoint: Checkpoint, examples: Sequence[Example]) -> None:
     """Each example of one row has the logits that it has alone."""
-    row = row_of(checkpoint, examples)
+    row = replace(
+        row_of(checkpoint, examples), from_A=torch.arange(sum(e.num_tokens for e in examples))
+    )
     with torch.no_grad():
         packed_TV = checkpoint.model.lm_head(AnswerLoss(checkpoint.model).hidden_states(row))
         place = 0

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from idefics2.model import Idefics2
-from idefics2.train import Answers, PatchLabels, Recipe, Stage
+from idefics2.train import Answers, DenseLabels, Recipe, Stage
 from idefics2.train.adapters import count_trained
 from idefics2.train.backbones import Backbones
 from idefics2.train.loop import prepare_model
@@ -138,5 +138,5 @@ def test_every_recipe_of_the_project_is_found_by_name() -> None:
             recipe = find_recipe(f"{path.stem}:{name}")
             assert recipe.stages
             for stage in recipe.stages:
-                assert isinstance(stage.objective, Answers | PatchLabels)
+                assert isinstance(stage.objective, Answers | DenseLabels)
                 assert replace(stage) == stage

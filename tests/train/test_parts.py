@@ -24,11 +24,11 @@ from idefics2.train import (
     Answers,
     Augmentation,
     Conversation,
+    DenseLabels,
     Document,
     LabelledPicture,
     MuonRule,
     Optimization,
-    PatchLabels,
     Rule,
     Schedule,
     Turn,
@@ -279,19 +279,19 @@ def test_samples_together_are_one_example_of_several_sequences(
     assert len(example.grid) == 2 and len(example.patches_PK) == 2 * len(alone.patches_PK)
 
 
-def test_patch_labels_weigh_background_and_skip_what_has_no_label(
+def test_dense_labels_weigh_background_and_skip_what_has_no_label(
     checkpoint: Checkpoint, picture: Draw
 ) -> None:
-    objective = PatchLabels(num_classes=(3, 2), background_weight=0.25)
+    objective = DenseLabels(num_classes=(3, 2), background_weight=0.25)
     reader = objective.reader(checkpoint.processor, 0)
     labels = np.zeros((12, 2), np.int64)
     labels[:4, 0], labels[4:6, 0], labels[0, 1] = 2, -1, 1
-    example = reader.encode(LabelledPicture(picture=picture(), labels_PY=labels), 0)
+    example = reader.encode(LabelledPicture(picture=picture(), labels_NY=labels), 0)
     batch = reader.collate([example, example])
     assert batch.weight == 2 * (4 + 6 * 0.25 + 1 + 11 * 0.25)
     losses = objective.module(checkpoint.model, 0)(batch)
     expected = (4 + 6 * 0.25) * np.log(3) + (1 + 11 * 0.25) * np.log(2)
     assert losses.total.item() == pytest.approx(2 * expected, rel=1e-5), "heads start at zero"
-    wrong = replace(LabelledPicture(picture=picture(), labels_PY=labels[:5]))
+    wrong = replace(LabelledPicture(picture=picture(), labels_NY=labels[:5]))
     with pytest.raises(ValueError, match=r"needs labels \(12, 2\), not \(5, 2\)"):
         reader.encode(wrong, 0)

@@ -44,6 +44,9 @@ class Mark(NamedTuple):
 
     name: str
     box: Box
+    color: Color
+    line: Box
+    """What the line of text covers that the character is in; of a shape its own box."""
 
 
 @dataclass(slots=True)
@@ -66,6 +69,8 @@ class Canvas:
         """One line of text whose top left corner is (x, y); gives the box that it covers."""
         used = font(face, size)
         self._draw.text((x, y), text, font=used, fill=rgb(color))
+        left, top, right, bottom = used.getbbox(text)
+        line = Box(round(x + left), round(y + top), round(x + right), round(y + bottom))
         offset = 0.0
         for character in text:
             advance, left, top, right, bottom = _glyph(character, face, size)
@@ -74,10 +79,9 @@ class Canvas:
                 box = Box(
                     round(start + left), round(y + top), round(start + right), round(y + bottom)
                 )
-                self.marks.append(Mark(character, box))
+                self.marks.append(Mark(character, box, color, line))
             offset += advance
-        left, top, right, bottom = used.getbbox(text)
-        return Box(round(x + left), round(y + top), round(x + right), round(y + bottom))
+        return line
 
     def shape(self, kind: str, x: int, y: int, radius: int, color: Color) -> Box:
         """A filled shape about a centre, within `radius` of it; one of SHAPES."""
@@ -87,7 +91,7 @@ class Canvas:
         else:
             self._draw.polygon(outline, fill=rgb(color))
         box = Box(x - radius, y - radius, x + radius + 1, y + radius + 1)
-        self.marks.append(Mark(kind, box))
+        self.marks.append(Mark(kind, box, color, box))
         return box
 
     def line(
@@ -106,6 +110,12 @@ class Canvas:
 
 def rgb(color: Color) -> tuple[int, int, int]:
     return COLORS[color] if isinstance(color, str) else color
+
+
+def luma(color: Color) -> float:
+    """How bright a colour looks, of 255."""
+    red, green, blue = rgb(color)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def text_width(text: str, face: str, size: int) -> int:

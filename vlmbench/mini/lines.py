@@ -9,7 +9,7 @@ import random
 import string
 from typing import NamedTuple
 
-from vlmbench.mini.drawing import COLORS, SHAPES, Canvas, Color, text_width
+from vlmbench.mini.drawing import COLORS, SHAPES, Canvas, Color, luma, text_width
 from vlmbench.mini.fonts import FACES
 from vlmbench.mini.words import words
 
@@ -19,6 +19,9 @@ GLYPHS = tuple(map(chr, range(33, 127)))
 PAGE_SIZES = ((96, 96), (96, 96), (96, 48), (64, 64))
 SIZES = (12, 13, 13, 14, 14, 15, 16, 18, 20)
 """Of type, in pixels."""
+
+MIN_CONTRAST = 70
+"""Difference in luma, of 255, between a named ink and the ground."""
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
@@ -31,7 +34,9 @@ class Colors(NamedTuple):
     high: int
 
     def ink(self, rng: random.Random) -> Color:
-        return _color(rng, self.low, self.high)
+        """Every second one has a name."""
+        named = [name for name in COLORS if abs(luma(name) - luma(self.ground)) >= MIN_CONTRAST]
+        return rng.choice(named) if rng.random() < 0.5 else _color(rng, self.low, self.high)
 
 
 def filled_page(rng: random.Random) -> Canvas:
@@ -41,10 +46,9 @@ def filled_page(rng: random.Random) -> Canvas:
     canvas = Canvas(width, height, colors.ground)
     if rng.random() < (0.65 if (width, height) == (64, 64) else 0.15):
         for _ in range(rng.randint(1, 4)):
-            radius = rng.randint(6, 14)
-            ink = colors.ink(rng) if rng.random() < 0.5 else rng.choice(tuple(COLORS))
+            radius = rng.randint(4, 14)
             x, y = rng.randint(radius, width - radius), rng.randint(radius, height - radius)
-            canvas.shape(rng.choice(SHAPES), x, y, radius, ink)
+            canvas.shape(rng.choice(SHAPES), x, y, radius, colors.ink(rng))
         return canvas
     top = rng.randint(0, 8)
     while top + (size := rng.choice(SIZES)) <= height:

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 from PIL import Image, ImageOps
 
-from vlmbench.mini.drawing import COLORS, SHAPES, Box, Canvas, ink
+from vlmbench.mini.drawing import SHAPES, Box, Canvas, ink, luma
 from vlmbench.mini.fonts import FACES
 from vlmbench.mini.scenes import Part
 from vlmbench.mini.words import number, words
@@ -261,11 +261,6 @@ def _colors(rng: random.Random, canvas: Canvas, box: Box, taken: set[str]) -> tu
         return rng.choice(legible), ""
     plate = rng.choice(free)
     return "black" if luma(plate) > 128 else "white", plate
-
-
-def luma(color: str) -> float:
-    red, green, blue = COLORS[color]
-    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def _questions(rng: random.Random, texts: Sequence[Text]) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """One pass of the plan: the scheduler's steps, done.
 
-Axes: T packed tokens, D decoder width, B answers, V vocabulary.
+Axes: W packed tokens whose hidden states are wanted, D decoder width, B answers, V vocabulary.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ class Answering:
         start = now(self._runner.device)
         packed = pack(step, self._prompts, self._continuations, self._runner.rows.trunk)
         try:
-            x_TD = self._hidden_states(step, packed)
-            scores = self._scores(step, packed, x_TD)
-            first_tokens = self._first_tokens(step, packed, x_TD)
+            x_WD = self._hidden_states(step, packed)
+            scores = self._scores(step, packed, x_WD)
+            first_tokens = self._first_tokens(step, packed, x_WD)
         except Exception as error:
             if not is_shortage(error):
                 raise
@@ -124,30 +124,30 @@ class Answering:
         ]
         return self._runner.read(packed, places, torch.cat(visual) if visual else None)
 
-    def _scores(self, step: Step, packed: Packed, x_TD: Tensor) -> dict[int, tuple[float, ...]]:
+    def _scores(self, step: Step, packed: Packed, x_WD: Tensor) -> dict[int, tuple[float, ...]]:
         """The log-likelihoods of a leaf's continuations, by the leaf's index."""
         scored = [
             (span.leaf.index, pairs)
-            for span, output in zip(step.spans, packed.outputs, strict=True)
+            for span, output in zip(step.spans, packed.places(), strict=True)
             if output and span.leaf.branches
             for pairs in _pairs(output, self._continuations[span.leaf.index])
         ]
-        logprobs = iter(self._runner.score(x_TD, [pair for _, pairs in scored for pair in pairs]))
+        logprobs = iter(self._runner.score(x_WD, [pair for _, pairs in scored for pair in pairs]))
         sums: dict[int, tuple[float, ...]] = {}
         for index, pairs in scored:
             sums[index] = (*sums.get(index, ()), sum(islice(logprobs, len(pairs))))
         return sums
 
-    def _first_tokens(self, step: Step, packed: Packed, x_TD: Tensor) -> dict[int, Token]:
+    def _first_tokens(self, step: Step, packed: Packed, x_WD: Tensor) -> dict[int, Token]:
         """The token that each leaf's answer begins with, by the leaf's index."""
         asked = {
             span.leaf.index: output[0]
-            for span, output in zip(step.spans, packed.outputs, strict=True)
+            for span, output in zip(step.spans, packed.places(), strict=True)
             if output and not span.leaf.branches
         }
         if not asked:
             return {}
-        logits_BV = self._runner.logits(x_TD, list(asked.values()))
+        logits_BV = self._runner.logits(x_WD, list(asked.values()))
         drafts = [self._tickets[index].draft for index in asked]
         return dict(zip(asked, self._choose("first", logits_BV, drafts), strict=True))
 
@@ -257,7 +257,7 @@ def _scored(ticket: Ticket, at: float, scores: tuple[float, ...]) -> Result:
 def _pairs(
     output: range, continuations: Sequence[tuple[int, ...]]
 ) -> Iterator[list[tuple[int, int]]]:
-    """For each continuation: packed tokens, and the ids whose likelihood after them is asked."""
+    """For each continuation: places, and the ids whose likelihood after them is asked."""
     last, branches = output[0], output[1:]
     for ids in continuations:
         num_read = len(ids) - 1

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from idefics2.engine.answering import Answering
 from idefics2.engine.budget import Budget
 from idefics2.engine.crops import Encoder, Loader
+from idefics2.engine.few_rows import FewRows
 from idefics2.engine.memory import is_shortage
 from idefics2.engine.plainly import answer_plainly
 from idefics2.engine.prefixes import Pass
@@ -67,6 +68,7 @@ class Engine:
         self._deterministic, self._decode, self._window = deterministic, decode, window
         self._num_threads = num_threads or min(MAX_THREADS, os.cpu_count() or 1)
         self._runner: Runner | None = None
+        self._few_rows = FewRows.of(model.text_model, model.lm_head)
         self.is_profiled = False
         """Whether connector and choice of tokens are timed apart: it waits for the device more."""
         self.work = Work()
@@ -157,5 +159,7 @@ class Engine:
                     raise
                 self.work.shortages.append(f"{num_rows} rows of {room} tokens; half from now on")
                 num_rows //= 2
-        self._runner = Runner(self._model, rows, fixed_shapes=self._deterministic)
+        self._runner = Runner(
+            self._model, rows, fixed_shapes=self._deterministic, few_rows=self._few_rows
+        )
         return self._runner

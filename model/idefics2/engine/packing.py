@@ -66,6 +66,18 @@ class Packed:
     comes first, then all of its branches, one after the other."""
     copies: list[Copy] = field(default_factory=list)
 
+    @property
+    def wanted(self) -> list[int]:
+        """Packed tokens whose hidden states are needed: those of all `outputs`."""
+        return [token for output in self.outputs for token in output]
+
+    def places(self) -> Iterator[range]:
+        """Of each span: where its `outputs` are among the wanted tokens."""
+        start = 0
+        for output in self.outputs:
+            yield range(start, start + len(output))
+            start += len(output)
+
 
 def pack(
     step: Step,

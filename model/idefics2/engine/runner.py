@@ -1,17 +1,20 @@
 """The engine's only way to the decoder: tokens and rows to logits.
 
-Axes: T packed tokens, B answers, D decoder width, V vocabulary, L visual tokens.
+Axes: W packed tokens whose hidden states are wanted, B answers, D decoder width, V vocabulary,
+L visual tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from idefics2.engine.few_rows import FewRows
 from idefics2.engine.graphs import Graphs
 from idefics2.engine.packing import Packed
 from idefics2.engine.rows import Going, Reading, Rows
@@ -44,9 +47,12 @@ class Growing(NamedTuple):
 class Runner:
     """A model, and rows of keys and values."""
 
-    def __init__(self, model: Idefics2, rows: Rows, *, fixed_shapes: bool) -> None:
+    def __init__(
+        self, model: Idefics2, rows: Rows, *, fixed_shapes: bool, few_rows: FewRows | None = None
+    ) -> None:
         """`fixed_shapes`: no tensor's shape depends on what runs at the same time."""
         self._model, self.rows, self._fixed_shapes = model, rows, fixed_shapes
+        self._few_rows = few_rows
         self.most_answers = rows.num_rows
         """How many go on together."""
         self._graphs: Graphs | None = None
@@ -59,28 +65,31 @@ class Runner:
 
     @torch.inference_mode()
     def read(self, packed: Packed, slots: Sequence[int], visual_LD: Tensor | None) -> Tensor:
-        """Hidden states [T, D] of a step's tokens, of which pictures' tokens are at `slots`."""
+        """Hidden states [W, D] of a step's wanted tokens; pictures' tokens are at `slots`."""
         decoder, device = self._model.text_model, self._model.device
         x_TD = decoder.embed_tokens(torch.tensor(packed.ids, device=device))
         if visual_LD is not None:
             x_TD[torch.tensor(slots, device=device)] = visual_LD
         positions_1T = torch.tensor([packed.positions], device=device)
-        y_1TD: Tensor = decoder(x_TD[None], positions_1T, None, Reading(self.rows, packed))
-        return y_1TD[0]
+        wanted_W = torch.tensor(packed.wanted, dtype=torch.int64, device=device)
+        y_1WD: Tensor = decoder(
+            x_TD[None], positions_1T, None, Reading(self.rows, packed), wanted_W=wanted_W
+        )
+        return y_1WD[0]
 
     @torch.inference_mode()
-    def logits(self, x_TD: Tensor, tokens: Sequence[int]) -> Tensor:
-        """Logits [B, V] of what follows the given tokens."""
-        logits_BV: Tensor = self._model.lm_head(x_TD[list(tokens)])
+    def logits(self, x_WD: Tensor, places: Sequence[int]) -> Tensor:
+        """Logits [B, V] of what follows the tokens at some places among the wanted ones."""
+        logits_BV: Tensor = self._model.lm_head(x_WD[list(places)])
         return logits_BV
 
     @torch.inference_mode()
-    def score(self, x_TD: Tensor, pairs: Sequence[tuple[int, int]]) -> list[float]:
-        """The logarithm of the probability that a given id follows a token, for each pair."""
+    def score(self, x_WD: Tensor, pairs: Sequence[tuple[int, int]]) -> list[float]:
+        """The logarithm of the probability that an id follows a wanted token, for each pair."""
         logprobs: list[float] = []
         for start in range(0, len(pairs), SCORED_TOKENS):
-            tokens, ids = zip(*pairs[start : start + SCORED_TOKENS], strict=True)
-            logits_BV = self.logits(x_TD, tokens)
+            places, ids = zip(*pairs[start : start + SCORED_TOKENS], strict=True)
+            logits_BV = self.logits(x_WD, places)
             ids_B = torch.tensor(ids, device=logits_BV.device)
             logprobs_BV = logits_BV.float().log_softmax(-1)
             logprobs += logprobs_BV.gather(-1, ids_B[:, None])[:, 0].tolist()
@@ -131,6 +140,7 @@ class Runner:
         going = Going(self.rows, row_B, length_B, num_keys, start)
         decoder = self._model.text_model
         x_B1D = decoder.embed_tokens(id_B)[:, None]
-        x_B1D = decoder(x_B1D, length_B[:, None], None, going)
-        logits_BV: Tensor = self._model.lm_head(x_B1D[:, 0])
+        with self._few_rows.used(len(id_B)) if self._few_rows else nullcontext():
+            x_B1D = decoder(x_B1D, length_B[:, None], None, going)
+            logits_BV: Tensor = self._model.lm_head(x_B1D[:, 0])
         return logits_BV

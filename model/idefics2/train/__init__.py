@@ -2,10 +2,10 @@
 
 from idefics2.train.adapters import PAPER_TARGETS, Adapters
 from idefics2.train.augmentation import Augmentation
+from idefics2.train.dense_labels import DenseLabels, LabelledPicture
 from idefics2.train.loop import train
 from idefics2.train.objectives import Answers, Losses, Objective
 from idefics2.train.optimization import AdamW, MuonRule, Optimization, Rule, Schedule
-from idefics2.train.patch_labels import LabelledPicture, PatchLabels
 from idefics2.train.recipe import Recipe, Stage
 from idefics2.train.samples import Conversation, Document, Sample, Turn
 
@@ -16,13 +16,13 @@ __all__ = [
     "Answers",
     "Augmentation",
     "Conversation",
+    "DenseLabels",
     "Document",
     "LabelledPicture",
     "Losses",
     "MuonRule",
     "Objective",
     "Optimization",
-    "PatchLabels",
     "Recipe",
     "Rule",
     "Sample",

@@ -78,7 +78,7 @@ class Reader(Protocol):
 
 
 class Objective(Protocol):
-    """One of `Answers` and `PatchLabels`, or a recipe's own."""
+    """One of `Answers` and `DenseLabels`, or a recipe's own."""
 
     def reader(self, processor: Processor, seed: int) -> Reader: ...
 
@@ -136,8 +136,7 @@ class AnswerLoss(nn.Module):
         self.neftune_alpha, self.z_loss, self.seed = neftune_alpha, z_loss, seed
 
     def forward(self, row: Row) -> Losses:
-        hidden_TD = self.hidden_states(row)
-        logits_AV = self.model.lm_head(hidden_TD[row.from_A]).float()
+        logits_AV = self.model.lm_head(self.hidden_states(row)).float()
         loss_A = F.cross_entropy(logits_AV, row.targets_A, reduction="none")
         if self.z_loss:
             loss_A = loss_A + self.z_loss * logits_AV.logsumexp(-1).square()
@@ -147,7 +146,7 @@ class AnswerLoss(nn.Module):
         )
 
     def hidden_states(self, row: Row) -> Tensor:
-        """What the output projection reads, [T, D]."""
+        """What the output projection reads for each target, [A, D]."""
         model, crosses = self.model, self.model.config.architecture == "cross_attention"
         x_TD = model.text_model.embed_tokens(row.ids_T)
         visual = self._look(row)
@@ -168,9 +167,9 @@ class AnswerLoss(nn.Module):
             sees_1TL = row.images_T[None, :, None] == image_L
             context = VisualContext(model.text_model.read_images(visual), sees_1TL)
         store = PackedAttention(row)
-        y_1TD = model.text_model(x_TD[None], row.positions_T[None], None, store, context)
-        hidden_TD: Tensor = y_1TD[0]
-        return hidden_TD
+        positions_1T = row.positions_T[None]
+        y_1AD: Tensor = model.text_model(x_TD[None], positions_1T, None, store, context, row.from_A)
+        return y_1AD[0]
 
     def _look(self, row: Row) -> Tensor:
         """Visual tokens of the row's pictures, or, if it has none, of two patches for nothing.

@@ -1,0 +1,123 @@
+"""The recipe of the bundled checkpoint: its labels, and that its steps teach something."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from idefics2 import Idefics2, load
+from idefics2.train import Conversation, Recipe, train
+from idefics2.train.log import read_log
+from idefics2.train.recipe_files import load_recipes
+from vlmbench.mini import described, lines
+from vlmbench.mini.drawing import Canvas
+from vlmbench.mini.objects import kinds
+from vlmbench.mini.scenes import Part
+from vlmbench.mini.stream import DrawnPicture, samples
+from vlmbench.schema import Sample
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> ModuleType:
+    return load_recipes(ROOT / "model" / "recipes" / "tiny.py")
+
+
+def names(tiny: ModuleType, labels: np.ndarray[Any, Any]) -> list[list[str]]:
+    found = list(tiny.CLASSES)
+    return [[found[label] for label in row] for row in labels.tolist()]
+
+
+def test_a_glyph_is_in_one_row_of_cells_and_a_shape_in_one_cell(tiny: ModuleType) -> None:
+    canvas = Canvas(96, 96)
+    line = canvas.write(26, 40, "by", "DejaVuSans", 14, "red")
+    canvas.shape("star", 60, 80, 12, (1, 2, 3))
+    labels = tiny.cell_labels(canvas)
+    assert labels.shape == (32, 7)
+    cells = names(tiny, labels[:, :6])
+    row = (line.top + line.bottom) // 2 // 12
+    written = {index: cell for index, cell in enumerate(cells) if any(cell)}
+    assert set(written) == {row * 4 + 1, 6 * 4 + 2}
+    assert "".join(dict.fromkeys(written[row * 4 + 1])) == "by"
+    assert written[6 * 4 + 2] == ["star"] * 6
+    assert labels[row * 4 + 1, 6] == tiny.COLOR_CLASSES["red"]
+    assert labels[6 * 4 + 2, 6] == -1, "a colour without a name is no label"
+    assert np.count_nonzero(labels[:, 6]) == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_labels_have_every_glyph_that_is_wide_enough(tiny: ModuleType, seed: int) -> None:
+    canvas, questions = lines.read_lines(random.Random(seed), 4)
+    of_cells, of_patches = tiny.cell_labels(canvas), tiny.patch_labels(canvas)
+    shown = {mark.name for mark in canvas.marks if mark.box.right - mark.box.left >= 6}
+    for labels in (of_cells[:, :6], of_patches[:, :2]):
+        assert shown <= {name for row in names(tiny, labels) for name in row}
+    assert of_patches.shape == (canvas.width * canvas.height // 64, 3)
+    texts = "".join("".join(answer.split()) for _, answer in questions)
+    assert "".join(mark.name for mark in canvas.marks) == texts
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_shapes_are_listed_as_they_are_read(seed: int) -> None:
+    canvas, ((_, listed), (_, count)) = described.shapes(random.Random(seed))
+    everything = listed.split(", ")
+    assert len(everything) == int(count) == len(canvas.marks)
+    assert set(everything) <= set(map(str, kinds("train")))
+    assert everything == [f"{mark.color} {mark.name}" for mark in canvas.marks]
+
+
+def test_bars_are_listed_from_left_to_right() -> None:
+    image, ((question, listed),) = described.chart(random.Random(1))
+    assert image.size in ((96, 96), (192, 192)) and "bars" in question
+    colors, values = zip(*(bar.split() for bar in listed.split(", ")), strict=True)
+    assert len(set(colors)) == len(colors) >= 2
+    assert all(1 <= int(value) <= 9 for value in values)
+
+
+def about_colours(part: Part, number: int) -> list[Sample]:
+    """The questions for the colour of a picture of easy-VQA; another picture's if it has none."""
+    for other in count(number * 7):
+        asked = [
+            sample
+            for sample in samples("easy_vqa", part, other)
+            if sample.breakdown["question_type"] == ("easy-vqa color",)
+        ]
+        if asked:
+            return asked
+    raise AssertionError
+
+
+def without_picture(sample: Sample) -> Sample:
+    return replace(sample, images={1: DrawnPicture(Image.new("RGB", (64, 64), "white"))})
+
+
+def test_two_hundred_steps_from_nothing_teach_colours(tiny: ModuleType, tmp_path: Path) -> None:
+    def draw(index: int) -> Conversation:
+        asked = about_colours("train", index)
+        return tiny.conversation(asked[:2], "short_answer", "colours", random.Random(index))
+
+    stage = replace(
+        tiny.tasks_stage(), draw=draw, num_steps=200, batch_size=16, log_every=20, evaluate=None
+    )
+    recipe = Recipe(name="colours", start=tiny.start, stages=(stage,))
+    trained = train(recipe, tmp_path, is_quiet=True)
+    losses = [record["loss"] for record in read_log(tmp_path / "log.jsonl")]
+    asked = [about_colours("test", number)[0] for number in range(40)]
+    (untrained, processor), (model, _) = load(tmp_path / "start"), load(trained)
+
+    def score(model: Idefics2, samples: list[Sample]) -> float:
+        return float(tiny.mean_score(model, processor, "vqav2", samples))
+
+    assert losses[-1] < 0.5 * losses[0], losses
+    assert score(untrained, asked) < 10
+    assert score(model, asked) > 60
+    assert score(model, [without_picture(sample) for sample in asked]) < 40
