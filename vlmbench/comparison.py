@@ -23,7 +23,7 @@ Kind = Literal["flips", "wrong", "right"]
 KINDS: tuple[Kind, ...] = ("flips", "wrong", "right")
 
 ASKED = {"style": "prompt style", "max_new_tokens": "limit of new tokens", "seed": "shots' seed"}
-"""Parts of how a run asks whose names are not words; the others' are: shots, blind, ocr."""
+"""Parts of how a run asks whose names are not words; others' are: shots, blind, pictures, ocr."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

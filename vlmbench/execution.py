@@ -23,6 +23,7 @@ from vlmbench.results import RunResult, scored
 from vlmbench.runner import Asking, Runner, Source
 from vlmbench.schema import Json
 from vlmbench.selection import Selection
+from vlmbench.shown_pictures import Pictures
 from vlmbench.worker import Job
 
 
@@ -202,6 +203,7 @@ def evaluate(
     prompt_style: str = "idefics2",
     shots: int = 0,
     blind: bool = False,
+    pictures: Pictures = "own",
     ocr: bool = False,
     max_new_tokens: int | None = None,
     seed: int = 0,
@@ -229,6 +231,7 @@ def evaluate(
             style=prompt_style,
             shots=shots,
             blind=blind,
+            pictures=pictures,
             ocr=ocr,
             max_new_tokens=max_new_tokens,
             seed=seed,

@@ -35,6 +35,7 @@ class FinishedTask:
     shots: int
     prompt_style: str
     is_blind: bool
+    pictures: str
     """True: no picture was shown, which is a control."""
 
     has_ocr: bool
@@ -119,6 +120,7 @@ class FinishedRun:
         if self.manifest["generation"].get("temperature"):
             parts.append(f"temperature {self.manifest['generation']['temperature']}")
         parts += ["no pictures"] if prompt["blind"] else []
+        parts += [f"{prompt['pictures']} pictures"] if prompt["pictures"] != "own" else []
         parts += ["OCR tokens given"] if prompt["ocr"] else []
         return ", ".join(parts)
 
@@ -170,6 +172,7 @@ def _task(folder: Path, manifest: Mapping[str, Any], name: str) -> FinishedTask:
         shots=prompt["shots"],
         prompt_style="lmms-eval" if name.startswith(LMMS) else prompt["style"],
         is_blind=prompt["blind"],
+        pictures=prompt["pictures"],
         has_ocr=prompt["ocr"],
         num_rows=data["num_rows"],
         num_selected=found["num_selected"],

@@ -116,6 +116,7 @@ def _dataset(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
 def _metric_name(task: FinishedTask, profile: Profile, num_run: int | None) -> str:
     parts = [f"{profile} rules", f"{task.shots} shots"]
     parts += ["no pictures shown"] if task.is_blind else []
+    parts += [f"{task.pictures} pictures shown"] if task.pictures != "own" else []
     parts += ["OCR tokens given"] if task.has_ocr else []
     parts += [f"{num_run:,} of {task.num_rows:,} samples"] if num_run is not None else []
     return f"{task.metric} ({', '.join(parts)})"

@@ -80,9 +80,17 @@ def draw_shots(sample_id: str, num_train: int, k: int, seed: int) -> tuple[int, 
     return tuple(drawn)
 
 
-def variant(style: str, *, num_shots: int = 0, blind: bool = False, ocr: bool = False) -> str:
+def variant(
+    style: str,
+    *,
+    num_shots: int = 0,
+    blind: bool = False,
+    pictures: str = "own",
+    ocr: bool = False,
+) -> str:
     """The name under which a run records how it asked: "lmms", "lmms+ocr", "idefics2+8-shot"."""
-    marks = {f"{num_shots}-shot": num_shots > 0, "blind": blind, "ocr": ocr}
+    marks = {f"{num_shots}-shot": num_shots > 0, "blind": blind}
+    marks |= {f"{pictures} pictures": pictures != "own", "ocr": ocr}
     return "+".join((style, *(mark for mark, is_set in marks.items() if is_set)))
 
 

@@ -18,6 +18,7 @@ from vlmbench.plan import Item
 from vlmbench.rows import BLOCK, Row, Rows
 from vlmbench.runs import Log
 from vlmbench.schema import Json, Message, Request, Response, Sample, Timings
+from vlmbench.shown_pictures import Exchange, Pictures, blanked
 from vlmbench.task import Task, parse_spec
 from vlmbench.usage import Recorder
 
@@ -29,6 +30,7 @@ class Asking:
     style: str = "idefics2"
     shots: int = 0
     blind: bool = False
+    pictures: Pictures = "own"
     ocr: bool = False
     max_new_tokens: int | None = None
     """None: the task's, else the prompt style's."""
@@ -67,6 +69,9 @@ class TaskSource:
         prompts.checked(asking.style, self.task.form, ocr=asking.ocr)
         self.rows = data.load(self.task.name, self.split, data_dir)
         self._asking = asking
+        self._exchange: Exchange | None = None
+        if asking.pictures == "other":
+            self._exchange = Exchange(self.task.read(row) for row in self.rows)
         self._train: Rows | None = None
         if asking.shots:
             train = self.split.train or self.task.train
@@ -80,7 +85,7 @@ class TaskSource:
         asking = self._asking
         limit = asking.max_new_tokens or self.task.max_new_tokens
         asked = prompts.request(
-            sample,
+            self._shown(sample),
             form=self.task.form,
             style=asking.style,
             max_new_tokens=limit,
@@ -92,6 +97,12 @@ class TaskSource:
 
     def figures(self, folder: Path) -> Mapping[str, float]:
         return {}
+
+    def _shown(self, sample: Sample) -> Sample:
+        """The sample, with other pictures where the run asks for them."""
+        if self._exchange is not None:
+            return self._exchange(sample)
+        return blanked(sample) if self._asking.pictures == "blank" else sample
 
     def _shots(self, sample: Sample) -> list[Sample]:
         if self._train is None:

@@ -22,6 +22,7 @@ from vlmbench.arguments import (
 from vlmbench.errors import VlmbenchError
 from vlmbench.prompt_styles import STYLES
 from vlmbench.schema import PROFILES, Profile
+from vlmbench.shown_pictures import PICTURES
 
 if TYPE_CHECKING:
     from vlmbench.results import RunResult
@@ -60,7 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     asking.add_argument("--prompt-style", default="idefics2", choices=sorted(STYLES))
     asking.add_argument("--shots", type=_count(0), default=0, metavar="K", help="examples before")
     asking.add_argument("--shots-seed", type=_count(0), default=0, metavar="N")
-    asking.add_argument("--blind", action="store_true", help="show no picture: a control")
+    shown = asking.add_mutually_exclusive_group()
+    shown.add_argument("--blind", action="store_true", help="show no picture: a control")
+    shown.add_argument(
+        "--pictures",
+        default="own",
+        choices=PICTURES,
+        help="show grey ones, or those of another sample: controls too",
+    )
     asking.add_argument("--ocr", action="store_true", help="give OCR tokens (TextVQA)")
     asking.add_argument("--max-new-tokens", type=_count(1), metavar="N")
 
@@ -94,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
             shots=args.shots,
             seed=args.shots_seed,
             blind=args.blind,
+            pictures=args.pictures,
             ocr=args.ocr,
             max_new_tokens=args.max_new_tokens,
         ),

@@ -49,6 +49,8 @@ class LmmsSource:
         """
         if asking.shots or asking.ocr:
             raise VlmbenchError(f"lmms:{name} words its own prompts: leave --shots and --ocr out")
+        if asking.pictures != "own":
+            raise VlmbenchError(f"lmms:{name}: --pictures is for our own tasks; --blind works here")
         self._asking = asking
         self._theirs = _loaded(name, include)
         self._documents = self._theirs.eval_docs

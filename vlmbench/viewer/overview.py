@@ -58,7 +58,11 @@ def of_task(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
         )
     prompt = run.manifest["prompt"]
     style = prompts.variant(
-        prompt["style"], num_shots=prompt["shots"], blind=prompt["blind"], ocr=prompt["ocr"]
+        prompt["style"],
+        num_shots=prompt["shots"],
+        blind=prompt["blind"],
+        pictures=prompt["pictures"],
+        ocr=prompt["ocr"],
     )
     return figures | {
         "task": task.name,
