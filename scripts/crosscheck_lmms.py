@@ -50,6 +50,8 @@ class Pair:
     ours: float
     cause: str = ""
     """Of a difference that is known."""
+    rows: tuple[Row, ...] = ()
+    """What their aggregation takes, where it does not take credits; none if they would draw."""
 
 
 @dataclass(slots=True)
@@ -160,6 +162,7 @@ def mmmu_validation(rows: Sequence[Row]) -> Iterator[Pair]:
             return letters[0]
 
         theirs = values(first)
+        found = () if draws else (utils.mmmu_process_results(doc, [row["response"].strip()]),)
         if draws:
             theirs = statistics.mean(values(lambda _, x=x: x) for x in draws)  # type: ignore[misc]
         response, golds = row["response"], row["answer"]
@@ -169,7 +172,7 @@ def mmmu_validation(rows: Sequence[Row]) -> Iterator[Pair]:
             ours = mmmu.multiple_choice(response, options, golds, "lmms").value
         else:
             ours = mmmu.open_question(response, golds, "lmms").value
-        yield Pair(row["id"], theirs, ours)
+        yield Pair(row["id"], theirs, ours, rows=tuple(each["mmmu_acc"] for each in found))
 
 
 def mathvista_testmini(rows: Sequence[Row]) -> Iterator[Pair]:
@@ -216,7 +219,8 @@ def mmbench_dev(rows: Sequence[Row]) -> Iterator[Pair]:
             ).value
             for row in group
         )
-        yield Pair(str(index), is_right / 5 ** len(undecided), ours)
+        credit = is_right / 5 ** len(undecided)
+        yield Pair(str(index), credit, ours, rows=() if undecided else tuple(group))
 
 
 TASKS: Mapping[str, tuple[tuple[str, ...], Callable[[Sequence[Row]], Iterator[Pair]]]] = {
@@ -270,6 +274,15 @@ def aggregated(task: str, rows: Sequence[Row], pairs: Sequence[Pair]) -> tuple[f
         utils = load("lmms_eval.tasks.mathvista.utils")
         figure = utils.mathvista_aggregate_results(copy.deepcopy(found), None)
         return figure or 0.0, round(100 * ours, 2)
+    decided = [pair for pair in pairs if pair.rows]
+    if decided:
+        ours = statistics.fmean(pair.ours for pair in decided)
+        found = [row | {"category": "x"} for pair in decided for row in pair.rows]
+        if task == "mmmu":
+            utils = load("lmms_eval.tasks.mmmu.utils")
+            return utils.mmmu_aggregate_results(found), round(ours, 5)
+        evaluator = load("lmms_eval.tasks.mmbench.mmbench_evals").MMBench_Evaluator()
+        return float(evaluator.eval_result(found, "static")[0]), ours
     return load("lmms_eval.api.metrics").mean(theirs), ours
 
 
