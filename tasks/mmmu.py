@@ -74,6 +74,7 @@ def read(row: Row) -> Sample:
     id = row.id("id")
     subject = id.partition("_")[2].rpartition("_")[0]
     kind = "multiple-choice" if row.text("question_type") == "multiple-choice" else "open"
+    difficulty = row.text("topic_difficulty", missing="")
     return Sample(
         id=id,
         image_group=id,
@@ -86,6 +87,7 @@ def read(row: Row) -> Sample:
             "domain": (DOMAIN_OF[subject],) if subject in DOMAIN_OF else (),
             "subject": (subject,) if subject else (),
             "question_type": (kind,),
+            "difficulty": (difficulty,) if difficulty else (),
         },
     )
 

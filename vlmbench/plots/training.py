@@ -190,7 +190,7 @@ class _Draw:
             for task, found in log.scores.items():
                 steps, scores = zip(*found, strict=True)
                 (line,) = axes.plot(steps, scores, color=look.colour, linestyle=look.line)
-                line.set(marker=markers[task], markerfacecolor="white")
+                line.set(marker=markers[task], markerfacecolor="white", clip_on=False)
         handles = [
             Line2D([], [], linestyle="none", marker=marker, color="black", markerfacecolor="white")
             for marker in markers.values()
