@@ -107,7 +107,9 @@ def test_three_hundred_steps_from_nothing_teach_colours(
 
     def draw(index: int) -> Conversation:
         asked = about_colours("train", index)[:2]
-        told = tiny.conversation(asked, "short_answer", "colours", random.Random(index))
+        told: Conversation = tiny.conversation(
+            asked, "short_answer", "colours", random.Random(index)
+        )
         return replace(told, split=False)
 
     stage = replace(

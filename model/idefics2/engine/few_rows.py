@@ -73,10 +73,9 @@ def _product(packed: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
 
 def _has_operators() -> bool:
     """They are torch's own, for its compiler; nothing promises that they stay."""
-    operators: Any = torch.ops.mkldnn
-    return torch.backends.mkldnn.is_available() and all(
-        hasattr(operators, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
-    )
+    names = ("_reorder_linear_weight", "_linear_pointwise")
+    mkldnn: Any = torch.backends.mkldnn
+    return mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
 def _memory_bytes() -> int:

@@ -39,7 +39,7 @@ def test_weights_that_were_trained_meanwhile_are_packed_anew(layers: nn.Sequenti
             y = layers(x)
         torch.testing.assert_close(y, layers(x), rtol=1e-5, atol=1e-6)
         with torch.no_grad():
-            layers[0].weight.mul_(2)
+            layers.get_parameter("0.weight").mul_(2)
 
 
 def test_an_error_leaves_the_layers_as_they_were(layers: nn.Sequential) -> None:
