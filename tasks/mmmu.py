@@ -74,7 +74,7 @@ def read(row: Row) -> Sample:
     id = row.id("id")
     subject = id.partition("_")[2].rpartition("_")[0]
     kind = "multiple-choice" if row.text("question_type") == "multiple-choice" else "open"
-    difficulty = row.text("topic_difficulty", missing="")
+    difficulty = row.cell("topic_difficulty")
     return Sample(
         id=id,
         image_group=id,

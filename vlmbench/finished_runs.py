@@ -35,8 +35,10 @@ class FinishedTask:
     shots: int
     prompt_style: str
     is_blind: bool
-    pictures: str
     """True: no picture was shown, which is a control."""
+
+    pictures: str
+    """"own", or what was shown instead, as a control: see `shown_pictures`."""
 
     has_ocr: bool
     """True: the prompt held OCR tokens."""
@@ -123,6 +125,12 @@ class FinishedRun:
         parts += [f"{prompt['pictures']} pictures"] if prompt["pictures"] != "own" else []
         parts += ["OCR tokens given"] if prompt["ocr"] else []
         return ", ".join(parts)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it was run without the samples' own pictures."""
+        prompt = self.manifest["prompt"]
+        return bool(prompt["blind"] or prompt["pictures"] != "own")
 
     @property
     def is_complete(self) -> bool:

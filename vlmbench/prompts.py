@@ -90,7 +90,7 @@ def variant(
 ) -> str:
     """The name under which a run records how it asked: "lmms", "lmms+ocr", "idefics2+8-shot"."""
     marks = {f"{num_shots}-shot": num_shots > 0, "blind": blind}
-    marks |= {f"{pictures} pictures": pictures != "own", "ocr": ocr}
+    marks |= {f"{pictures}-pictures": pictures != "own", "ocr": ocr}
     return "+".join((style, *(mark for mark, is_set in marks.items() if is_set)))
 
 

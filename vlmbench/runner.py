@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 from vlmbench import data, prompts
 from vlmbench.backends.protocol import Backend
-from vlmbench.errors import VlmbenchError
+from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.plan import Item
 from vlmbench.rows import BLOCK, Row, Rows
 from vlmbench.runs import Log
 from vlmbench.schema import Json, Message, Request, Response, Sample, Timings
-from vlmbench.shown_pictures import Exchange, Pictures, blanked
+from vlmbench.shown_pictures import PICTURES, Exchange, Pictures, blanked
 from vlmbench.task import Task, parse_spec
 from vlmbench.usage import Recorder
 
@@ -31,12 +31,20 @@ class Asking:
     shots: int = 0
     blind: bool = False
     pictures: Pictures = "own"
+    """What the question shows; `shots` have their own in any case."""
+
     ocr: bool = False
     max_new_tokens: int | None = None
     """None: the task's, else the prompt style's."""
 
     seed: int = 0
     """Of the examples that `shots` draws."""
+
+    def __post_init__(self) -> None:
+        if self.pictures not in PICTURES:
+            raise no_such("choice", self.pictures, PICTURES, "of pictures")
+        if self.blind and self.pictures != "own":
+            raise VlmbenchError(f"blind shows no pictures, so none can be {self.pictures!r}")
 
 
 class Source(Protocol):

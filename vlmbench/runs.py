@@ -227,6 +227,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise VlmbenchError(
             f"{folder / MANIFEST} has schema version {found}, this vlmbench reads {SCHEMA_VERSION}"
         )
+    if isinstance(manifest.get("prompt"), dict):
+        manifest["prompt"].setdefault("pictures", "own")  # runs of before 2026-11-23 do not say so
     return manifest
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import TYPE_CHECKING, Literal, get_args
 
+from vlmbench.costs import size_of
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Picture, Sample
 
@@ -21,7 +22,7 @@ GREY = (128, 128, 128)
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """A grey picture of another one's size, so that it costs the same."""
+    """A grey picture of another one's size, for as many visual tokens."""
 
     own: Picture
 
@@ -33,7 +34,10 @@ class Blank:
     def decode(self) -> Image:
         from PIL import Image
 
-        return Image.new("RGB", self.own.decode().size, GREY)
+        size = size_of(self.own)
+        if 0 in size:
+            self.own.decode()  # raises the reason
+        return Image.new("RGB", size, GREY)
 
 
 def blanked(sample: Sample) -> Sample:
@@ -42,26 +46,35 @@ def blanked(sample: Sample) -> Sample:
 
 
 class Exchange:
-    """Gives the samples of each image group the pictures of the next one, the last the first's.
+    """Gives the samples of each image group the pictures of the next one that has others.
 
-    Groups without pictures take no part.
+    The first follows the last; groups without pictures take no part.
     """
 
     def __init__(self, samples: Iterable[Sample]) -> None:
-        """Raises: VlmbenchError where all samples are about the same pictures."""
-        by_group: dict[str, Mapping[int, Picture]] = {}
+        """All samples of a split, in its order."""
+        self._pictures: dict[str, tuple[Picture, ...]] = {}
         for sample in samples:
             if sample.images:
-                by_group.setdefault(sample.image_group, sample.images)
-        if len(by_group) == 1:
-            raise VlmbenchError("all samples have the same pictures: there are no others to show")
-        groups = list(by_group)
-        self._next = {
-            group: tuple(by_group[following].values())
-            for group, following in zip(groups, groups[1:] + groups[:1], strict=True)
-        }
+                self._pictures.setdefault(sample.image_group, tuple(sample.images.values()))
+        self._groups = list(self._pictures)
+        self._places = {group: place for place, group in enumerate(self._groups)}
 
     def __call__(self, sample: Sample) -> Sample:
-        """The sample with as many pictures as it had."""
-        others = cycle(self._next.get(sample.image_group, ()))
+        """The sample with as many pictures as it had.
+
+        Raises: VlmbenchError where all samples are about the same pictures.
+        """
+        if not sample.images:
+            return sample
+        others = cycle(self._others(sample.image_group))
         return replace(sample, images=dict(zip(sample.images, others, strict=False)))
+
+    def _others(self, group: str) -> tuple[Picture, ...]:
+        own = [picture.encoded() for picture in self._pictures[group]]
+        start = self._places[group] + 1
+        for following in self._groups[start:] + self._groups[: start - 1]:
+            others = self._pictures[following]
+            if [picture.encoded() for picture in others] != own:
+                return others
+        raise VlmbenchError("all samples have the same pictures: there are no others to show")

@@ -1,7 +1,8 @@
 """Work of the forward passes, from the config alone: 2 FLOPs for each multiply-add.
 
 Attention counts whole rows of scores, the masked half included; norms, activations and softmax
-count nothing. So does torch's `FlopCounterMode`, with which this agrees exactly.
+count nothing. So does torch's `FlopCounterMode`, with which this agrees exactly. It is what a plain
+forward pass does: the engine leaves out a part of the last layer, and what prompts share.
 
 Axes in names: P patches, I crops, R latents of a crop, T new tokens, S cached and new tokens.
 """

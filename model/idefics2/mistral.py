@@ -87,8 +87,8 @@ class MistralDecoder(nn.Module):
         """Hidden states x_BTD after the final norm; x_BWD of the tokens at `wanted_W` if given.
 
         A token attends to the keys where `mask_BTS` is true; without a mask T is S and each token
-        attends to itself and all before it. `context` is what the gated blocks attend to. Of a
-        token that is not wanted the last layer computes little more than keys and values.
+        attends to itself and all before it. `context` is what the gated blocks attend to. For a
+        token that is not wanted the last layer's output projection and MLP are left out.
         """
         rotation = Rotation.of(positions_BT, self.head_width, self.rope_theta, x_BTD.dtype)
         for index, layer in enumerate(self.layers):

@@ -92,8 +92,10 @@ MIN_COUNT, MIN_SHOWN_COUNT = 10, 60
 """How often a word stands there to be an entry of the vocabulary: if no picture shows it, if so."""
 
 CLASSES = {name: index for index, name in enumerate(("", *lines.GLYPHS, *SHAPES))}
+"""Of half a patch, or of a cell's slot: the character or shape that it shows; 0 is background."""
+
 COLOR_CLASSES = {name: index for index, name in enumerate(("", *COLORS))}
-"""Of a patch, or of a slot or a cell; 0 is background."""
+"""Of a patch or a cell; 0 is background."""
 
 TASK_SHARES = {
     "lines": 0.06,

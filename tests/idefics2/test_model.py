@@ -242,3 +242,19 @@ def packed_logits(model: Idefics2, prompts: list[Prompt], num_padding: int = 0) 
 
 def new_cache(model: Idefics2, num_rows: int, capacity: int) -> Cache:
     return Cache(model.config.text, num_rows, capacity, dtype=model.dtype, device=model.device)
+
+
+@pytest.mark.parametrize("wanted", [(), (6,), (0, 3, 3, 5)])
+def test_hidden_states_of_wanted_tokens_are_those_of_all(
+    random_model: Callable[..., Idefics2],
+    small: Callable[..., dict[str, Any]],
+    wanted: tuple[int, ...],
+) -> None:
+    decoder = random_model(small()).text_model
+    x_BTD = torch.randn(2, 7, 48, generator=torch.Generator().manual_seed(0))
+    positions_BT = torch.arange(7).expand(2, -1)
+    wanted_W = torch.tensor(wanted, dtype=torch.int64)
+    with torch.no_grad():
+        all_BTD = decoder(x_BTD, positions_BT)
+        found_BWD = decoder(x_BTD, positions_BT, wanted_W=wanted_W)
+    torch.testing.assert_close(found_BWD, all_BTD[:, wanted_W])

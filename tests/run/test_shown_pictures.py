@@ -48,17 +48,25 @@ def test_another_sample_s_pictures_are_the_same_for_all_about_one_picture() -> N
     assert len(set.union(*by_group.values()) & own) == len(by_group) - 1, "each group's but one"
 
 
-def test_a_sample_keeps_its_number_of_pictures() -> None:
-    def of(group: str, *sides: int) -> Sample:
-        images = {i + 1: DrawnPicture(Image.new("RGB", (n, n))) for i, n in enumerate(sides)}
-        return Sample(id=group, image_group=group, question="?", images=images)
+def of(group: str, *sides: int) -> Sample:
+    images = {i + 1: DrawnPicture(Image.new("RGB", (n, n))) for i, n in enumerate(sides)}
+    return Sample(id=group, image_group=group, question="?", images=images)
 
+
+def test_a_sample_keeps_its_number_of_pictures() -> None:
     samples = [of("a", 1, 2, 3), of("none"), of("b", 4, 5), of("c", 6)]
     exchange = Exchange(samples)
     sides = [[p.decode().width for p in exchange(s).images.values()] for s in samples]
     assert sides == [[4, 5, 4], [], [6, 6], [1]]
+
+
+def test_groups_with_the_same_pictures_are_passed_over() -> None:
+    samples = [of("a", 1), of("b", 1), of("c", 2)]
+    exchange = Exchange(samples)
+    assert [exchange(sample).images[1].decode().width for sample in samples] == [2, 2, 1]
+    alike = Exchange(samples[:2])
     with pytest.raises(VlmbenchError, match="no others to show"):
-        Exchange([of("a", 1), of("a", 1)])
+        alike(samples[0])
 
 
 def test_the_control_is_part_of_the_run_s_identity(
@@ -78,3 +86,35 @@ def test_the_control_is_part_of_the_run_s_identity(
 def test_as_a_call(tmp_path: Path) -> None:
     vlmbench.evaluate("constant:A", "mmbench@mini", out=tmp_path, limit=4, pictures="blank")
     assert "blank pictures" in open_run(tmp_path).title
+
+
+def test_what_cannot_be_shown_is_refused() -> None:
+    with pytest.raises(VlmbenchError, match="gray"):
+        vlmbench.evaluate("constant:A", "mmbench@mini", pictures="gray")  # type: ignore[arg-type]
+    with pytest.raises(VlmbenchError, match="blind shows no pictures"):
+        vlmbench.evaluate("constant:A", "mmbench@mini", blind=True, pictures="other")
+
+
+def test_a_run_from_before_the_option_goes_on_and_opens(tmp_path: Path) -> None:
+    command = ["run", "--model", "constant:A", "--tasks", "mmbench@mini", "--limit", "4"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    manifest = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    del manifest["prompt"]["pictures"]
+    (tmp_path / "run.json").write_text(json.dumps(manifest), "utf-8")
+    assert not open_run(tmp_path).is_control
+    assert main([*command, "--out", str(tmp_path), "--resume"]) == 0
+
+
+def test_controls_are_no_runs_on_the_board(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for pictures in ("own", "other"):
+        vlmbench.evaluate(
+            "constant:A", "mmbench@mini", out=tmp_path / pictures, limit=4, pictures=pictures
+        )
+    folders = [str(tmp_path / "own"), str(tmp_path / "other")]
+    capsys.readouterr()
+    assert main(["board", *folders]) == 0
+    assert "other pictures (control)" in capsys.readouterr().out
+    assert main(["board", *folders, "--where", "kind=run"]) == 0
+    assert "(control)" not in capsys.readouterr().out

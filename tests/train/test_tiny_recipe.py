@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -72,6 +72,10 @@ def test_shapes_are_listed_as_they_are_read(seed: int) -> None:
     everything = listed.split(", ")
     assert len(everything) == int(count) == len(canvas.marks)
     assert set(everything) <= set(map(str, kinds("train")))
+    for before, after in pairwise(mark.box for mark in canvas.marks):
+        assert before.top < after.bottom, "no row stands above an earlier one"
+        if after.left < before.right:
+            assert after.top + after.bottom > before.top + before.bottom, "a new row"
     assert everything == [f"{mark.color} {mark.name}" for mark in canvas.marks]
 
 

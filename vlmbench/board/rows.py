@@ -8,7 +8,7 @@ from dataclasses import replace
 from vlmbench import efficiency
 from vlmbench.board import controls
 from vlmbench.board.baselines import Reported, System
-from vlmbench.board.leaderboard import Board, Cell, Column, Row, Setting
+from vlmbench.board.leaderboard import Board, Cell, Column, Kind, Row, Setting
 from vlmbench.errors import VlmbenchError
 from vlmbench.finished_runs import FinishedRun, FinishedTask
 from vlmbench.schema import Profile
@@ -57,7 +57,8 @@ def _run_row(run: FinishedRun, name: str, profile: Profile) -> Row:
         tokens = costs.visual_tokens_per_image
         cell = _run_cell(run, task, used, tokens.mean if tokens else None)
         cells[_run_column(task, used)] = cell
-    return Row(name=name, kind="run", num_parameters=num_parameters, cells=cells)
+    kind: Kind = "control" if run.is_control else "run"
+    return Row(name=name, kind=kind, num_parameters=num_parameters, cells=cells)
 
 
 def _run_column(task: FinishedTask, profile: Profile) -> Column:

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pictures",
         default="own",
         choices=PICTURES,
-        help="show grey ones, or those of another sample: controls too",
+        help="blank: grey ones of the same sizes; other: another sample's; controls too",
     )
     asking.add_argument("--ocr", action="store_true", help="give OCR tokens (TextVQA)")
     asking.add_argument("--max-new-tokens", type=_count(1), metavar="N")

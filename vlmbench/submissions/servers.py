@@ -114,6 +114,8 @@ def submit(
     """
     if to not in SERVERS:
         raise no_such("server", to, SERVERS)
+    if run.is_control and not rehearsal:
+        raise VlmbenchError(f"{run.folder} is a control: it showed other pictures, or none")
     server = SERVERS[to]
     found = _fitting(run, to, server, split, rehearsal)
     task, of_split, _ = parse_spec(found.name)

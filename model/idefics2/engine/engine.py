@@ -68,7 +68,7 @@ class Engine:
         self._deterministic, self._decode, self._window = deterministic, decode, window
         self._num_threads = num_threads or min(MAX_THREADS, os.cpu_count() or 1)
         self._runner: Runner | None = None
-        self._few_rows = FewRows.of(model.text_model, model.lm_head)
+        self._few_rows = FewRows(model.text_model, model.lm_head)
         self.is_profiled = False
         """Whether connector and choice of tokens are timed apart: it waits for the device more."""
         self.work = Work()
@@ -80,6 +80,7 @@ class Engine:
         Requests are read some windows ahead, in a thread. The results do not depend on the order
         of a window's requests; requests about the same pictures should come together.
         """
+        self._few_rows.forget()
         threads, reader = ThreadPoolExecutor(self._num_threads), ThreadPoolExecutor(1)
         windows = Windows(
             iter(requests),

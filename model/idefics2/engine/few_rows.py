@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 MAX_ROWS = 32
 ROWS = 8
-"""The layout is made for so many; it hardly matters."""
+"""What the layout is made for; one made for 1, 8 or 32 rows does as well for the others."""
 
 MEMORY_SHARE = 8
 """The second copy of the weights takes at most one part in so many of the machine's memory."""
@@ -26,44 +26,50 @@ MEMORY_SHARE = 8
 class FewRows:
     """A second copy of linear layers' weights, used by the layers themselves when asked."""
 
-    def __init__(self, linears: list[nn.Linear]) -> None:
-        self._linears = linears
-        self._packed: list[tuple[int, Tensor]] = []
+    def __init__(self, *modules: nn.Module) -> None:
+        """For all linear layers in some modules."""
+        self._modules = modules
+        self._packed: list[tuple[nn.Linear, Tensor]] | None = None
 
-    @classmethod
-    def of(cls, *modules: nn.Module) -> FewRows | None:
-        """For all linear layers in some modules; None where it cannot help, or needs too much."""
-        linears = [m for module in modules for m in module.modules() if type(m) is nn.Linear]
-        weights = [linear.weight for linear in linears]
-        fits = sum(w.nbytes for w in weights) <= _memory_bytes() / MEMORY_SHARE
-        suits = all(
-            w.device.type == "cpu" and w.dtype == torch.float32 and not w.is_inference()
-            for w in weights
-        )
-        return cls(linears) if fits and suits and _has_operators() else None
+    def forget(self) -> None:
+        """Drops the copy: the weights may have changed."""
+        self._packed = None
 
     @contextmanager
     def used(self, num_rows: int) -> Iterator[None]:
-        """Within, the layers compute with the copy, if the products have few enough rows."""
+        """Within, the layers compute with the copy, if it helps products of so many rows.
+
+        The copy is made when it is first needed; empty, it leaves all to torch: on another device,
+        in other numbers than float32, or where it would take too much memory.
+        """
         if num_rows > MAX_ROWS:
             yield
             return
-        versions = [linear.weight._version for linear in self._linears]
-        if versions != [version for version, _ in self._packed]:  # new, or trained since
-            weights = [linear.weight for linear in self._linears]
-            self._packed = [(weight._version, _packed(weight)) for weight in weights]
+        if self._packed is None:
+            self._packed = _pack(self._modules)
         try:
-            for linear, (_, packed) in zip(self._linears, self._packed, strict=True):
+            for linear, packed in self._packed:
                 linear.forward = partial(_product, packed, linear.bias)  # type: ignore[method-assign]
             yield
         finally:
-            for linear in self._linears:
+            for linear, _ in self._packed:
                 linear.__dict__.pop("forward", None)
 
 
-def _packed(weight: Tensor) -> Tensor:
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
-    return packed
+def _pack(modules: tuple[nn.Module, ...]) -> list[tuple[nn.Linear, Tensor]]:
+    linears = [
+        module
+        for every in modules
+        for module in every.modules()
+        if type(module) is nn.Linear and "forward" not in vars(module)  # another's hook stays
+    ]
+    weights = [linear.weight for linear in linears]
+    fits = sum(weight.nbytes for weight in weights) <= _memory_bytes() / MEMORY_SHARE
+    suits = all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights)
+    if not (fits and suits and _has_operators()):
+        return []
+    reorder: Any = torch.ops.mkldnn._reorder_linear_weight
+    return [(linear, reorder(linear.weight.detach(), ROWS)) for linear in linears]
 
 
 def _product(packed: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:

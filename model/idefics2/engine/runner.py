@@ -7,7 +7,6 @@ L visual tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from itertools import groupby
 from typing import NamedTuple
 
@@ -48,7 +47,7 @@ class Runner:
     """A model, and rows of keys and values."""
 
     def __init__(
-        self, model: Idefics2, rows: Rows, *, fixed_shapes: bool, few_rows: FewRows | None = None
+        self, model: Idefics2, rows: Rows, *, fixed_shapes: bool, few_rows: FewRows
     ) -> None:
         """`fixed_shapes`: no tensor's shape depends on what runs at the same time."""
         self._model, self.rows, self._fixed_shapes = model, rows, fixed_shapes
@@ -140,7 +139,7 @@ class Runner:
         going = Going(self.rows, row_B, length_B, num_keys, start)
         decoder = self._model.text_model
         x_B1D = decoder.embed_tokens(id_B)[:, None]
-        with self._few_rows.used(len(id_B)) if self._few_rows else nullcontext():
+        with self._few_rows.used(len(id_B)):
             x_B1D = decoder(x_B1D, length_B[:, None], None, going)
             logits_BV: Tensor = self._model.lm_head(x_B1D[:, 0])
         return logits_BV
