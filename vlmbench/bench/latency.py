@@ -84,13 +84,13 @@ def measure(backend: Backend, side: int, *, at_once: int, number: int, num_new: 
     Raises: VlmbenchError where the backend fails on a request.
     """
     asked = requests(side, number, num_new, seed=NUM_WARMUPS)
-    _answers(backend, requests(side, NUM_WARMUPS, num_new, seed=0))
+    answers(backend, requests(side, NUM_WARMUPS, num_new, seed=0))
     totals: list[float] = []
     found: list[Response] = []
     start = time.perf_counter()
     for first in range(0, number, at_once):
         begun = time.perf_counter()
-        given = _answers(backend, asked[first : first + at_once])
+        given = answers(backend, asked[first : first + at_once])
         took = time.perf_counter() - begun
         totals += [took] if at_once == 1 else [r.timings.total_s or took for r in given]
         found += given
@@ -123,7 +123,8 @@ def quantiles(values: Sequence[float | None]) -> Quantiles | None:
     return Quantiles(p50=p50, p90=p90, p99=p99)
 
 
-def _answers(backend: Backend, asked: Sequence[Request]) -> list[Response]:
+def answers(backend: Backend, asked: Sequence[Request]) -> list[Response]:
+    """Raises: VlmbenchError where the model failed on one."""
     found = list(backend.generate(asked))
     for response in found:
         if response.error:

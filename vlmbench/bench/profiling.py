@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from vlmbench.backends.ceilings import Ceilings
 from vlmbench.backends.protocol import Backend, Forecast
+from vlmbench.bench.latency import answers
 from vlmbench.bench.workloads import DrawnPicture, Question, draw, shape_of
 from vlmbench.costs import size_of
-from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Message, Probe, Request, Response
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -64,10 +64,10 @@ def profile(
     backend.profile()
     questions = draw(shape_of(workload), num_pictures, seed=1, scale=scale)
     asked = [_request(index, question) for index, question in enumerate(questions)]
-    _run(backend, asked)
+    answers(backend, asked)
     before = backend.probe()
     start = time.perf_counter()
-    responses = _run(backend, asked)
+    responses = answers(backend, asked)
     seconds = time.perf_counter() - start
     after = backend.probe()
     counts = _difference(before.work, after.work)
@@ -98,14 +98,6 @@ def _request(index: int, question: Question) -> Request:
         messages=(message,),
         max_new_tokens=question.num_new,
     )
-
-
-def _run(backend: Backend, asked: Sequence[Request]) -> list[Response]:
-    found = list(backend.generate(asked))
-    for response in found:
-        if response.error:
-            raise VlmbenchError(f"the model failed on a made picture: {response.error}")
-    return found
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 MAX_ROWS = 32
 ROWS = 8
-"""What the layout is made for; one made for 1, 8 or 32 rows does as well for the others."""
+"""What the layout is made for; one made for 32 does as well, one for 1 is slower for more."""
 
 MEMORY_SHARE = 8
 """The second copy of the weights takes at most one part in so many of the machine's memory."""
