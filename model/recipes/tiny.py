@@ -53,19 +53,19 @@ PATCH, LONGEST, SHORTEST = 8, 96, 32
 WIDTH, HEADS = 128, 4
 VISION_LAYERS, TEXT_LAYERS, PERCEIVER_LAYERS = 4, 3, 2
 
-CELLS = (8, 4)
+CELLS = (8, 8)
 """Rows and columns of a picture's cells, one for each latent."""
 
 NUM_LATENTS = CELLS[0] * CELLS[1]
 
-SLOTS = 6
+SLOTS = 3
 """Places in a cell, side by side, whose letters its latent learns."""
 
 STYLE = "idefics2"
 """Of prompts: the paper's, and the harness's default."""
 
 MAX_TOKENS = 1024
-"""Of one question with its pictures; a split picture takes 5 * 32 and a few."""
+"""Of one question with its pictures; a split picture takes 5 * 64 and a few."""
 
 MAX_TURNS = 6
 """Questions of a scene."""
@@ -74,10 +74,14 @@ MAX_LINES = 4
 """Of a picture to learn reading from."""
 
 CLOSED_WEIGHT = 0.3
-"""Of "yes" and "no", which need less of the picture than they have of the data."""
+"""Of "yes" and "no" while the model learns to see: they need less of the picture than they have of
+the data."""
 
-OPEN_SHARE, LOOKUP_SHARE = 0.25, 0.1
-"""Of questions with options: asked without them, and asked for the letter of a text."""
+OPEN_SHARE = 0.25
+"""Of questions with options: asked without them."""
+
+WITH_OPTIONS = ("mmmu", "mathvista", "mmbench")
+"""Tasks from which the texts of lookups come."""
 
 SPLIT_SHARES = {"large": 0.85, "small": 0.25}
 """How often a scene's pictures are split: those beyond a crop's size, and others."""
@@ -98,15 +102,16 @@ COLOR_CLASSES = {name: index for index, name in enumerate(("", *COLORS))}
 """Of a patch or a cell; 0 is background."""
 
 TASK_SHARES = {
-    "lines": 0.06,
-    "shapes": 0.05,
-    "chart": 0.05,
-    "easy_vqa": 0.06,
+    "lookup": 0.08,
+    "lines": 0.05,
+    "shapes": 0.03,
+    "chart": 0.04,
+    "easy_vqa": 0.05,
     "vqav2": 0.1,
     "textvqa": 0.17,
-    "docvqa": 0.2,
-    "mmmu": 0.11,
-    "mathvista": 0.11,
+    "docvqa": 0.19,
+    "mmmu": 0.1,
+    "mathvista": 0.1,
     "mmbench": 0.09,
 }
 """Of all samples, once the model can read."""
@@ -163,10 +168,11 @@ def reading_stage() -> Stage:
     return _answers_stage(
         "reading",
         shares={
-            "lines": 0.5,
-            "shapes": 0.15,
+            "lookup": 0.15,
+            "lines": 0.4,
+            "shapes": 0.12,
             "chart": 0.05,
-            "vqav2": 0.1,
+            "vqav2": 0.08,
             "textvqa": 0.1,
             "docvqa": 0.05,
             "mmbench": 0.05,
@@ -174,6 +180,7 @@ def reading_stage() -> Stage:
         optimization=_optimization(peak=1.0, connector=0.3, schedule=LEVEL),
         frozen=(r"^vision_model\.",),
         num_steps=900,
+        closed_weight=CLOSED_WEIGHT,
     )
 
 
@@ -207,10 +214,11 @@ def _answers_stage(
     optimization: Optimization,
     frozen: tuple[str, ...],
     num_steps: int,
+    closed_weight: float = 1.0,
 ) -> Stage:
     return Stage(
         name=name,
-        draw=_mixture(name, shares),
+        draw=_mixture(name, shares, closed_weight),
         objective=Answers(max_tokens=MAX_TOKENS, augmentation=Augmentation(shuffle_turns=True)),
         optimization=optimization,
         frozen=frozen,
@@ -223,14 +231,20 @@ def _answers_stage(
     )
 
 
-def _mixture(stage: str, shares: Mapping[str, float]) -> Callable[[int], Conversation]:
+def _mixture(
+    stage: str, shares: Mapping[str, float], closed_weight: float
+) -> Callable[[int], Conversation]:
     """By number, a conversation of one of the sources, each as often as its share says."""
     names, weights = list(shares), list(shares.values())
 
     def draw(index: int) -> Conversation:
         rng = random.Random(f"{stage}/{index}")
         source = rng.choices(names, weights)[0]
-        return _described(source, rng) if source in DESCRIBED else _scene(source, rng)
+        if source == "lookup":
+            return _lookups(rng)
+        if source in DESCRIBED:
+            return _described(source, rng)
+        return _scene(source, rng, closed_weight)
 
     return draw
 
@@ -276,28 +290,41 @@ def _split_share(image: Image.Image) -> float:
     return SPLIT_SHARES["large" if max(image.size) > LONGEST else "small"]
 
 
-def _scene(scenes: str, rng: random.Random) -> Conversation:
+def _scene(scenes: str, rng: random.Random, closed_weight: float) -> Conversation:
     """A scene of a mini task with some of its questions, worded as in an evaluation.
 
-    A choice takes two steps, what the answer is and which letter it has; each is also asked alone.
+    A choice takes two steps, what the answer is and which letter it has. The first is also asked
+    alone here, the second in `_lookups`.
     """
     samples = samples_of(scenes, "train", rng.randrange(10**9))
     form = find(TASK_OF[scenes]).form
     asked = rng.sample(samples, min(MAX_TURNS, len(samples)))
-    options = "".join(asked[0].options.values())
-    step = rng.random()
-    if not options or "<image" in options or step >= LOOKUP_SHARE + OPEN_SHARE:
-        return conversation(asked, form, scenes, rng)
-    if step < LOOKUP_SHARE:
-        return _lookup(asked[0], rng)
-    return conversation([_without_options(asked[0], form)], "short_answer", scenes, rng)
+    if not _is_text(asked[0].options) or rng.random() >= OPEN_SHARE:
+        return conversation(asked, form, scenes, rng, closed_weight)
+    return conversation(
+        [_without_options(asked[0], form)], "short_answer", scenes, rng, closed_weight
+    )
 
 
-def _lookup(sample: Sample, rng: random.Random) -> Conversation:
-    letter, text = rng.choice(tuple(sample.options.items()))
-    choices = "".join(f"{key}. {value}\n" for key, value in sample.options.items())
+def _lookups(rng: random.Random) -> Conversation:
+    """Which letter a text has, asked without a picture."""
+    turns: list[Turn] = []
+    while len(turns) < MAX_TURNS:
+        scenes = samples_of(rng.choice(WITH_OPTIONS), "train", rng.randrange(10**9))
+        turns += [_lookup(sample.options, rng) for sample in scenes if _is_text(sample.options)]
+    return Conversation(turns=tuple(turns[:MAX_TURNS]), layout="independent", source="lookup")
+
+
+def _lookup(options: Mapping[str, str], rng: random.Random) -> Turn:
+    letter, text = rng.choice(tuple(options.items()))
+    choices = "".join(f"{key}. {value}\n" for key, value in options.items())
     question = f"Question: which letter is {text}?\nChoices:\n{choices}Answer with the letter."
-    return Conversation(turns=(Turn((question,), letter),), source="lookup")
+    return Turn((question,), letter)
+
+
+def _is_text(options: Mapping[str, str]) -> bool:
+    """Whether there are options, and none is a picture."""
+    return bool(options) and not any("<image" in text for text in options.values())
 
 
 def _without_options(sample: Sample, form: str) -> Sample:
@@ -306,16 +333,23 @@ def _without_options(sample: Sample, form: str) -> Sample:
 
 
 def conversation(
-    samples: Sequence[Sample], form: str, source: str, rng: random.Random
+    samples: Sequence[Sample],
+    form: str,
+    source: str,
+    rng: random.Random,
+    closed_weight: float = 1.0,
 ) -> Conversation:
-    """Samples with the same pictures and their gold answers, in the prompt style "idefics2"."""
+    """Samples with the same pictures and their gold answers, in the prompt style "idefics2".
+
+    `closed_weight`: of "yes" and "no" in the loss.
+    """
     turns = []
     shared: Content = ()
     for sample in samples:
         request = prompts.request(sample, form=form, style=STYLE, max_new_tokens=None)
         shared, text = _divided(request)
         answer = prompts.gold(sample, form)
-        turns.append(Turn((text,), answer, CLOSED_WEIGHT if answer in ("yes", "no") else 1.0))
+        turns.append(Turn((text,), answer, closed_weight if answer in ("yes", "no") else 1.0))
     share = max(_split_share(piece) for piece in shared if isinstance(piece, Image.Image))
     return Conversation(
         turns=tuple(turns),

@@ -80,7 +80,7 @@ class Engine:
         Requests are read some windows ahead, in a thread. The results do not depend on the order
         of a window's requests; requests about the same pictures should come together.
         """
-        self._few_rows.forget()
+        self._few_rows.refresh()
         threads, reader = ThreadPoolExecutor(self._num_threads), ThreadPoolExecutor(1)
         windows = Windows(
             iter(requests),

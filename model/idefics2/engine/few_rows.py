@@ -30,10 +30,16 @@ class FewRows:
         """For all linear layers in some modules."""
         self._modules = modules
         self._packed: list[tuple[nn.Linear, Tensor]] | None = None
+        self._digests: list[int] = []
 
-    def forget(self) -> None:
-        """Drops the copy: the weights may have changed."""
-        self._packed = None
+    def refresh(self) -> None:
+        """Drops the copy if it is not that of the weights any more.
+
+        It reads the weights, which takes a tenth of the time to copy them. An exchange of entries
+        within a layer goes unnoticed.
+        """
+        if not self._packed or self._digests != _digests(_linears(self._modules)):
+            self._packed = None
 
     @contextmanager
     def used(self, num_rows: int) -> Iterator[None]:
@@ -46,7 +52,9 @@ class FewRows:
             yield
             return
         if self._packed is None:
-            self._packed = _pack(self._modules)
+            linears = _linears(self._modules)
+            self._packed = _pack(linears)
+            self._digests = _digests(linears) if self._packed else []
         try:
             for linear, packed in self._packed:
                 linear.forward = partial(_product, packed, linear.bias)  # type: ignore[method-assign]
@@ -56,13 +64,30 @@ class FewRows:
                 linear.__dict__.pop("forward", None)
 
 
-def _pack(modules: tuple[nn.Module, ...]) -> list[tuple[nn.Linear, Tensor]]:
-    linears = [
+def _linears(modules: tuple[nn.Module, ...]) -> list[nn.Linear]:
+    return [
         module
         for every in modules
         for module in every.modules()
         if type(module) is nn.Linear and "forward" not in vars(module)  # another's hook stays
     ]
+
+
+def _digests(linears: list[nn.Linear]) -> list[int]:
+    """For each layer, the sum of its weights' bits as whole numbers, modulo 2 ** 64.
+
+    Unlike a tensor's version, it changes with what is written through `.data` too.
+    """
+    return [_digest(linear.weight.detach()) for linear in linears]
+
+
+def _digest(weight: Tensor) -> int:
+    bits = weight.contiguous().view(torch.uint8).flatten()
+    whole = len(bits) // 8 * 8
+    return int(bits[:whole].view(torch.int64).sum()) ^ int(bits[whole:].sum())
+
+
+def _pack(linears: list[nn.Linear]) -> list[tuple[nn.Linear, Tensor]]:
     weights = [linear.weight for linear in linears]
     fits = sum(weight.nbytes for weight in weights) <= _memory_bytes() / MEMORY_SHARE
     suits = all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import idefics2.engine.few_rows as few_rows_module
 from idefics2.engine.few_rows import MAX_ROWS, FewRows
 
 
@@ -34,13 +35,37 @@ def test_products_are_those_of_the_layers(layers: nn.Sequential, num_rows: int) 
     torch.testing.assert_close(product(few_rows, layers, x), layers(x), rtol=1e-5, atol=1e-6)
 
 
-def test_the_copy_is_made_anew_when_asked(layers: nn.Sequential) -> None:
+def test_the_copy_is_made_anew_only_when_the_weights_changed(
+    layers: nn.Sequential, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few_rows, x = FewRows(layers), torch.randn(2, 24)
+    copies, pack = [], few_rows_module._pack
+
+    def counted(linears: list[nn.Linear]) -> list[tuple[nn.Linear, Tensor]]:
+        copies.append(len(linears))
+        return pack(linears)
+
+    monkeypatch.setattr(few_rows_module, "_pack", counted)
     before = product(few_rows, layers, x)
-    layers.get_parameter("0.weight").data *= 2
+    few_rows.refresh()
     assert torch.equal(product(few_rows, layers, x), before)
-    few_rows.forget()
+    assert copies == [2]
+    layers.get_parameter("0.weight").data[3, 5] += 1e-3  # this leaves the tensor's version as it is
+    few_rows.refresh()
     torch.testing.assert_close(product(few_rows, layers, x), layers(x), rtol=1e-5, atol=1e-6)
+    assert copies == [2, 2]
+    layers[2] = nn.Linear(40, 8)
+    few_rows.refresh()
+    torch.testing.assert_close(product(few_rows, layers, x), layers(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1, 1), (4, 6)])
+def test_the_digest_changes_with_any_weight(shape: tuple[int, int]) -> None:
+    weight = torch.randn(shape)
+    for i in range(weight.numel()):
+        other = weight.clone()
+        other.view(-1)[i] *= 1 + 1e-6
+        assert few_rows_module._digest(other) != few_rows_module._digest(weight)
 
 
 def test_an_error_leaves_the_layers_as_they_were(layers: nn.Sequential) -> None:
@@ -56,10 +81,9 @@ def test_other_numbers_and_too_large_weights_are_left_to_torch(
     with few_rows.used(2):
         assert not is_packed(layers)
     layers.float()
-    few_rows.forget()
+    few_rows.refresh()
     with few_rows.used(2):
         assert is_packed(layers)
-    few_rows.forget()
     monkeypatch.setattr("idefics2.engine.few_rows._memory_bytes", lambda: 8 * 1000)
-    with few_rows.used(2):
+    with FewRows(layers).used(2):
         assert not is_packed(layers)
