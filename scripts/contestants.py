@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -15,6 +16,12 @@ from idefics2.engine import Engine, Request, defer
 from idefics2.generate import Sampling
 from idefics2.prompt import Slots
 from vlmbench.bench.workloads import Question
+
+
+def attention_of_lmms_eval(device: str) -> str:
+    """What lmms-eval 0.7.3 asks transformers for: eager, if flash attention is not installed."""
+    is_installed = device == "cuda" and find_spec("flash_attn") is not None
+    return "flash_attention_2" if is_installed else "eager"
 
 
 @dataclass(slots=True)
@@ -68,15 +75,26 @@ class OurEngine:
 class Transformers:
     """Batches in the order of the data, each step after the other in one thread.
 
-    With a batch size of 1 this is what lmms-eval's `models/simple/idefics2.py` does; it sets sdpa
-    attention where flash attention is not installed to eager, which is slower.
+    With a batch size of 1 and its attention this is what lmms-eval's `models/simple/idefics2.py`
+    does.
     """
 
-    def __init__(self, model: Any, processor: Any, bad_ids: list[list[int]], size: int) -> None:
+    def __init__(
+        self, model: Any, processor: Any, bad_ids: list[list[int]], size: int, attention: str
+    ) -> None:
+        """A contestant.
+
+        Args:
+            model: transformers' model, which contestants share.
+            processor: transformers' processor.
+            bad_ids: Sequences that are never generated.
+            size: Of a batch.
+            attention: One of transformers' implementations; it is set before each workload.
+        """
         import transformers
 
-        self.name = f"transformers, batch {size}"
-        self.size = size
+        self.name = f"transformers, batch {size}, {attention}"
+        self.size, self.attention = size, attention
         self._model, self._processor = model, processor
         kind: Any = transformers.GenerationConfig
         self._config = kind(
@@ -85,6 +103,7 @@ class Transformers:
 
     def __call__(self, questions: Sequence[Question]) -> Turn:
         turn = Turn(0.0, [])
+        self._model.set_attn_implementation(self.attention)
         start = time.perf_counter()
         for first in range(0, len(questions), self.size):
             self._answer(questions[first : first + self.size], turn)

@@ -73,7 +73,7 @@ def ours(config: Idefics2Config, device: str, dtype: torch.dtype, seed: int = 0)
 
 
 def theirs(model: Idefics2) -> Any:
-    """Their model on the very tensors of ours, with its `sdpa` attention."""
+    """Their model on the very tensors of ours."""
     import transformers
 
     content = model.config.to_json()
@@ -81,7 +81,7 @@ def theirs(model: Idefics2) -> Any:
     config = transformers.Idefics2Config.from_dict(content)
     with torch.device(model.device):
         kind: Any = transformers.Idefics2ForConditionalGeneration
-        made = kind._from_config(config, dtype=model.dtype, attn_implementation="sdpa")
+        made = kind._from_config(config, dtype=model.dtype)
     shapes, parameters = checkpoint_shapes(model), dict(model.named_parameters())
     state = {
         name: parameters[own].detach().view(shapes[name])

@@ -47,6 +47,8 @@ from vlmbench.schema import Prediction, Request, Sample
 from vlmbench.task import find
 
 SEED = 0
+
+DECODER = (r"^text_model\.", r"^lm_head\.")
 PATCH, LONGEST, SHORTEST = 8, 96, 32
 """Sides of a patch and of a crop, in pixels."""
 
@@ -122,7 +124,14 @@ def recipe() -> Recipe:
     return Recipe(
         name="tiny",
         start=start,
-        stages=(vision_stage(), latents_stage(), reading_stage(), tasks_stage(), whole_stage()),
+        stages=(
+            vision_stage(),
+            latents_stage(),
+            sight_stage(),
+            reading_stage(),
+            tasks_stage(),
+            whole_stage(),
+        ),
         seed=SEED,
     )
 
@@ -134,7 +143,7 @@ def vision_stage() -> Stage:
         draw=_labelled,
         objective=DenseLabels(num_classes=(len(CLASSES), len(CLASSES), len(COLOR_CLASSES))),
         optimization=_optimization(peak=1.0, schedule=LEVEL_THEN_DOWN),
-        frozen=(r"^connector\.", r"^text_model\.", r"^lm_head\."),
+        frozen=(r"^connector\.", *DECODER),
         num_steps=1400,
         batch_size=64,
         micro_tokens=1,
@@ -146,15 +155,36 @@ def vision_stage() -> Stage:
 
 def latents_stage() -> Stage:
     """Each latent predicts what stands in its cell, and in which colour."""
+    return _cells_stage(
+        "latents",
+        optimization=_optimization(peak=1.0, schedule=LEVEL_THEN_DOWN),
+        frozen=(r"^vision_model\.", *DECODER),
+        num_steps=2400,
+    )
+
+
+def sight_stage() -> Stage:
+    """The same with the tower, whose features told what is in a patch, but hardly where it is."""
+    return _cells_stage(
+        "sight",
+        optimization=_optimization(peak=0.5, schedule=LEVEL_THEN_DOWN),
+        frozen=DECODER,
+        num_steps=800,
+    )
+
+
+def _cells_stage(
+    name: str, *, optimization: Optimization, frozen: tuple[str, ...], num_steps: int
+) -> Stage:
     return Stage(
-        name="latents",
-        draw=_labelled_cells,
+        name=name,
+        draw=_labelled_cells(name),
         objective=DenseLabels(
             places="latents", num_classes=(len(CLASSES),) * SLOTS + (len(COLOR_CLASSES),)
         ),
-        optimization=_optimization(peak=1.0, schedule=LEVEL_THEN_DOWN),
-        frozen=(r"^vision_model\.", r"^text_model\.", r"^lm_head\."),
-        num_steps=2400,
+        optimization=optimization,
+        frozen=frozen,
+        num_steps=num_steps,
         batch_size=64,
         micro_tokens=1,
         micro_patches=4096,
@@ -449,14 +479,20 @@ def patch_labels(canvas: Canvas) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.concatenate([halves.reshape(-1, 2), colors.reshape(-1, 1)], 1)
 
 
-def _labelled_cells(index: int) -> LabelledPicture:
-    rng = random.Random(f"latents/{index}")
-    kind = rng.choices(("page", "lines", "shapes"), (0.45, 0.35, 0.2))[0]
+def _labelled_cells(stage: str) -> Callable[[int], LabelledPicture]:
+    def draw(index: int) -> LabelledPicture:
+        rng = random.Random(f"{stage}/{index}")
+        kind = rng.choices(("page", "lines", "shapes"), (0.45, 0.35, 0.2))[0]
+        canvas = _draw_kind(kind, rng)
+        return LabelledPicture(picture=canvas.image, labels_NY=cell_labels(canvas), source=kind)
+
+    return draw
+
+
+def _draw_kind(kind: str, rng: random.Random) -> Canvas:
     if kind == "page":
-        canvas = lines.filled_page(rng)
-    else:
-        canvas = (lines.read_lines(rng, MAX_LINES) if kind == "lines" else described.shapes(rng))[0]
-    return LabelledPicture(picture=canvas.image, labels_NY=cell_labels(canvas), source=kind)
+        return lines.filled_page(rng)
+    return (lines.read_lines(rng, MAX_LINES) if kind == "lines" else described.shapes(rng))[0]
 
 
 def cell_labels(canvas: Canvas) -> np.ndarray[Any, np.dtype[np.int64]]:
