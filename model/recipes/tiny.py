@@ -169,7 +169,7 @@ def sight_stage() -> Stage:
         "sight",
         optimization=_optimization(peak=0.5, schedule=LEVEL_THEN_DOWN),
         frozen=DECODER,
-        num_steps=800,
+        num_steps=1100,
     )
 
 

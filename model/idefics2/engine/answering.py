@@ -76,6 +76,7 @@ class Answering:
             else:
                 ticket.opened_at = ticket.opened_at or opened_at
                 self._scheduler.accept()
+                self._encoder.encode_full_packs()
         step = self._scheduler.close()
         if step is None:
             return

@@ -133,7 +133,7 @@ class Encoder:
         self._wanted: set[str] = set()
 
     def want(self, picture: Picture) -> Encoded | None:
-        """Sees to it that a picture's tokens are there after the next `flush`.
+        """Sees to it that a picture's tokens are there after the next `flush`; encodes nothing yet.
 
         Gives its costs if this is what causes them. Raises: what went wrong with it before,
         whatever its `load` raises, or a ValueError if it does not fill its slots.
@@ -158,6 +158,11 @@ class Encoder:
         encoded = self._pictures.get(picture.digest)
         return 0 if encoded is None else encoded.num_crops
 
+    def encode_full_packs(self) -> None:
+        """Encodes what waits, as far as it fills packs."""
+        while sum(len(crop.patches_PK) for crop in self._waiting) >= self._max_patches:
+            self._encode()
+
     def flush(self) -> None:
         """Encodes what waits, and then forgets what there is no room for and nobody asked for."""
         while self._waiting:
@@ -178,6 +183,7 @@ class Encoder:
         """Lets go of a picture that nobody will ask for again."""
         self._pictures.pop(digest, None)
         self._errors.pop(digest, None)
+        self._wait_no_more(digest)
 
     def _add(self, picture: Picture) -> Encoded:
         started = time.perf_counter()
@@ -187,12 +193,10 @@ class Encoder:
         num_slots = sum(self._model.config.image_slots(*shape) for shape in grid)
         if num_slots != picture.num_slots:
             raise ValueError(f"a picture takes {num_slots} slots, not {picture.num_slots}")
-        encoded = Encoded(len(grid), num_slots, seconds, started_at, 0.0, [])
-        self._pictures[picture.digest] = encoded
         pieces = torch.split(packed.patches_PK, [rows * columns for rows, columns in grid])
         self._waiting.extend(map(Crop, [picture.digest] * len(grid), pieces, grid))
-        while sum(len(crop.patches_PK) for crop in self._waiting) >= self._max_patches:
-            self._encode()
+        encoded = Encoded(len(grid), num_slots, seconds, started_at, 0.0, [])
+        self._pictures[picture.digest] = encoded
         return encoded
 
     def _encode(self) -> None:
@@ -260,4 +264,7 @@ class Encoder:
         self._work.shortages.append(f"encoding a crop of {num_patches} patches")
         self._errors[crop.digest] = error
         del self._pictures[crop.digest]
-        self._waiting = deque(other for other in self._waiting if other.digest != crop.digest)
+        self._wait_no_more(crop.digest)
+
+    def _wait_no_more(self, digest: str) -> None:
+        self._waiting = deque(crop for crop in self._waiting if crop.digest != digest)

@@ -67,6 +67,7 @@ class Engine:
         self._budget = budget or Budget.of(model)
         self._deterministic, self._decode, self._window = deterministic, decode, window
         self._num_threads = num_threads or min(MAX_THREADS, os.cpu_count() or 1)
+        self._is_running = False
         self._runner: Runner | None = None
         self._few_rows = FewRows(model.text_model, model.lm_head)
         self.is_profiled = False
@@ -79,7 +80,18 @@ class Engine:
 
         Requests are read some windows ahead, in a thread. The results do not depend on the order
         of a window's requests; requests about the same pictures should come together.
+
+        Raises: RuntimeError while another run of this engine is neither at its end nor closed.
         """
+        if self._is_running:
+            raise RuntimeError("this engine still runs: take its last run's results, or close it")
+        self._is_running = True
+        try:
+            yield from self._run(requests)
+        finally:
+            self._is_running = False
+
+    def _run(self, requests: Iterable[Request]) -> Iterator[Result]:
         self._few_rows.refresh()
         threads, reader = ThreadPoolExecutor(self._num_threads), ThreadPoolExecutor(1)
         windows = Windows(

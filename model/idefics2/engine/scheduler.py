@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from idefics2.engine.prefixes import Leaf
 from idefics2.engine.slots import Move, Slots
@@ -104,8 +104,14 @@ class Scheduler:
 
     def drop(self) -> None:
         """Leaves out the leaf on offer for good."""
-        self._waiting.popleft()
-        self._shared = min(self._shared, self._waiting[0].shared) if self._waiting else 0
+        dropped = self._waiting.popleft()
+        if not self._waiting:
+            self._shared = 0
+            return
+        leaf = self._waiting[0]
+        self._shared = min(self._shared, leaf.shared)
+        # its neighbour is now the one before
+        self._waiting[0] = replace(leaf, shared=min(dropped.shared, leaf.shared))
 
     def close(self) -> Step | None:
         """The open step, to be read now; None if it is empty."""

@@ -173,6 +173,54 @@ def test_an_error_is_the_result_of_its_request_alone(
     workload.check(results.values())
 
 
+def test_a_broken_picture_beside_a_sound_one_fails_its_request_alone(
+    small_model: Idefics2, make_workload: Callable[..., Any], make_engine: Callable[..., Engine]
+) -> None:
+    workload = make_workload(small_model, 12, 9)
+    [sound] = pictures_of(workload.prompts["001"], small_model.config)[:1]
+    sound = replace(sound, digest="its own")
+
+    def broken() -> PackedImages:
+        raise OSError("truncated")
+
+    def short() -> PackedImages:
+        packed = sound.load()
+        return PackedImages(packed.patches_PK[:-1], packed.grid_I2)
+
+    bad = [
+        Request(
+            id=f"{name} {number}",
+            ids=(1, *[5] * (sound.num_slots + torn.num_slots), 9 + number),
+            pictures=(sound, torn),
+            sampling=Sampling(max_new_tokens=3),
+        )
+        for name, load in (("torn", broken), ("short", short))
+        for number in range(2)
+        for torn in [replace(sound, digest=name, load=load)]
+    ]
+    engine = make_engine(small_model)
+    results = {r.id: r for r in engine.run([*bad, *workload.requests])}
+    assert all(results.pop(request.id).finish_reason == "error" for request in bad)
+    workload.check(results.values())
+
+
+def test_an_engine_has_one_run_at_a_time(small_model: Idefics2) -> None:
+    requests = [
+        Request(id=str(n), ids=(1, 20 + n), sampling=Sampling(max_new_tokens=2 + n))
+        for n in range(3)
+    ]
+    engine = Engine(small_model)
+    first = engine.run(requests)
+    next(first)
+    with pytest.raises(RuntimeError, match="this engine still runs"):
+        next(engine.run(requests))
+    assert len(list(first)) == 2
+    abandoned = engine.run(requests)
+    next(abandoned)
+    abandoned.close()
+    assert len(list(engine.run(requests))) == 3
+
+
 def test_stop_strings_need_decode(small_model: Idefics2) -> None:
     sampling = Sampling(max_new_tokens=2, stop_strings=("x",))
     [result] = Engine(small_model).run([Request(id="0", ids=(1, 9), sampling=sampling)])

@@ -128,6 +128,23 @@ def run(scheduler: Scheduler) -> Iterator[Step]:
         yield step
 
 
+def test_a_step_that_is_read_again_shares_nothing_with_a_leaf_dropped_from_it() -> None:
+    prompts = [(1, 2, 5, 5), (1, 2, 9, 9, 9, 3), (1, 2, 9, 9, 9, 4)]
+    scheduler, device = Scheduler(leaves_of(prompts), 8, 100), Device(prompts)
+    scheduler.accept()
+    scheduler.drop()
+    scheduler.accept()
+    step = scheduler.close()
+    assert step is not None
+    scheduler.rewind(step)
+    scheduler.accept()
+    scheduler.accept()
+    again = scheduler.close()
+    assert again is not None
+    device.do(again)
+    assert set(device.read) == {0, 2}
+
+
 @pytest.mark.parametrize("num_slots", [1, 2, 3, 50])
 def test_a_prefix_is_read_once_even_if_its_users_come_in_many_steps(num_slots: int) -> None:
     prompts = [(1, 2, 3, 4, number) for number in range(9)]
