@@ -9,7 +9,7 @@ and 64, and by the engine; in half precision sums in another order can turn a ne
 is counted how many answers differ. The engine that is deterministic has to give the same ids
 whatever else it is asked. Exit code 1 if anything fails, 2 without a GPU.
 
-Needs torch alone; neither transformers nor datasets nor evaluate.
+Needs neither transformers nor datasets nor evaluate.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +15,7 @@ from torch import Tensor
 from idefics2.chat import Message
 from idefics2.checkpoint import Checkpoint, load
 from idefics2.train import Answers, Conversation, Document, Sample, Turn
-from idefics2.train.examples import Example
+from idefics2.train.examples import Example, Segment
 from idefics2.train.objectives import AnswerLoss
 from idefics2.train.packed import Row
 
@@ -162,6 +163,18 @@ def test_a_target_is_predicted_from_the_token_before_it_in_its_own_sequence(
     for from_place, target in zip(row.from_A.tolist(), row.targets_A.tolist(), strict=True):
         assert row.ids_T[from_place + 1] == target
     assert row.positions_T.tolist().count(0) == 2, "of four questions, two by two share a start"
+    branched = Example(
+        index=0,
+        source="two branches of a trunk",
+        ids=(1, 2, 3, 4, 5),
+        weights=(0.0, 0.0, 1.0, 1.0, 1.0),
+        segments=(Segment(2, None), Segment(1, 0), Segment(2, 0)),
+        patches_PK=np.empty((0, 0), np.uint8),
+        grid=(),
+    )
+    row = row_of(checkpoint, [branched])
+    assert row.targets_A.tolist() == [3, 4, 5]
+    assert row.from_A.tolist() == [1, 1, 3], "a branch begins behind the trunk"
 
 
 def test_turn_weights_multiply_the_loss(checkpoint: Checkpoint) -> None:

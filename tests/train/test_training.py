@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -10,17 +11,23 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from idefics2.checkpoint import load
-from idefics2.train import Adapters, Recipe, train
+from idefics2.train import AdamW, Adapters, Answers, Optimization, Recipe, Rule, train
+from idefics2.train.devices import Devices
 from idefics2.train.log import read_log
+from idefics2.train.mixture import Mixture
+from idefics2.train.recipe import describe
 from vlmbench.cli import main
 
 HERE = Path(__file__).parent
@@ -127,7 +134,10 @@ def test_an_error_in_drawing_is_raised_where_training_runs(
 
 def test_frozen_parts_do_not_move_and_others_do(tmp_path: Path, small: ModuleType) -> None:
     frozen = ("vision_model", r"text_model\.layers\.0\.")
-    stage = replace(small.QUESTIONS, frozen=frozen, trained_tokens=(5,), num_steps=3)
+    decayed = Optimization(rules=(Rule("", AdamW(lr=3e-3, weight_decay=0.1)),), undecayed="norm")
+    stage = replace(
+        small.QUESTIONS, frozen=frozen, trained_tokens=(5,), num_steps=3, optimization=decayed
+    )
     train(replace(small.questions(), stages=(stage,)), tmp_path, is_quiet=True)
     before = dict(load(tmp_path / "start").model.named_parameters())
     after = dict(load(tmp_path / "stages" / "questions").model.named_parameters())
@@ -141,7 +151,7 @@ def test_frozen_parts_do_not_move_and_others_do(tmp_path: Path, small: ModuleTyp
         train(replace(small.questions(), stages=(wrong,)), tmp_path / "wrong", is_quiet=True)
 
 
-def test_hundreds_of_steps_lower_the_loss(uninterrupted: Path, small: ModuleType) -> None:
+def test_a_few_steps_lower_the_loss(uninterrupted: Path, small: ModuleType) -> None:
     losses = [loss for stage, _, loss, _ in curve(uninterrupted) if stage == "questions"]
     assert losses[-1] < 0.4 * losses[0]
     losses = [loss for stage, _, loss, _ in curve(uninterrupted) if stage == "patches"]
@@ -196,9 +206,40 @@ def test_evaluation_is_logged_at_its_steps_and_the_end(tmp_path: Path, small: Mo
 def test_another_recipe_may_not_go_on_in_the_same_folder(
     uninterrupted: Path, small: ModuleType
 ) -> None:
-    recipe: Recipe = replace(small.recipe(), seed=1)
-    with pytest.raises(ValueError, match="other settings: seed was 0 and is 1"):
-        train(recipe, uninterrupted, is_quiet=True)
+    recipe: Recipe = small.recipe()
+    first, *rest = recipe.stages
+    rules = (Rule(first.optimization.rules[0].pattern, AdamW(lr=0.01)), Rule("", AdamW(lr=3e-3)))
+    for other, says in (
+        (replace(recipe, seed=1), "seed was 0 and is 1"),
+        (
+            replace(recipe, stages=(replace(first, objective=Answers(max_tokens=9)), *rest)),
+            r"stages\[0\].objective.type was 'DenseLabels' and is 'Answers'",
+        ),
+        (
+            replace(recipe, stages=(replace(first, optimization=Optimization(rules=rules)), *rest)),
+            "optimizer.type was 'MuonRule' and is 'AdamW'",
+        ),
+    ):
+        with pytest.raises(ValueError, match=f"other settings: .*{says}"):
+            train(other, uninterrupted, is_quiet=True)
+
+
+def test_settings_of_mixtures_and_files_are_described(small: ModuleType) -> None:
+    draw = small.draw_questions
+    one, other = (Mixture({"a": draw, "b": draw}, {"a": 1, "b": share}) for share in (1, 2))
+    assert describe(one) != describe(other)
+    assert describe(partial(draw, Path("a"))) != describe(partial(draw, Path("b")))
+
+
+def test_a_finished_stage_leaves_no_model_in_memory() -> None:
+    devices, module = Devices(), nn.Linear(2, 2)
+    seen = weakref.ref(module)
+    prepared = devices.prepare(module)
+    del module, prepared
+    assert seen() is not None, "accelerate keeps it"
+    devices.forget()
+    gc.collect()
+    assert seen() is None
 
 
 def test_only_the_latest_checkpoints_are_kept_and_load(uninterrupted: Path) -> None:
@@ -219,6 +260,7 @@ def test_only_the_latest_checkpoints_are_kept_and_load(uninterrupted: Path) -> N
         ([str(SMALL), "--out", "x", "--set", "questions.batchsize=3"], "did you mean"),
         ([str(SMALL), "--out", "x", "--set", "questions.batch_size=many"], "must be like 8"),
         ([str(SMALL), "--out", "x", "--set", "questions.batch_size=0"], "must be positive"),
+        ([str(SMALL), "--out", "x", "--set", "questions.adapters=lora"], "must be Adapters | None"),
         ([str(SMALL), "--out", "x", "--set", "batch_size"], "no key=value"),
         ([str(SMALL), "--out", "x", "--steps", "0"], "must be positive"),
     ],

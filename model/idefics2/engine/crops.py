@@ -91,7 +91,6 @@ def _load(picture: Picture) -> Loaded:
 class Encoded:
     """A picture on its way to visual tokens, and there."""
 
-    num_crops: int
     num_slots: int
     preprocess_s: float
     started_at: float
@@ -128,6 +127,7 @@ class Encoder:
         self._max_patches, self._max_tokens = max_patches, max_tokens
         self._one_by_one, self._is_profiled = one_by_one, is_profiled
         self._pictures: dict[str, Encoded] = {}
+        self._num_crops: dict[str, int] = {}
         self._errors: dict[str, Exception] = {}
         self._waiting: deque[Crop] = deque()
         self._wanted: set[str] = set()
@@ -154,9 +154,8 @@ class Encoder:
         return picture.digest in self._errors
 
     def num_crops(self, picture: Picture) -> int:
-        """0 if it is not at hand."""
-        encoded = self._pictures.get(picture.digest)
-        return 0 if encoded is None else encoded.num_crops
+        """0 if it was never at hand."""
+        return self._num_crops.get(picture.digest, 0)
 
     def encode_full_packs(self) -> None:
         """Encodes what waits, as far as it fills packs."""
@@ -182,6 +181,7 @@ class Encoder:
     def forget(self, digest: str) -> None:
         """Lets go of a picture that nobody will ask for again."""
         self._pictures.pop(digest, None)
+        self._num_crops.pop(digest, None)
         self._errors.pop(digest, None)
         self._wait_no_more(digest)
 
@@ -195,8 +195,9 @@ class Encoder:
             raise ValueError(f"a picture takes {num_slots} slots, not {picture.num_slots}")
         pieces = torch.split(packed.patches_PK, [rows * columns for rows, columns in grid])
         self._waiting.extend(map(Crop, [picture.digest] * len(grid), pieces, grid))
-        encoded = Encoded(len(grid), num_slots, seconds, started_at, 0.0, [])
+        encoded = Encoded(num_slots, seconds, started_at, 0.0, [])
         self._pictures[picture.digest] = encoded
+        self._num_crops[picture.digest] = len(grid)
         return encoded
 
     def _encode(self) -> None:

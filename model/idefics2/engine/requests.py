@@ -94,7 +94,7 @@ class Result:
     error: str = ""
     """Class and message: "ValueError: the prompt is empty"."""
     attempt: int = 1
-    """2 and more: steps that it took part in ran out of memory, and were made smaller."""
+    """2 and more: steps of the decoder that it was in ran out of memory, and were made smaller."""
     timings: Timings = Timings()
 
 

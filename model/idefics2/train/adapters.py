@@ -17,9 +17,9 @@ from idefics2.model import Idefics2
 from idefics2.perceiver import PerceiverLayer
 from idefics2.vision import VisionLayer
 
-PAPER_TARGETS = r"(text_model|vision_model)\..*(proj|fc1|fc2)"
-"""All linear layers of both backbones. The paper says no more than that backbones get LoRA; with
-rank 64 these and the connector are 945.8M trained parameters, and its Table 3 prints 950M."""
+PAPER_TARGETS = r"(text_model|vision_model)\.layers\..*(proj|fc1|fc2)"
+"""All linear layers in both backbones' blocks. The paper says no more than that backbones get LoRA;
+with rank 64 these and the connector are 945.8M trained parameters, and its Table 3 prints 950M."""
 
 TABLES = ("text_model.embed_tokens.weight", "lm_head.weight")
 

@@ -23,7 +23,7 @@ from idefics2.processor import END_OF_UTTERANCE, FAKE, IMAGE
 from idefics2.weights import PATCH_WEIGHT, checkpoint_names, resolve, save_model
 
 SIGLIP, MISTRAL = "google/siglip-so400m-patch14-384", "mistralai/Mistral-7B-v0.1"
-TABLES = ("model.text_model.embed_tokens.weight", "lm_head.weight")
+OF_TOKENS = ("model.text_model.embed_tokens.weight", "lm_head.weight")
 POSITIONS = "model.vision_model.embeddings.position_embedding.weight"
 
 
@@ -51,8 +51,9 @@ class Backbones:
             found[name if name == "lm_head.weight" else f"model.text_{name}"] = tensor
         _fill(model, found)
         shutil.rmtree(folder, ignore_errors=True)
-        save_model(model, folder)
+        folder.mkdir(parents=True)
         _write_processor(text, folder, self.config)
+        save_model(model, folder)  # config.json last, which says that all is there
         return folder
 
 
@@ -79,7 +80,7 @@ def _fill(model: Idefics2, found: dict[str, Tensor]) -> None:
         if theirs not in found:
             raise ValueError(f"the backbones lack {theirs}")
         tensor, parameter = found[theirs].float(), model.get_parameter(name)
-        if theirs in TABLES and len(tensor) < len(parameter):
+        if theirs in OF_TOKENS and len(tensor) < len(parameter):
             mean_D = tensor.mean(0, keepdim=True)
             tensor = torch.cat([tensor, mean_D.expand(len(parameter) - len(tensor), -1)])
         if theirs == POSITIONS and len(tensor) != len(parameter):

@@ -3,7 +3,7 @@
     OUT/recipe.json                       all settings, to refuse going on with others
     OUT/log.jsonl                         see `log`
     OUT/checkpoints/STAGE-STEP/state.pt   trained parameters, optimiser, step
-    OUT/checkpoints/STAGE-STEP/model/     a checkpoint to load; not of a stage with adapters
+    OUT/checkpoints/STAGE-STEP/model/     a checkpoint to load; not if sharded or with adapters
     OUT/stages/NAME/                      the model at the end of a stage, adapters merged
 
 All is written under other names first: a kill at any moment costs the steps since the last

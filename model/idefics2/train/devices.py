@@ -95,21 +95,25 @@ class Devices:
         """Shortens the gradients, and gives their length before."""
         limit = float("inf") if max_norm is None else max_norm
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
-        return float(self.whole(norm))
+        return float(_gathered(norm))
 
-    def whole(self, value: Any) -> Any:
+    def whole_for_main(self, value: Any) -> Any:
         """Shards gathered to whole tensors, in dictionaries and lists too; on the CPU.
 
-        All processes must ask.
+        All processes must ask; those that write no files get None for each tensor.
         """
         if isinstance(value, Mapping):
-            return {key: self.whole(item) for key, item in value.items()}
+            return {key: self.whole_for_main(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.whole(item) for item in value]
+            return [self.whole_for_main(item) for item in value]
         if isinstance(value, Tensor):
-            gathered = value.full_tensor() if hasattr(value, "full_tensor") else value
-            return gathered.detach().cpu()
+            gathered = _gathered(value)
+            return gathered.detach().cpu() if self.is_main else None
         return value
+
+    def forget(self) -> None:
+        """Lets go of the modules prepared so far, which accelerate keeps."""
+        self.accelerator.free_memory()
 
     def shards(self, whole: Tensor, like: Tensor) -> Tensor:
         """A whole tensor, shared out as another is."""
@@ -125,3 +129,8 @@ class Devices:
         number: Tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.all_reduce(number, dist.ReduceOp.SUM if how == "sum" else dist.ReduceOp.MAX)
         return number.item()
+
+
+def _gathered(value: Tensor) -> Tensor:
+    whole: Tensor = value.full_tensor() if hasattr(value, "full_tensor") else value
+    return whole

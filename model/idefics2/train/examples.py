@@ -75,7 +75,7 @@ class Encoder:
     def __call__(self, sample: Sample, index: int) -> Example:
         """The example of the sample with that number.
 
-        Raises: ValueError where not even the first turn, or not one answer token, fits.
+        Raises: ValueError where not even the first turn, or not one token to be learnt, fits.
         """
         numbers = numbers_of(self.seed, index)
         members = sample.samples if isinstance(sample, Together) else (sample,)
@@ -130,6 +130,8 @@ def _document(sample: Document, index: int, processor: Processor, max_tokens: in
     stop, num_pictures = _cut(ids, processor.config.image_id, slots, max_tokens)
     ids, pictures = ids[:stop], pictures[:num_pictures]
     weights = tuple(0.0 if token in given else 1.0 for token in ids)
+    if not any(weights[1:]):
+        raise ValueError(f"no text of {sample.source} fits {max_tokens} tokens")
     return _example(index, sample, ids, weights, (Segment(len(ids), None),), pictures)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from idefics2.checkpoint import Checkpoint, load
 from idefics2.model import Idefics2
-from idefics2.train.adapters import attach, choose_trained, merge, recompute_layers
+from idefics2.train.adapters import TABLES, attach, choose_trained, merge, recompute_layers
 from idefics2.train.checkpoints import Folder, Saved, load_state
 from idefics2.train.devices import Devices
 from idefics2.train.log import Log, Meter
@@ -46,8 +46,8 @@ def train(recipe: Recipe, out: Path, *, is_quiet: bool = False, is_sharded: bool
             saved = latest if latest is not None and latest.stage_index == index else None
             if devices.is_main:
                 log.rewind(names[:index], stage.name, saved.step if saved else 0)
-            run = _StageRun(recipe, index, origin, folder, devices, log)
-            run.go(saved)
+            _StageRun(recipe, index, origin, folder, devices, log).go(saved)
+            devices.forget()
         origin = finished
     return origin
 
@@ -81,10 +81,10 @@ class _StageRun:
                 f"stage {stage.name}: {stage.batch_size} samples a step for "
                 f"{devices.share.num_processes} processes"
             )
-        if devices.is_sharded and (stage.evaluate or _has_muon(stage)):
+        if devices.is_sharded and (stage.evaluate or _needs_whole_matrices(stage)):
             raise ValueError(
-                f"stage {stage.name}: a sharded training has neither Muon, which needs whole "
-                "matrices, nor evaluation: evaluate its checkpoints"
+                f"stage {stage.name}: a sharded training has neither Muon nor trained_tokens, "
+                "which need whole matrices, nor evaluation: evaluate the model it ends with"
             )
         self.seed = recipe.seed * LARGE_PRIME + index
         self.model, self.processor = _load(origin, stage)
@@ -97,7 +97,12 @@ class _StageRun:
             for name, parameter in objective.named_parameters()
             if parameter.requires_grad
         ]
-        self.optimizers = Optimizers(self.trained, stage.optimization, stage.num_steps)
+        self.optimizers = Optimizers(
+            self.trained,
+            stage.optimization,
+            stage.num_steps,
+            partial=() if stage.trained_tokens is None else TABLES,
+        )
         self.meter = Meter()
 
     def go(self, saved: Saved | None) -> None:
@@ -180,8 +185,8 @@ class _StageRun:
     def _save(self, done: int) -> None:
         state = {
             "step": done,
-            "parameters": self.devices.whole(dict(self.trained)),
-            "optimizers": self.devices.whole(self.optimizers.state_dict()),
+            "parameters": self.devices.whole_for_main(dict(self.trained)),
+            "optimizers": self.devices.whole_for_main(self.optimizers.state_dict()),
         }
         if self.devices.is_main:
             is_whole = self.stage.adapters is None and not self.devices.is_sharded
@@ -204,19 +209,22 @@ class _StageRun:
     def _finish(self) -> None:
         model = self.model
         if self.devices.is_sharded:
-            parameters = self.devices.whole(dict(model.named_parameters()))
+            parameters = self.devices.whole_for_main(dict(model.named_parameters()))
             if self.devices.is_main:
                 model, _ = _load(self.origin, self.stage)
                 prepare_model(model, self.stage)
-                model.load_state_dict(parameters)
+                with torch.no_grad():
+                    for name, parameter in model.named_parameters():
+                        parameter.copy_(parameters[name])
         if self.devices.is_main:
             merge(model)
             self.folder.finish(self.stage.name, model, self.origin)
         self.devices.wait()
 
 
-def _has_muon(stage: Stage) -> bool:
-    return any(isinstance(rule.optimizer, MuonRule) for rule in stage.optimization.rules)
+def _needs_whole_matrices(stage: Stage) -> bool:
+    has_muon = any(isinstance(rule.optimizer, MuonRule) for rule in stage.optimization.rules)
+    return has_muon or stage.trained_tokens is not None
 
 
 def prepare_model(model: Idefics2, stage: Stage) -> None:

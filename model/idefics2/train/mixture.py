@@ -8,7 +8,7 @@ import random
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ CYCLE = 10_000
 """Samples after which the proportions repeat; a smaller share than 1 in so many gets 1."""
 
 
+@dataclass(slots=True)
 class Mixture:
     """A stage's `draw` that takes from sources by their shares of the samples.
 
@@ -26,22 +27,25 @@ class Mixture:
     numbers 0, 1, 2, ... without gaps.
     """
 
-    def __init__(
-        self,
-        sources: Mapping[str, Callable[[int], Any]],
-        shares: Mapping[str, float],
-        seed: int = 0,
-    ) -> None:
-        if sources.keys() != shares.keys() or not sources:
-            raise ValueError(f"sources {sorted(sources)} have shares for {sorted(shares)}")
-        if min(shares.values()) <= 0:
-            raise ValueError(f"shares must be positive: {dict(shares)}")
-        self.sources, self.shares, self.seed = dict(sources), dict(shares), seed
-        total = sum(shares.values())
-        counts = {name: max(1, round(CYCLE * share / total)) for name, share in shares.items()}
+    sources: Mapping[str, Callable[[int], Any]]
+    shares: Mapping[str, float]
+    seed: int = 0
+    cycle: list[str] = field(init=False, repr=False)
+    """The sources of as many samples, one after another."""
+    places: dict[str, list[int]] = field(init=False, repr=False)
+    """Where each source is in the cycle."""
+
+    def __post_init__(self) -> None:
+        if self.sources.keys() != self.shares.keys() or not self.sources:
+            names, shared = sorted(self.sources), sorted(self.shares)
+            raise ValueError(f"sources {names} have shares for {shared}")
+        if min(self.shares.values()) <= 0:
+            raise ValueError(f"shares must be positive: {dict(self.shares)}")
+        total = sum(self.shares.values())
+        counts = {name: max(1, round(CYCLE * share / total)) for name, share in self.shares.items()}
         self.cycle = [name for name, count in counts.items() for _ in range(count)]
-        random.Random(seed).shuffle(self.cycle)
-        self.places: dict[str, list[int]] = {name: [] for name in sources}
+        random.Random(self.seed).shuffle(self.cycle)
+        self.places = {name: [] for name in self.sources}
         for place, name in enumerate(self.cycle):
             self.places[name].append(place)
 

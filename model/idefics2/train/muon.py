@@ -21,7 +21,7 @@ class Muon(torch.optim.Optimizer):
     """The direction is U V^T of the momentum U S V^T, scaled by sqrt(max(1, rows / columns)).
 
     Source: Jordan et al., 2024 (kellerjordan.github.io/posts/muon); Nesterov momentum and
-    decoupled weight decay as in torch.optim.Muon, whose defaults are these.
+    decoupled weight decay as in torch.optim.Muon.
     """
 
     def __init__(self, params: Iterable[Any], lr: float = 1e-3) -> None:

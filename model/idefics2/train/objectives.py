@@ -191,7 +191,7 @@ def neftune(row: Row, width: int, alpha: float, seed: int) -> Tensor:
     Source: Jain et al., 2023 (arXiv:2310.05914).
     """
     parts = []
-    for index, _, num_tokens in row.spans:
+    for index, num_tokens in row.spans:
         generator = torch.Generator().manual_seed((seed * 1_000_003 + index) % 2**63)
         parts.append(torch.rand((num_tokens, width), generator=generator) * 2 - 1)
     scale_T = alpha / (row.lengths_T.float() * width).sqrt()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from torch import nn
 from idefics2.train.muon import Muon
 
 UNDECAYED = r"(^|\.)(bias|latents|alpha_\w+)$|norm\d?\.|embed|lora_magnitude_vector"
-"""Biases, norms, latents, gates and tables."""
+"""Biases, norms, latents, gates, embeddings of tokens and positions, and that of patches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +95,19 @@ class Optimizers:
         parameters: Iterable[tuple[str, nn.Parameter]],
         optimization: Optimization,
         num_steps: int,
+        *,
+        partial: Collection[str] = (),
     ) -> None:
+        """`partial`: endings of names of parameters of which only some rows have gradients.
+
+        They have no weight decay: it would move the other rows.
+        """
         self.optimization, self.num_steps = optimization, num_steps
         chosen: dict[tuple[int, bool], list[nn.Parameter]] = {}
         for name, parameter in parameters:
             rule_index = _rule_of(name, parameter, optimization.rules)
-            is_undecayed = re.search(optimization.undecayed, name) is not None
+            is_partial = name.endswith(tuple(partial))
+            is_undecayed = is_partial or re.search(optimization.undecayed, name) is not None
             chosen.setdefault((rule_index, is_undecayed), []).append(parameter)
         adamw, muon = [], []
         for (rule_index, is_undecayed), group in chosen.items():

@@ -65,8 +65,8 @@ class Row:
     sources: tuple[str, ...]
     patches_PK: Tensor
     grid_I2: Tensor
-    spans: tuple[tuple[int, int, int], ...]
-    """Each example's number, first place and number of tokens."""
+    spans: tuple[tuple[int, int], ...]
+    """Each example's number and how many tokens it has, in their order."""
     lengths_T: Tensor
     """Length of the (longest) sequence that a token belongs to."""
     weight: float
@@ -104,7 +104,7 @@ def pack_row(examples: Sequence[Example], image_id: int, window: int | None) -> 
     positions, lengths, before, reaches, spans = [], [], [], [], []
     start = 0
     for example in examples:
-        spans.append((example.index, start, example.num_tokens))
+        spans.append((example.index, example.num_tokens))
         ends: list[Array] = []  # of each segment: the places of all tokens up to its end
         deepest = [0] * len(example.segments)
         for segment in example.segments:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,7 +38,8 @@ class Stage:
     frozen: tuple[str, ...] = ()
     """Parameters in whose names one of these patterns is found stay as they are."""
     trained_tokens: tuple[int, ...] | None = None
-    """Of the embedding table and the output projection only these rows move; None: all."""
+    """Of the embedding table and the output projection only these rows move, without weight decay;
+    None: all."""
     adapters: Adapters | None = None
     """LoRA or DoRA, merged into the weights at the end of the stage; None: none."""
     prepare: Callable[[Idefics2], Idefics2] | None = None
@@ -57,7 +59,8 @@ class Stage:
     workers: int = 0
     """Processes that draw ahead, for each training process; 0: it draws itself."""
     buffer_steps: int = 4
-    """How many steps' samples may wait in memory."""
+    """How many steps' samples may wait in memory, shared among the workers but at least one each;
+    a worker holds the one that it makes besides."""
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch_size", "micro_tokens", "micro_patches", "evaluate_every"):
@@ -98,10 +101,16 @@ def _check_positive(stage: Stage, name: str) -> None:
 def describe(value: object) -> Any:
     """All settings as JSON values; functions by their names, objects of other kinds by theirs."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: describe(getattr(value, item.name)) for item in fields(value)}
+        settings = (item.name for item in fields(value) if item.init)
+        described = {name: describe(getattr(value, name)) for name in settings}
+        return {"type": type(value).__qualname__, **described}
+    if isinstance(value, partial):
+        return [describe(value.func), *map(describe, value.args), describe(value.keywords)]
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, tuple | list):
         return [describe(item) for item in value]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in value.items()}
     if value is None or isinstance(value, bool | int | float | str):
         return value

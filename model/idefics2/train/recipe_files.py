@@ -95,21 +95,32 @@ def with_steps(recipe: Recipe, num_steps: int) -> Recipe:
 
 
 def _with(config: Any, path: list[str], value: Any, key: str) -> Any:
-    known = [item.name for item in fields(config)]
+    known = {item.name: str(item.type) for item in fields(config) if item.init}
     if path[0] not in known:
         raise ValueError(_no_such("setting", key, known))
-    before = getattr(config, path[0])
+    before, kinds = getattr(config, path[0]), known[path[0]]
     if len(path) > 1:
         if not is_dataclass(before):
             raise ValueError(f"{key}: {path[0]} has no settings of its own")
         value = _with(before, path[1:], value, key)
-    elif isinstance(before, tuple) and isinstance(value, list):
-        value = tuple(value)
-    elif isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    elif before is not None and type(before) is not type(value):
-        raise ValueError(f"{key} must be like {before!r}, not {value!r}")
+    else:
+        value = _converted(value, kinds)
+        if before is None or value is None:
+            fits = type(value).__name__.removesuffix("Type") in kinds
+        else:
+            fits = type(value) is type(before)
+        if not fits:
+            like = kinds if before is None else f"like {before!r}"
+            raise ValueError(f"{key} must be {like}, not {value!r}")
     return replace(config, **{path[0]: value})
+
+
+def _converted(value: Any, kinds: str) -> Any:
+    """A value from JSON as a field of that annotation has it."""
+    if isinstance(value, list) and "tuple" in kinds:
+        return tuple(value)
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_whole and "float" in kinds else value
 
 
 def _path_of(name: str) -> Path:
