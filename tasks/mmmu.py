@@ -74,21 +74,21 @@ def read(row: Row) -> Sample:
     id = row.id("id")
     subject = id.partition("_")[2].rpartition("_")[0]
     kind = "multiple-choice" if row.text("question_type") == "multiple-choice" else "open"
-    difficulty = row.cell("topic_difficulty")
+    breakdown = {
+        "domain": DOMAIN_OF.get(subject, ""),
+        "subject": subject,
+        "question_type": kind,
+        "difficulty": row.cell("topic_difficulty"),
+    }
     return Sample(
         id=id,
         image_group=id,
-        images=row.pictures(*PICTURES),
+        images=row.pictures(*PICTURES, are_optional=True),  # its text names those that it needs
         question=row.text("question", missing=""),
         interleaved=True,
         options=options_of(row) if kind == "multiple-choice" else {},
         answers=answers_of(row),
-        breakdown={
-            "domain": (DOMAIN_OF[subject],) if subject in DOMAIN_OF else (),
-            "subject": (subject,) if subject else (),
-            "question_type": (kind,),
-            "difficulty": (difficulty,) if difficulty else (),
-        },
+        breakdown={name: (value,) for name, value in breakdown.items() if value},
     )
 
 

@@ -6,10 +6,12 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,22 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop(name, None)
     os.environ |= {"HF_HOME": caches, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def full_disk() -> Callable[[], AbstractContextManager[None]]:
+    """A function: a block in which no file can grow beyond 100 bytes, as on a full disk."""
+
+    @contextmanager
+    def limited() -> Iterator[None]:
+        before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+
+    return limited
 
 
 @pytest.fixture(scope="session")

@@ -3,17 +3,53 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vlmbench.backends.settings import DTYPES
+from vlmbench.output_file import is_of_a_run
 from vlmbench.schema import Json
+
+MAX_DIGITS = 18
+"""Of a count: more do not fit in 64 bits."""
+
+
+def path(text: str) -> Path:
+    """A file or folder, as argparse's type; ~ is the home folder, also where a shell leaves it."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{text}: there is no such home folder") from None
+
+
+def result_path(text: str) -> Path:
+    """A file to write a result to, as argparse's type."""
+    found = path(text)
+    if is_of_a_run(found):
+        raise argparse.ArgumentTypeError(f"{text} is a run's own file; name another")
+    return found
+
+
+def count(least: int) -> Callable[[str], int]:
+    """A whole number that is not below `least`, as argparse's type."""
+
+    def counted(text: str) -> int:
+        is_number = text.isascii() and text.isdigit()
+        if is_number and len(text) > MAX_DIGITS:
+            raise argparse.ArgumentTypeError(f"{text[:MAX_DIGITS]}... has too many digits")
+        if not is_number or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least}")
+        return int(text)
+
+    return counted
 
 
 def data_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a local copy of the data set")
+    parser.add_argument("--data-dir", type=path, metavar="DIR", help="a local copy of the data set")
     parser.add_argument(
-        "--tasks-dir", type=Path, metavar="DIR", help="your own task files, or lmms-eval's yaml"
+        "--tasks-dir", type=path, metavar="DIR", help="your own task files, or lmms-eval's yaml"
     )
 
 

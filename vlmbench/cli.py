@@ -8,11 +8,14 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import io
 import keyword
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, NoReturn, TextIO, cast
 
 from vlmbench import __version__
 from vlmbench.errors import VlmbenchError, no_such
@@ -47,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     gc.set_threshold(GC_THRESHOLD)
     try:
-        return _run(arguments)
+        with _printing():
+            return _run(arguments)
     except VlmbenchError as error:
         print(f"vlmbench: {error}", file=sys.stderr)
         return 2
@@ -55,8 +59,56 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("vlmbench: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output (head, less) has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop(sys.stdout)
         return 0
+
+
+class _Stdout:
+    """Standard output, whose failures are told from those of other files."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._told():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._told():
+            self._stream.flush()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _drop(self._stream)
+            raise VlmbenchError(f"cannot write to standard output: {error.strerror}") from None
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Lets a command print any text, also to an output that is closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (open to the end)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with redirect_stdout(cast(TextIO, _Stdout(sys.stdout))):
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+
+
+def _drop(stream: TextIO) -> None:
+    """Send what the stream still holds nowhere: the interpreter flushes it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(arguments: list[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from vlmbench.backends import registry
 from vlmbench.backends.protocol import Backend
 from vlmbench.costs import Costs
 from vlmbench.errors import VlmbenchError
+from vlmbench.output_file import writing
 from vlmbench.plan import Item
 from vlmbench.progress import Progress
 from vlmbench.results import RunResult, scored
@@ -59,6 +61,8 @@ def prepare(
     selection = selection or Selection()
     registry.check(model, settings)
     folder = out or Path("runs") / _slug(model)
+    if folder.name in ("", ".."):  # "." would still name the folder that --fresh moves aside
+        folder = folder.resolve()
     job = Job(
         folder=str(folder),
         tasks=tasks,
@@ -105,19 +109,18 @@ def execute(
     KeyboardInterrupt after everything that was answered is safe.
     """
     folder, rank = planned.folder, _rank()
-    if resume is False:
-        if rank is not None:
-            raise VlmbenchError("--fresh cannot move a folder that several processes start on")
-        _move_aside(folder)
-    try:
+    if resume is False and rank is not None:
+        raise VlmbenchError("--fresh cannot move a folder that several processes start on")
+    with writing(folder, "a run"):
+        if resume is False:
+            _move_aside(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lock = runs.Lock(folder, rank)
-    except OSError as error:
-        raise VlmbenchError(f"cannot write a run to {folder}: {error.strerror}") from None
     try:
         manifest = _manifest(planned, resume, command)
         if rank in (None, 0):
-            runs.write_manifest(folder, manifest)
+            with writing(folder, "a run"):
+                runs.write_manifest(folder, manifest)
         done = runs.answered(folder)
         # under a launcher each rank's share is of all items: what is done changes while it looks
         items = (
@@ -337,7 +340,16 @@ def _slug(model: str) -> str:
 
 def _rank() -> int | None:
     """This process's number where `accelerate launch` or `torchrun` started several; else None."""
-    return int(os.environ["RANK"]) if "RANK" in os.environ and _world_size() > 1 else None
+    if "RANK" not in os.environ:
+        return None
+    rank, size = os.environ["RANK"], os.environ.get("WORLD_SIZE", "1")
+    are_numbers = re.fullmatch("[0-9]{1,9}", rank) and re.fullmatch("[0-9]{1,9}", size)
+    if not are_numbers or int(rank) >= int(size):
+        raise VlmbenchError(
+            f"RANK is {rank!r} and WORLD_SIZE is {size!r}, where RANK must be a number from 0 and "
+            "below WORLD_SIZE; start all processes by a launcher, or unset both"
+        )
+    return int(rank) if int(size) > 1 else None
 
 
 def _world_size() -> int:

@@ -19,6 +19,10 @@ from vlmbench.task import LMMS
 CLOSED = ("complete", "stopped")
 """States in which a run has been scored as far as it went."""
 
+AGAIN = "the command that made it goes on where it was: it asks nothing twice"
+DAMAGE = (KeyError, TypeError, AttributeError, ValueError)
+"""What reading a file that does not say what it should raises."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedTask:
@@ -148,25 +152,31 @@ def open_run(folder: Path) -> FinishedRun:
     or one whose files are damaged or of another version.
     """
     manifest = runs.read_manifest(folder)
-    again = "the command that made it goes on where it was: it asks nothing twice"
     if manifest.get("status") not in CLOSED:
         raise VlmbenchError(
-            f"the run in {folder} has not ended (status {manifest.get('status')!r}); {again}"
+            f"the run in {folder} has not ended (status {manifest.get('status')!r}); {AGAIN}"
         )
     if not manifest.get("tasks"):
-        raise VlmbenchError(f"the run in {folder} is of an earlier vlmbench; {again}")
+        raise VlmbenchError(f"the run in {folder} is of an earlier vlmbench; {AGAIN}")
     try:
         tasks = tuple(_task(folder, manifest, name) for name in manifest["tasks"])
         run = FinishedRun(folder=folder, manifest=manifest, tasks=tasks)
         _ = run.model, run.title
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise VlmbenchError(f"the run in {folder} is damaged ({what}); {again}") from None
+    except DAMAGE as error:
+        raise runs.damaged(folder, f"{type(error).__name__}: {error}") from None
     return run
 
 
 def _task(folder: Path, manifest: Mapping[str, Any], name: str) -> FinishedTask:
     found, data, prompt = manifest["tasks"][name], manifest["data"][name], manifest["prompt"]
+    _check(found, int, "num_selected", "num_missing", "num_failed")
+    _check(found, str, "metric")
+    _check(found, list, "profiles")
+    _check(data, int, "version", "num_rows")
+    _check(data, str, "fingerprint", "source")
+    _check(prompt, str, "style", "pictures")
+    _check(prompt, int, "shots")
+    _check(prompt, bool, "blind", "ocr")
     if found["scores_version"] not in (None, scores_file.VERSION):
         raise VlmbenchError(
             f"{folder}: the scores of {name} have version {found['scores_version']}, this vlmbench "
@@ -188,24 +198,42 @@ def _task(folder: Path, manifest: Mapping[str, Any], name: str) -> FinishedTask:
         num_failed=found["num_failed"],
         fingerprint=data["fingerprint"],
         is_mini=name.endswith("@mini") or data["source"].startswith("vlmbench.mini."),
-        summaries=_summaries(folder / f"scores-{name}.jsonl", found["profiles"]),
+        summaries=_summaries(
+            folder / f"scores-{name}.jsonl",
+            found["profiles"],
+            found["num_selected"] - found["num_missing"],
+        ),
     )
 
 
-def _summaries(path: Path, profiles: list[Profile]) -> dict[Profile, Summary]:
+def _check(record: Mapping[str, Any], kind: type, *names: str) -> None:
+    """Raises: KeyError or TypeError where a value is not there or of another type."""
+    for name in names:
+        if not isinstance(record[name], kind):
+            raise TypeError(f"{name!r} is {record[name]!r}")
+
+
+def _summaries(path: Path, profiles: list[Profile], num_scored: int) -> dict[Profile, Summary]:
+    """Raises: VlmbenchError where the file does not hold that many scores, one a sample."""
     if not profiles:
         return {}
-    tally = Tally(profiles)
-    for record in _lines(path):
-        tally.add(Score.of_record(record))
+    tally, ids = Tally(profiles), set()
+    what = ""
+    try:
+        for record in _lines(path):
+            tally.add(Score.of_record(record))
+            ids.add(record["id"])
+    except DAMAGE as error:
+        what = f"{type(error).__name__}: {error}"
+    if not what and not len(ids) == tally.num_rows == num_scored:
+        what = f"{tally.num_rows:,} lines of {len(ids):,} samples, the run has {num_scored:,}"
+    if what:
+        raise VlmbenchError(f"{path} is damaged ({what}); {AGAIN}")
     return {profile: tally.summary(profile) for profile in profiles}
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """Raises: VlmbenchError for a file that is gone; ValueError for a line that is no JSON."""
-    try:
-        with path.open("rb") as lines:
-            for line in lines:
-                yield json_lines.decode(line)
-    except OSError as error:
-        raise VlmbenchError(f"cannot read {path}: {error.strerror}") from None
+    with json_lines.opened(path) as lines:
+        for line in lines:
+            yield json_lines.decode(line)

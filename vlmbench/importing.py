@@ -233,14 +233,10 @@ def _logged(task: str, id: str, prediction: Prediction) -> dict[str, Json]:
         "task": task,
         "id": id,
         "response": prediction.response,
-        "finish_reason": "error" if prediction.response is None else "unknown",
+        **runs.UNKNOWN,
+        **({"finish_reason": "error"} if prediction.response is None else {}),
         "error": prediction.error,
-        **dict.fromkeys(("visual_tokens", "prompt_tokens", "generated_tokens", "flops")),
-        "timings": {},
-        "images": [],
-        "prompt": "",
         "worker": "0",
-        "time": 0.0,
     }
 
 

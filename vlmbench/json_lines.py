@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import orjson
 
+from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json
 
 
@@ -24,4 +26,15 @@ def decode(line: bytes) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except RecursionError:
+            raise ValueError("lists or objects nested too deeply") from None
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file of lines, to be read. Raises: VlmbenchError where it cannot be."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise VlmbenchError(f"cannot read {path}: {error.strerror}") from None

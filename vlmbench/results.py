@@ -102,7 +102,7 @@ def _score_task(
             if sample.id not in selected:
                 continue
             record = responses.get(source.name, sample.id)
-            has_answers &= bool(sample.answers)
+            has_answers &= bool(sample.answers)  # all or none: `Selection` sees to that
             if record is None:
                 missing += 1
                 continue

@@ -109,16 +109,22 @@ class Row:
             return value
         raise self.wrong(column, "a record")
 
-    def picture(self, column: str) -> Picture | None:
-        """The picture, not yet read; None where there is none, or the row came without pictures."""
-        if self._rows is None or not self._rows.has_picture(self._index, column):
-            return None
-        return StoredPicture(self._rows, self._index, column)
+    def picture(self, column: str, *, is_optional: bool = True) -> Picture | None:
+        """The picture, not yet read; None where the row came without pictures.
 
-    def pictures(self, *columns: str) -> dict[int, Picture]:
-        """The pictures that there are, by number: that of the first column is 1."""
-        found = enumerate(map(self.picture, columns), 1)
-        return {number: picture for number, picture in found if picture is not None}
+        Of a cell without one: None if it is optional, else a picture that fails when it is read.
+        """
+        rows, index = self._rows, self._index
+        if rows is None or not rows.has_pictures(column):
+            return None
+        if is_optional and not rows.has_picture(index, column):
+            return None
+        return StoredPicture(rows, index, column)
+
+    def pictures(self, *columns: str, are_optional: bool = False) -> dict[int, Picture]:
+        """The pictures by number: that of the first column is 1. See `picture`."""
+        found = (self.picture(column, is_optional=are_optional) for column in columns)
+        return {number: picture for number, picture in enumerate(found, 1) if picture is not None}
 
     def wrong(self, column: str, expected: str) -> VlmbenchError:
         """The error for a value that is not what the task reads."""
@@ -218,8 +224,12 @@ class Rows:
                 row.update(self._patches.get(str(row.get(self._patched_id)), {}))
         return rows
 
+    def has_pictures(self, column: str) -> bool:
+        """Whether the column is one of pictures, whatever its cells hold."""
+        return column in self._pictures
+
     def has_picture(self, index: int, column: str) -> bool:
-        return column in self._pictures and self._filled(column)[index] == 1
+        return self.has_pictures(column) and self._filled(column)[index] == 1
 
     def _filled(self, column: str) -> bytes:
         """A byte a row: 1 where the column has a picture. Found without reading one."""

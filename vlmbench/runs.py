@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from vlmbench import json_lines
@@ -44,8 +45,12 @@ class Lock:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """One process at a time, among those of one run."""
-    fd = os.open(folder / ".lock-end", os.O_RDWR | os.O_CREAT, 0o644)
+    """One process at a time, among those of one run. Raises: VlmbenchError where it cannot lock."""
+    path = folder / ".lock-end"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise VlmbenchError(f"cannot write {path}: {error.strerror}; remove it") from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
@@ -154,22 +159,49 @@ def _logs(folder: Path) -> list[Path]:
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The records of a log, each with its place in the file."""
     offset = 0
-    with path.open("rb") as file:
+    with json_lines.opened(path) as file:
         for line in file:
-            try:
-                record = json_lines.decode(line)
-            except ValueError:
-                record = None
-            if line.endswith(b"\n") and isinstance(record, dict) and "id" in record:
+            record = _record(line)
+            if record is not None:
                 yield offset, record
             offset += len(line)
+
+
+UNKNOWN: Mapping[str, Json] = {
+    **{"finish_reason": "unknown", "error": "", "prompt": "", "worker": "", "time": 0.0},
+    **dict.fromkeys(("visual_tokens", "prompt_tokens", "generated_tokens", "flops")),
+    **{"timings": {}, "images": []},
+}
+"""What a record has where its line does not say: those of other programs hold the answer alone."""
+
+NUMBER = (int, float)
+KINDS: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("task", "id", "finish_reason", "error", "prompt", "worker"), str),
+    **dict.fromkeys(("visual_tokens", "prompt_tokens", "generated_tokens"), (*NUMBER, NoneType)),
+    **{"response": (str, NoneType), "flops": (*NUMBER, NoneType), "time": NUMBER},
+    **{"timings": dict, "images": list},
+}
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """The record on a line, which has all of `KINDS`; None: there is none, or a torn one."""
+    try:
+        value = json_lines.decode(line)
+    except ValueError:
+        return None
+    if not line.endswith(b"\n") or not isinstance(value, dict) or "response" not in value:
+        return None
+    record = {**UNKNOWN, **value}
+    is_whole = all(isinstance(record.get(name), kind) for name, kind in KINDS.items())
+    is_timed = is_whole and all(isinstance(took, NUMBER) for took in record["timings"].values())
+    return record if is_timed else None
 
 
 class Responses:
     """What counts for each sample: its last answer, else its last failure. Texts stay on disk."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = [path.open("rb") for path in _logs(folder)]
+        self._files = [json_lines.opened(path) for path in _logs(folder)]
         self._places: dict[str, dict[str, int]] = {}
         self._failed: dict[str, set[str]] = {}
         for number, path in enumerate(_logs(folder)):
@@ -197,8 +229,7 @@ class Responses:
         offset, number = divmod(place, len(self._files))
         file = self._files[number]
         file.seek(offset)
-        record: dict[str, Any] = json_lines.decode(file.readline())
-        return record
+        return _record(file.readline())
 
     def close(self) -> None:
         for file in self._files:
@@ -209,33 +240,48 @@ def answered(folder: Path) -> dict[str, set[str]]:
     """Task to the ids that have a response; failed ones are left out, so that they run again."""
     done: dict[str, set[str]] = {}
     for record in records(folder):
-        if record.get("response") is not None:
+        if record["response"] is not None:
             done.setdefault(record["task"], set()).add(record["id"])
     return done
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Raises: VlmbenchError where the folder holds no run, or one of a later version."""
+    """Raises: VlmbenchError where the folder holds no run, or a damaged or later version's one."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise VlmbenchError(f"{folder} holds no run (no {MANIFEST})") from None
-    except (OSError, ValueError) as error:
-        raise VlmbenchError(f"cannot read {folder / MANIFEST}: {error}") from None
+    except OSError as error:
+        raise VlmbenchError(f"cannot read {folder / MANIFEST}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise damaged(folder, error) from None
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         found = manifest.get("schema_version") if isinstance(manifest, dict) else None
         raise VlmbenchError(
             f"{folder / MANIFEST} has schema version {found}, this vlmbench reads {SCHEMA_VERSION}"
         )
+    for part in (*IDENTITY, "tasks"):
+        if not isinstance(manifest.get(part, {}), dict):
+            raise damaged(folder, f"{part!r} is no object")
     if isinstance(manifest.get("prompt"), dict):
         manifest["prompt"].setdefault("pictures", "own")  # runs of before 2026-11-23 do not say so
     return manifest
 
 
+def damaged(folder: Path, why: object) -> VlmbenchError:
+    """The error for a run.json that does not say what it should, with the way out."""
+    return VlmbenchError(
+        f"{folder / MANIFEST} is damaged ({why}); the answers in {folder}/responses-*.jsonl are "
+        f"safe: remove {MANIFEST} and give the run's command again, less --fresh and --resume: it "
+        "asks nothing twice"
+    )
+
+
 def write_manifest(folder: Path, manifest: Mapping[str, Json]) -> None:
     """Replaces run.json as a whole, so that a crash leaves the old one or the new one."""
     partial = folder / f".{MANIFEST}.{os.getpid()}.partial"
-    with partial.open("w", encoding="utf-8") as file:
+    # of a name that is no UTF-8 a lone surrogate is left, which a backslash escapes in JSON too
+    with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
         json.dump(manifest, file, indent=1, ensure_ascii=False)
         file.write("\n")
         file.flush()

@@ -6,9 +6,11 @@ import mmap
 import os
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from vlmbench import json_lines
+from vlmbench.output_file import writing
 from vlmbench.schema import Json
 
 VERSION = 2
@@ -19,6 +21,8 @@ class ScoresFile:
     """Takes records in any order; the file appears whole, and sorted, when the block ends well.
 
     Memory holds the ids, not the lines.
+
+    Raises: VlmbenchError where it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,12 +34,14 @@ class ScoresFile:
         self._is_wanted = True
 
     def __enter__(self) -> ScoresFile:
-        self._file = self._unsorted.open("wb")
+        with self._writing():
+            self._file = self._unsorted.open("wb")
         return self
 
     def add(self, record: Mapping[str, Json]) -> None:
         line = json_lines.encode(record)
-        self._file.write(line)
+        with self._writing():
+            self._file.write(line)
         self._places.append((natural(str(record["id"])), self._size, len(line)))
         self._size += len(line)
 
@@ -44,12 +50,14 @@ class ScoresFile:
         self._is_wanted = False
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._file.close()
         try:
-            if kind is None and self._is_wanted:
-                self._sort()
+            with self._writing():
+                self._file.close()
+                if kind is None and self._is_wanted:
+                    self._sort()
         finally:
-            self._unsorted.unlink()
+            for path in (self._unsorted, self._partial):
+                path.unlink(missing_ok=True)
 
     def _sort(self) -> None:
         with self._partial.open("wb") as output:
@@ -61,6 +69,10 @@ class ScoresFile:
                     for _, start, length in sorted(self._places):
                         output.write(lines[start : start + length])
         self._partial.replace(self._path)
+
+    def _writing(self) -> AbstractContextManager[None]:
+        safe = "everything answered is safe, the same command goes on"
+        return writing(self._path, "scores", safe)
 
 
 def natural(id: str) -> str:

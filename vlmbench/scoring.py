@@ -62,8 +62,14 @@ class Score:
         """What a line of a scores file says, enough for a `Tally`.
 
         Of what was parsed it has one profile's; for the others, whether anything was.
+
+        Raises: KeyError, TypeError, AttributeError or ValueError for a line that says something
+        else; of values, NaN and infinities do.
         """
         values, is_circular = record["profiles"], "vanilla" in record
+        for value in (*values.values(), *record.get("vanilla_profiles", {}).values()):
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"the value of sample {record['id']!r} is {value}")
         verdicts: dict[Profile, Verdict] = {
             profile: Verdict(
                 value=value,
@@ -190,8 +196,8 @@ class Tally:
             self._unparsed[profile] += verdict.parsed is None
         if counts:
             for dimension, keys in score.breakdown.items():
-                members = self._members.setdefault(dimension, {})
                 for key in keys:
+                    members = self._members.setdefault(dimension, {})
                     members.setdefault(key, array("q")).append(position)
 
     def summary(self, profile: Profile) -> Summary:

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.plan import Item
@@ -43,21 +44,27 @@ class Selection:
     ) -> list[Item]:
         """The selected samples as items to run, in the split's order.
 
-        Raises: VlmbenchError where nothing is left, an id is unknown or a category does not exist.
+        Raises: VlmbenchError where nothing is left, an id is unknown or a category does not exist;
+        where two rows have one id, and where a sample lacks the gold answer that others have.
         """
         wanted_ids = set(self.ids)
-        known_ids: list[str] = []
+        indices: dict[str, int] = {}
+        is_answered = bytearray()
         categories: dict[str, set[str]] = {}
         chosen: list[Item] = []
         circular: list[str] = []
         for index, sample in enumerate(samples):
-            if len(known_ids) < SHOWN:
-                known_ids.append(sample.id)
+            if indices.setdefault(sample.id, index) != index:
+                raise VlmbenchError(
+                    f"{task}: id {sample.id!r} stands twice in the data (rows {indices[sample.id]} "
+                    f"and {index}), so answers to it cannot be told apart; keep one of the two "
+                    "rows, or give each an id of its own"
+                )
+            is_answered.append(bool(sample.answers))
             for dimension, found in sample.breakdown.items():
                 categories.setdefault(dimension, set()).update(found)
             if self.ids and sample.id not in wanted_ids:
                 continue
-            wanted_ids.discard(sample.id)
             if all(name in sample.breakdown.get(key, ()) for key, name in self.where.items()):
                 group = sys.intern(sample.image_group)
                 item = Item(
@@ -70,11 +77,13 @@ class Selection:
                 raise no_such("category", key, categories or ["none"], f"in {task}")
             if name not in categories[key]:
                 raise no_such(key, name, categories[key], f"in {task}")
-        if wanted_ids:
-            raise no_such("sample", min(wanted_ids), known_ids, f"in {task}")
+        if unknown := wanted_ids - indices.keys():
+            raise no_such("sample", min(unknown), islice(indices, SHOWN), f"in {task}")
         chosen = self._limited(chosen, circular)
         if not chosen:
             raise VlmbenchError(f"no sample of {task} is left after --limit, --ids and --where")
+        if any(is_answered):  # else the split's answers are not public, and it gets no score
+            _check_answers(task, [item for item in chosen if not is_answered[item.index]])
         return chosen
 
     def _limited(self, chosen: list[Item], circular: list[str]) -> list[Item]:
@@ -84,3 +93,14 @@ class Selection:
         groups = set(circular[:count]) - {""}
         rest = zip(chosen[count:], circular[count:], strict=True)
         return chosen[:count] + [item for item, group in rest if group in groups]
+
+
+def _check_answers(task: str, unanswered: Sequence[Item]) -> None:
+    """Raises: VlmbenchError if there are any: before they are asked, as they cannot be scored."""
+    if unanswered:
+        first, num = unanswered[0], len(unanswered)
+        raise VlmbenchError(
+            f"{task}: {num:,} of the selected samples ha{'s' if num == 1 else 've'} no gold answer "
+            f"where others have one (the first is {first.id!r}, row {first.index}); give them "
+            "theirs, take them out of the data, or select others (--ids, --where)"
+        )

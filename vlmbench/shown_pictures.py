@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import TYPE_CHECKING, Literal, get_args
@@ -63,7 +64,8 @@ class Exchange:
     def __call__(self, sample: Sample) -> Sample:
         """The sample with as many pictures as it had.
 
-        Raises: VlmbenchError where all samples are about the same pictures.
+        Raises: VlmbenchError where all samples are about the same pictures; ValueError where its
+        own cannot be read.
         """
         if not sample.images:
             return sample
@@ -75,6 +77,7 @@ class Exchange:
         start = self._places[group] + 1
         for following in self._groups[start:] + self._groups[: start - 1]:
             others = self._pictures[following]
-            if [picture.encoded() for picture in others] != own:
-                return others
+            with suppress(OSError, ValueError):  # one that cannot be read fails its own sample only
+                if [picture.encoded() for picture in others] != own:
+                    return others
         raise VlmbenchError("all samples have the same pictures: there are no others to show")

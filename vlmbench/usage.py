@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from types import NoneType
+from typing import Any, TypeGuard
 
 from vlmbench import json_lines
 from vlmbench.backends.protocol import Backend
@@ -101,16 +103,36 @@ def peak_host_memory_bytes() -> int:
 
 
 def sessions(folder: Path) -> list[Session]:
-    """All sessions of a run's folder, by worker and time; a torn line counts as never written."""
-    known = {item.name for item in fields(Session)}
+    """All sessions of a run's folder, by worker and time.
+
+    A line that cannot be read counts as never written.
+    """
     found: dict[tuple[str, float], Session] = {}
     for path in sorted(folder.glob("usage-*.jsonl")):
-        for line in path.read_bytes().splitlines():
-            try:
-                record = json_lines.decode(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict) and {"worker", "started"} <= record.keys() <= known:
-                session = Session(**record)
-                found[session.worker, session.started] = session
+        with json_lines.opened(path) as lines:
+            for line in lines:
+                try:
+                    record = json_lines.decode(line)
+                except ValueError:
+                    continue
+                if _is_session(record):
+                    session = Session(**record)
+                    found[session.worker, session.started] = session
     return [found[key] for key in sorted(found)]
+
+
+TEXTS = ("worker", "machine", "device", "device_name", "dtype")
+
+
+def _is_session(record: Any) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(record, dict):
+        return False
+    known = {item.name for item in fields(Session)}
+    numbers = [record[name] for name in record if name not in (*TEXTS, "work")]
+    return (
+        {"worker", "started"} <= record.keys() <= known
+        and record["started"] is not None
+        and isinstance(record.get("work", {}), dict)
+        and all(isinstance(record.get(name, ""), str) for name in TEXTS)
+        and all(isinstance(number, (int, float, NoneType)) for number in numbers)
+    )

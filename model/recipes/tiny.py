@@ -132,6 +132,7 @@ def recipe() -> Recipe:
             latents_stage(),
             sight_stage(),
             reading_stage(),
+            letters_stage(),
             whole_stage(),
         ),
         seed=SEED,
@@ -216,6 +217,17 @@ def reading_stage() -> Stage:
     )
 
 
+def letters_stage() -> Stage:
+    """Mostly which letter a text has, which is not learnt from a small share of the samples."""
+    return _answers_stage(
+        "letters",
+        shares={"lookup": 0.75, "lines": 0.1, "textvqa": 0.1, "vqav2": 0.05},
+        optimization=_optimization(peak=0.5, schedule=LEVEL),
+        frozen=(r"^vision_model\.", r"^connector\."),
+        num_steps=250,
+    )
+
+
 def whole_stage() -> Stage:
     """All tasks; the tower moves too, as it had not seen any clock or bar, but slowly.
 
@@ -226,7 +238,7 @@ def whole_stage() -> Stage:
         shares=TASK_SHARES,
         optimization=_optimization(peak=0.5, connector=0.2, tower=0.1, schedule=DOWN),
         frozen=(),
-        num_steps=600,
+        num_steps=450,
     )
     return replace(stage, evaluate=_evaluate)
 

@@ -312,3 +312,40 @@ def test_a_reference_may_be_left_out_of_the_table(made: Made, board_json: Any) -
 )
 def test_mistakes_are_one_line(mistake: Any, arguments: list[str], message: str) -> None:
     assert message in mistake("board", *arguments)
+
+
+@pytest.mark.parametrize("name", ["run.json", "scores-textvqa@validation.jsonl"])
+def test_no_result_replaces_a_file_of_a_run(
+    made: Made, edited: Callable[..., Path], mistake: Any, tmp_path: Path, name: str
+) -> None:
+    run, link = edited(made("A", "textvqa")), tmp_path / "link.json"
+    own = run / name
+    link.symlink_to(own)
+    before = own.read_bytes()
+    for words in (
+        ["board", run, "--format", "json"],
+        ["export", run, "--to", "model-index"],
+        ["submit", run, "--to", "docvqa-rrc"],
+        ["score", "--task", "textvqa", "--predictions", tmp_path / "none.jsonl"],
+    ):
+        for out in (own, link):
+            assert f"--out: {out} is a run's own file" in mistake(*words, "--out", out)
+    assert own.read_bytes() == before
+
+
+def test_a_full_disk_leaves_no_half_of_a_result(
+    made: Made, mistake: Any, tmp_path: Path, full_disk: Callable[[], Any]
+) -> None:
+    run, out = made("A", "textvqa"), tmp_path / "out.html"
+    for words in (["board", run], ["export", run, "--to", "model-index"]):
+        with full_disk():
+            assert f"cannot write {out}: " in mistake(*words, "--out", out)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_may_begin_with_the_home_folder(
+    made: Made, board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert board(made("A", "textvqa"), "--out=~/board.md") == ""
+    assert (tmp_path / "board.md").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +115,58 @@ def test_the_manifest_holds_what_the_scores_file_lacks(made: Callable[..., Path]
         "profiles": ["official", "strict", "lmms", "vlmevalkit"],
         "scores_version": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        pytest.param(range(9), "9 lines of 9 samples, the run has 12", id="cut"),
+        pytest.param((), "0 lines of 0 samples, the run has 12", id="empty"),
+        pytest.param((*range(12), 3), "13 lines of 12 samples, the run has 12", id="repeated"),
+        pytest.param(
+            (*range(11), 3), "12 lines of 11 samples, the run has 12", id="one for another"
+        ),
+    ],
+)
+def test_a_scores_file_of_other_samples_than_the_run_is_damaged(
+    made: Callable[..., Path], edited: Callable[..., Path], kept: Sequence[int], message: str
+) -> None:
+    folder = edited(made("A", "docvqa"))
+    (path,) = folder.glob("scores-*")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[number] for number in kept))
+    with pytest.raises(VlmbenchError, match=f"is damaged .{message}"):
+        open_run(folder)
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", '"1"'])
+def test_a_score_that_is_no_number_is_damage(
+    made: Callable[..., Path], edited: Callable[..., Path], value: str
+) -> None:
+    folder = edited(made("A", "docvqa"), ('"official":0.0', f'"official":{value}'))
+    with pytest.raises(VlmbenchError, match=r"scores-.* is damaged"):
+        open_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"style": "idefics2"', '"style": null'),
+        ('"shots": 0', '"shots": "none"'),
+        ('"num_rows": 12', '"num_rows": "12"'),
+        ('"num_missing": 0', '"num_missing": null'),
+    ],
+)
+def test_a_manifest_with_values_of_other_types_is_damaged(
+    made: Callable[..., Path], edited: Callable[..., Path], old: str, new: str
+) -> None:
+    with pytest.raises(VlmbenchError, match=r"run.json is damaged .*remove run.json"):
+        open_run(edited(made("A", "docvqa"), (old, new)))
+
+
+def test_a_dimension_without_categories_is_left_out(
+    made: Callable[..., Path], edited: Callable[..., Path]
+) -> None:
+    folder = edited(made("A", "docvqa"), ('"breakdown":{', '"breakdown":{"domain":[],'))
+    (task,) = open_run(folder).tasks
+    assert list(task.summaries["official"].breakdown) == ["question_type"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,26 @@ def test_a_run_against_a_copy_of_itself_has_no_flips(
     [task] = comparison.compare(a, b).tasks
     assert (task.difference.value, task.difference.p, task.ids("flips")) == (0, 1, [])
     assert task.difference.low < 0 < task.difference.high
+
+
+@pytest.mark.parametrize(
+    ("encoding", "form", "answer", "shown"),
+    [
+        pytest.param("ascii", "text", "\U0001f600", rb"\U0001f600", id="emoji in ASCII"),
+        pytest.param("utf-8", "csv", "\ud800", rb"\ud800", id="a surrogate in UTF-8"),
+    ],
+)
+def test_what_the_output_cannot_encode_is_escaped(
+    answered: Answered,
+    vqa: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    encoding: str,
+    form: str,
+    answer: str,
+    shown: bytes,
+) -> None:
+    a, b = (answered(name, {VQA: dict.fromkeys(vqa, answer)}) for name in "ab")
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding=encoding))
+    assert main(["compare", str(a), str(b), "--list", "wrong", "--format", form]) == 0
+    assert shown in printed.getvalue()

@@ -211,3 +211,17 @@ def test_a_run_tells_its_costs_and_unknown_ones_are_none(hub_copies: Path, tmp_p
         assert getattr(whole, unknown) is None
     [only] = usage.sessions(tmp_path / "run")
     assert only.ended is not None and only.started <= only.ended
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"started": "noon"}, {"started": None}, {"worker": 0}, {"host_energy_j": "8"}, {"work": []}],
+)
+def test_a_session_with_values_of_other_types_counts_as_never_written(
+    written: Write, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    task = written([record("1", 1001)], [])
+    lines = [asdict(session()) | changes, asdict(session("1"))]
+    (tmp_path / "usage-0.jsonl").write_bytes(b"".join(map(json_lines.encode, lines)))
+    assert [found.worker for found in usage.sessions(tmp_path)] == ["1"]
+    assert efficiency.of_task(task).busy_s is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,54 @@ def test_mathvista_is_scored_by_the_answers_that_the_judge_extracted(
     (task,) = document["tasks"]
     assert task["reported"] == 91.5
     assert task["profiles"]["official"] > 90
+
+
+def test_a_damaged_samples_file_is_left_out_and_the_rest_imported(
+    lmms_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = lmms_folder.rglob("*samples_mmmu_val.jsonl")
+    path.write_bytes(path.read_bytes()[:-9])
+    assert main(["import", str(lmms_folder), "--out", str(tmp_path / "runs")]) == 1
+    printed = capsys.readouterr()
+    assert "left out: mmmu_val of " in printed.err and "was it cut off?" in printed.err
+    assert [task.name for task in open_run(tmp_path / "runs" / LMMS_RUN).tasks] == [
+        "docvqa@validation"
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000])
+def test_a_damaged_results_file_costs_its_own_run_only(
+    lmms_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (path,) = lmms_folder.rglob("*_results.json")
+    other = path.parent.with_name("other")
+    shutil.copytree(path.parent, other)
+    (other / path.name).write_text(content)
+    assert main(["import", str(lmms_folder), "--out", str(tmp_path / "runs")]) == 1
+    err = capsys.readouterr().err
+    assert f"left out: {other}: cannot read {other / path.name}" in err
+    assert "remove it to take the samples alone" in err
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == [LMMS_RUN]
+
+
+def test_a_damaged_sheet_is_left_out_and_the_rest_imported(
+    kit_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = kit_folder.rglob("T*/llava_DocVQA_VAL_acc.csv")
+    path.with_name("llava_TextVQA_VAL.tsv").write_text("index\tquestion\tanswer\tprediction\n")
+    path.with_name("llava_TextVQA_VAL_acc.csv").write_bytes(b"\xff")
+    assert main(["import", str(kit_folder), "--out", str(tmp_path / "runs")]) == 1
+    assert "left out: TextVQA_VAL of " in capsys.readouterr().err
+    assert (tmp_path / "runs" / KIT_RUN / "run.json").is_file()
+
+
+@pytest.mark.parametrize("figure", ["NaN", "Infinity", "1e999"])
+def test_a_figure_that_the_harness_could_not_compute_is_unknown(
+    lmms_folder: Path, tmp_path: Path, figure: str
+) -> None:
+    (path,) = lmms_folder.rglob("*_results.json")
+    path.write_text(path.read_text().replace('"anls,none": 0.5', f'"anls,none": {figure}'))
+    main(["import", str(lmms_folder), "--out", str(tmp_path / "runs")])
+    text = (tmp_path / "runs" / LMMS_RUN / "run.json").read_text("utf-8")
+    assert "NaN" not in text and "Infinity" not in text
+    assert json.loads(text)["imported"]["tasks"]["docvqa@validation"]["reported"] is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -197,3 +199,11 @@ def test_what_a_run_lacks_is_left_out_with_its_reason(
     code, files, err = plot(bare_run, "--kind", "latency,radar", "--out", tmp_path)
     assert (code, files) == (2, [])
     assert err.endswith("vlmbench: no figure could be drawn: the reasons are above\n")
+
+
+def test_a_run_whose_name_is_no_utf8_is_drawn(plot: Plot, bare_run: Path, tmp_path: Path) -> None:
+    other = tmp_path / os.fsdecode(b"r\xff")
+    shutil.copytree(bare_run, other)
+    code, files, _ = plot(bare_run, other, "--format", "svg", "--out", tmp_path / "figures")
+    assert code == 0
+    assert "r\\udcff" in words_of(files[0])

@@ -175,6 +175,7 @@ OTHER_FILES = [
     (b"\x1f\x8b\x08\x00", "answers is a gzip archive: unpack it; expected JSON lines"),
     (b"\xd0\xcf\x11\xe0\xa1", "answers is an old Excel file: save it as .xlsx; expected"),
     (b"\x80\x04\x95", "answers is a Python pickle; expected JSON lines"),
+    (b"\x00" * 50, "answers is no text: it begins with a zero byte; expected JSON lines"),
     (GOOD.encode("utf-16"), "answers is UTF-16 text: save it as UTF-8; expected JSON lines"),
     (b"id,response\n1,yes\n", "answers:1: starts with 'id,response'; expected JSON lines"),
     (b"[]", "answers holds no predictions"),

@@ -32,6 +32,10 @@ GOOD = {"--model": "constant:yes", "--tasks": "textvqa"}
         pytest.param({"--limit": "many"}, "'many' is no number", id="limit in words"),
         pytest.param({"--ids": "no-such"}, "no sample named 'no-such'", id="unknown id"),
         pytest.param({"--ids": "@none.txt"}, "cannot read none.txt", id="no file of ids"),
+        pytest.param({"--ids=": ""}, "names no sample; leave --ids out", id="empty ids"),
+        pytest.param({"--ids": " ,"}, "names no sample; leave --ids out", id="ids of commas"),
+        pytest.param({"--ids": "@/dev/null"}, "names no sample", id="empty file of ids"),
+        pytest.param({"--ids": "@"}, "@ names no file; write @FILE", id="file without a name"),
         pytest.param({"--where": "subject"}, "write KEY=VALUE", id="where without value"),
         pytest.param({"--where": "subject=Art"}, "no category named 'subject'", id="no category"),
         pytest.param({"--shots": "-1"}, "no whole number from 0", id="shots"),
@@ -45,6 +49,7 @@ GOOD = {"--model": "constant:yes", "--tasks": "textvqa"}
         pytest.param({"--resume": "", "--fresh": ""}, "not allowed with", id="resume and fresh"),
         pytest.param({"--resume": ""}, "holds no run to resume", id="nothing to resume"),
         pytest.param({"--max-failures": "-1"}, "no whole number from 0", id="failures"),
+        pytest.param({"--max-failures": "9" * 5000}, "has too many digits", id="many failures"),
         pytest.param({"--data-dir": "none"}, "no folder none", id="data folder"),
         pytest.param({"--tasks-dir": "none"}, "no folder none", id="tasks folder"),
         pytest.param({"--batch-size": "4"}, "no use for", id="setting that does nothing"),
@@ -53,6 +58,8 @@ GOOD = {"--model": "constant:yes", "--tasks": "textvqa"}
         pytest.param({"--ocr": "", "--tasks": "docvqa"}, "OCR tokens", id="OCR of documents"),
         pytest.param({"--out": "/proc/none"}, "cannot write a run to /proc/none", id="no folder"),
         pytest.param({"--out": "/dev/null"}, "cannot write a run to /dev/null", id="out is a file"),
+        pytest.param({"--out": None, "--out=": ""}, "--out: the name is empty", id="empty out"),
+        pytest.param({"--out": "~nobody-is/x"}, "no such home folder", id="no home folder"),
         pytest.param({"--lmit": "3"}, "unrecognized arguments: --lmit", id="misspelt flag"),
     ],
 )
@@ -76,3 +83,49 @@ def test_a_wrong_value_is_one_line(
     assert captured.err.count("\n") == 1, captured.err
     assert captured.out == ""
     assert not list(tmp_path.rglob("responses-*"))
+
+
+@pytest.mark.parametrize(
+    ("rank", "size"),
+    [
+        ("abc", "2"),
+        ("", "2"),
+        ("0", "x"),
+        ("0", ""),
+        ("5", "2"),
+        ("2", "2"),
+        ("-1", "2"),
+        ("1", None),
+    ],
+)
+def test_a_share_that_no_launcher_gives_is_one_line(
+    rank: str,
+    size: str | None,
+    hub_copies: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if size is not None:
+        monkeypatch.setenv("WORLD_SIZE", size)
+    command = ["run", "--model", "constant:yes", "--tasks", "textvqa", "--limit", "1"]
+    assert main([*command, "--data-dir", str(hub_copies), "--out", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"vlmbench: RANK is {rank!r} and WORLD_SIZE is ")
+    assert message.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_cannot_be_moved_aside_is_one_line(
+    hub_copies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.json").write_text("earlier")
+    (tmp_path / ".lock").mkdir()
+    command = ["run", "--model", "constant:yes", "--tasks", "textvqa", "--fresh"]
+    assert main([*command, "--data-dir", str(hub_copies), "--out", str(tmp_path)]) == 2
+    assert (
+        capsys.readouterr().err == f"vlmbench: cannot write a run to {tmp_path}: Is a directory\n"
+    )
+    assert (tmp_path / "run.json").read_text() == "earlier"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import vlmbench
+from vlmbench import runs
 from vlmbench.cli import main
+from vlmbench.errors import VlmbenchError
 
 
 def answered(folder: Path) -> list[tuple[str, str]]:
@@ -112,4 +118,79 @@ def test_a_broken_picture_is_a_failed_sample_and_the_run_goes_on(
     lines = (tmp_path / "run" / "responses-0.jsonl").read_bytes().splitlines()
     records = [json.loads(line) for line in lines]
     assert len(records) == len(table)
-    assert result.num_failed == sum(record["response"] is None for record in records)
+    assert result.num_failed == sum(record["response"] is None for record in records) == 1
+
+
+def test_fresh_moves_the_folder_that_it_is_called_in(
+    hub_copies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    given: dict[str, Any] = {"limit": 2, "data_dir": hub_copies}
+    vlmbench.evaluate("constant:A", "docvqa", out=here, **given)
+    monkeypatch.chdir(here)
+    vlmbench.evaluate("constant:B", "docvqa", out=".", resume=False, **given)
+    models = {
+        folder.name == "here": json.loads((folder / "run.json").read_text())["model"]["spec"]
+        for folder in tmp_path.iterdir()
+    }
+    assert models == {True: "constant:B", False: "constant:A"}
+    assert len(answered(here)) == 2
+
+
+ROW: dict[str, Any] = {"question": "How many?", "answers": ["yes"]}
+
+
+@pytest.fixture
+def rows_of_docvqa(tmp_path: Path, made_rows: Callable[..., list[dict[str, Any]]]) -> Any:
+    """A function: what some rows have -> a `--data-dir` with them."""
+    picture = made_rows("docvqa", "validation")[0]["image"]["bytes"]
+
+    def write(*rows: dict[str, Any]) -> Path:
+        encoded = base64.b64encode(picture).decode()
+        lines = (json.dumps(ROW | {"image": encoded} | row) for row in rows)
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "validation.jsonl").write_text("\n".join(lines))
+        return tmp_path / "data"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"questionId": "a"}, "id 'a' stands twice in the data (rows 0 and 2)"),
+        ({"answers": None}, "1 of the selected samples has no gold answer where others have one "),
+        ({"answers": []}, "(the first is 'c', row 2); give them theirs"),
+    ],
+)
+def test_rows_that_cannot_be_scored_are_named_before_anything_is_asked(
+    changes: dict[str, Any], message: str, rows_of_docvqa: Any, tmp_path: Path
+) -> None:
+    rows = [{"questionId": id} for id in "abc"]
+    folder = rows_of_docvqa(*rows[:2], rows[2] | changes)
+    with pytest.raises(VlmbenchError, match=re.escape(message)):
+        vlmbench.evaluate("constant:yes", "docvqa", data_dir=folder, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_without_gold_answers_may_be_left_out(rows_of_docvqa: Any, tmp_path: Path) -> None:
+    rows = [{"questionId": "a"}, {"questionId": "b", "answers": None}, {"questionId": "c"}]
+    given: dict[str, Any] = {"data_dir": rows_of_docvqa(*rows), "out": tmp_path / "run"}
+    (task,) = vlmbench.evaluate("constant:yes", "docvqa", ids=["a", "c"], **given).tasks
+    assert (task.num_selected, task.summaries["official"].num_rows) == (2, 2)
+
+
+def test_a_sample_without_its_picture_fails_unless_none_is_shown(
+    rows_of_docvqa: Any, tmp_path: Path
+) -> None:
+    folder = rows_of_docvqa(
+        {"questionId": "a"}, {"questionId": "b", "image": None}, {"questionId": "c", "image": ""}
+    )
+    seen = vlmbench.evaluate("constant:yes", "docvqa", data_dir=folder, out=tmp_path / "seen")
+    records = {record["id"]: record for record in runs.records(tmp_path / "seen")}
+    assert seen.num_failed == 2
+    assert records["a"]["error"] == ""
+    assert records["b"]["error"] == f"ValueError: {folder} row 1: column 'image' holds no picture"
+    assert records["c"]["response"] is None
+    blind: dict[str, Any] = {"blind": True, "data_dir": folder, "out": tmp_path / "blind"}
+    assert vlmbench.evaluate("constant:yes", "docvqa", **blind).num_failed == 0

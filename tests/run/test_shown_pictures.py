@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,22 @@ def test_groups_with_the_same_pictures_are_passed_over() -> None:
     alike = Exchange(samples[:2])
     with pytest.raises(VlmbenchError, match="no others to show"):
         alike(samples[0])
+
+
+class Missing(DrawnPicture):
+    """A picture whose cell is empty."""
+
+    def encoded(self) -> bytes:
+        raise ValueError("holds no picture")
+
+
+def test_a_missing_picture_fails_its_own_sample_and_no_other() -> None:
+    missing = replace(of("b", 1), images={1: Missing(Image.new("RGB", (2, 2)))})
+    samples = [of("a", 1), missing, of("c", 3)]
+    exchange = Exchange(samples)
+    assert exchange(samples[0]).images[1].decode().width == 3
+    with pytest.raises(ValueError, match="holds no picture"):
+        exchange(missing)
 
 
 def test_the_control_is_part_of_the_run_s_identity(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vlmbench import runs
+from vlmbench import json_lines, runs
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json
 
@@ -140,7 +141,6 @@ def test_a_manifest_is_replaced_as_a_whole(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (None, "holds no run"),
-        ("{", "cannot read"),
         ("[]", "schema version None"),
         ('{"schema_version": 99}', "schema version 99, this vlmbench reads 1"),
     ],
@@ -172,3 +172,78 @@ def test_changes_name_what_can_move_a_score_and_nothing_else() -> None:
         'model.weights was "a", is now "b"',
         "data.vqav2@validation.version was 1, is now 2",
     ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"response": 5},
+        {"task": None},
+        {"id": 3},
+        {"worker": 0},
+        {"error": None},
+        {"time": "noon"},
+        {"timings": []},
+        {"timings": {"total_s": "long"}},
+        {"images": None},
+        {"generated_tokens": "3"},
+    ],
+)
+def test_a_line_that_is_no_record_counts_as_never_written(
+    tmp_path: Path, changes: dict[str, Json]
+) -> None:
+    lines = [record("1"), record("2") | changes, record("3")]
+    (tmp_path / "responses-0.jsonl").write_bytes(b"".join(map(json_lines.encode, lines)))
+    assert [found["id"] for found in runs.records(tmp_path)] == ["1", "3"]
+    assert runs.answered(tmp_path) == {"vqav2@validation": {"1", "3"}}
+
+
+def test_what_a_line_does_not_say_is_unknown(tmp_path: Path) -> None:
+    line = json.dumps({"task": "t@s", "id": "1", "response": "yes"})
+    (tmp_path / "responses-0.jsonl").write_text(f'{line}\n{{"task": "t@s", "id": "2"}}\n')
+    log = runs.Responses(tmp_path)
+    assert log.ids("t@s") == ["1"]
+    found = log.get("t@s", "1")
+    log.close()
+    assert found is not None
+    assert (found["response"], found["timings"], found["visual_tokens"]) == ("yes", {}, None)
+
+
+def test_a_log_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "responses-0.jsonl").mkdir()
+    for read in (runs.answered, runs.Responses):
+        with pytest.raises(VlmbenchError, match=r"cannot read .*responses-0.jsonl: Is a directory"):
+            read(tmp_path)
+
+
+def test_a_lock_that_cannot_be_taken_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".lock-end").mkdir()
+    message = r"cannot write .*\.lock-end: Is a directory; remove it"
+    with pytest.raises(VlmbenchError, match=message), runs.alone(tmp_path):
+        pass
+
+
+def test_a_name_that_is_no_utf8_stands_in_the_manifest(tmp_path: Path) -> None:
+    name = os.fsdecode(b"r\xff \xc3\xa4")
+    runs.write_manifest(tmp_path, {"schema_version": 1, "command": [name]})
+    assert runs.read_manifest(tmp_path)["command"] == [name]
+    assert "\u00e4" in (tmp_path / "run.json").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\x00" * 9, id="zero bytes"),
+        pytest.param(b'{"schema_version": 1, "st', id="cut"),
+        pytest.param(b"\xff", id="no UTF-8"),
+        pytest.param(b"[" * 100_000, id="nested"),
+        pytest.param(b'{"schema_version": 1, "tasks": []}', id="tasks in a list"),
+        pytest.param(b'{"schema_version": 1, "prompt": null}', id="no prompt"),
+    ],
+)
+def test_of_a_damaged_manifest_the_way_out_is_said(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(VlmbenchError, match=r"answers in .* are safe: remove run\.json") as raised:
+        runs.read_manifest(tmp_path)
+    assert "\n" not in str(raised.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,33 @@ def test_an_earlier_scores_file_survives_a_mistake(tmp_path: Path) -> None:
     command = ["score", "--task", "vqav2", "--predictions", str(predictions)]
     assert main([*command, "--out", str(scores)]) == 2
     assert scores.read_text() == "earlier"
+
+
+def test_scores_do_not_replace_the_predictions(score: Any, tmp_path: Path) -> None:
+    predictions, link = tmp_path / "predictions.jsonl", tmp_path / "link.jsonl"
+    link.symlink_to(predictions)
+    for out in (predictions, link):
+        outcome = score("vqav2", lines(1), "--out", str(out))
+        assert outcome.code == 2
+        assert f"--out would replace the predictions in {out}" in outcome.err
+        assert b'"sample"' in predictions.read_bytes()
+
+
+def test_a_full_disk_leaves_no_half_of_the_scores(
+    score: Any, tmp_path: Path, full_disk: Callable[..., Any]
+) -> None:
+    few, many = lines(1), lines(*range(200))
+    for given in (few, many):  # the disk is full when the file is closed, and while it is written
+        assert score("vqav2", given).code == 0
+        command = ["score", "--task", "vqav2", "--predictions", str(tmp_path / "predictions.jsonl")]
+        with full_disk():
+            assert main([*command, "--out", str(tmp_path / "out.jsonl")]) == 2
+        assert not list(tmp_path.glob("*out.jsonl*"))
+        assert not list(tmp_path.glob(".*"))
+
+
+def test_a_device_is_written_to_and_stays_one(score: Any, tmp_path: Path) -> None:
+    device = tmp_path / "device"
+    device.symlink_to("/dev/null")
+    assert score("vqav2", lines(1), "--out", str(device)).code == 0
+    assert device.is_char_device()

@@ -107,3 +107,23 @@ def test_a_task_without_sources_is_listed(
     assert main(["list", "--tasks-dir", str(tmp_path)]) == 0
     (line,) = [s for s in capsys.readouterr().out.splitlines() if s.startswith("mine")]
     assert line.split() == ["mine@test", "m", "public", "-", "?"]
+
+
+@pytest.mark.parametrize("command", [["list"], ["--help"]], ids=" ".join)
+def test_an_output_that_is_full_is_one_line(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(command) == 2
+    message = "vlmbench: cannot write to standard output: No space left on device\n"
+    assert capsys.readouterr().err == message
+
+
+def test_an_output_that_is_closed_takes_nothing() -> None:
+    code = "import sys; from vlmbench.cli import main; assert sys.stdout is None; "
+    command = [sys.executable, "-c", code + "sys.exit(main(['board', '--task', 'docvqa']))"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -98,3 +98,9 @@ def test_every_mmmu_subject_has_its_domain(samples: Callable[[str], list[Sample]
     assert samples("mmmu@test")[0].breakdown["domain"] == ("Business",)
     subjects = {s.breakdown["subject"][0] for s in samples("mmmu")}
     assert {"Clinical_Medicine", "Art"} < subjects
+
+
+def test_a_subject_of_no_domain_has_none(read: Callable[..., Sample]) -> None:
+    sample = read("mmmu", id="mini_Reading_1", question_type="open")
+    assert "domain" not in sample.breakdown
+    assert sample.breakdown["subject"] == ("Reading",)

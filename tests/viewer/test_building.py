@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vlmbench.cli import main
+from vlmbench.errors import VlmbenchError
 from vlmbench.viewer import Report, build, chunks
 
 STATIC = Path(chunks.__file__).with_name("static")
@@ -186,3 +188,13 @@ def test_the_page_asks_nobody_and_makes_no_markup_of_text() -> None:
         assert not re.search(r"https?://|//cdn|@import|url\(", text), path.name
         forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|Function\("
         assert not re.search(forbidden, text), path.name
+
+
+def test_a_full_disk_is_said_once(
+    two_runs: list[Path],
+    tmp_path: Path,
+    full_disk: Callable[[], AbstractContextManager[None]],
+) -> None:
+    with full_disk(), pytest.raises(VlmbenchError) as raised:
+        build(two_runs, tmp_path / "r", has_plots=False)
+    assert str(raised.value) == f"cannot write the report to {tmp_path / 'r'}: File too large"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from vlmbench.arguments import model_arguments, model_settings
+from vlmbench.arguments import count, model_arguments, model_settings
 from vlmbench.errors import VlmbenchError, no_such
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     work = parser.add_argument_group("what is measured")
     work.add_argument("--sides", default=SIDES, metavar="N,...", help="pixels, for latency")
-    work.add_argument("--requests", type=_count, default=16, metavar="N", help="of each kind")
-    work.add_argument("--new-tokens", type=_count, default=16, metavar="N", help="for latency")
+    work.add_argument("--requests", type=count(1), default=16, metavar="N", help="of each kind")
+    work.add_argument("--new-tokens", type=count(1), default=16, metavar="N", help="for latency")
     work.add_argument("--workloads", default="", metavar="TASK,...", help="for --profile")
-    work.add_argument("--pictures", type=_count, default=4, metavar="N", help="of a workload")
+    work.add_argument("--pictures", type=count(1), default=4, metavar="N", help="of a workload")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -203,9 +203,3 @@ def _workloads(text: str) -> list[str]:
         if name not in known:
             raise no_such("workload", name, known)
     return names
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)

@@ -7,13 +7,12 @@ table of its own. Nothing is run: all is read from the run folders and results/b
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmbench.arguments import path, result_path
 from vlmbench.errors import VlmbenchError
+from vlmbench.output_file import put
 from vlmbench.schema import PROFILES
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ FORMATS = {"markdown": ".md", "json": ".json", "csv": ".csv", "latex": ".tex", "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders")
+    parser.add_argument("runs", nargs="*", type=path, metavar="RUN", help="run folders")
     parser.add_argument(
         "--baselines",
         metavar="all|none|NAME,...",
@@ -53,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="give prompt styles, shots and task versions columns of their own",
     )
     parser.add_argument("--format", choices=FORMATS, help="default: as --out ends, else markdown")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there, not to stdout")
+    parser.add_argument(
+        "--out", type=result_path, metavar="FILE", help="write there, not to stdout"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,16 +71,7 @@ def run(args: argparse.Namespace) -> int:
         board = board.sorted_by(args.sort)
     if not board.rows:
         raise VlmbenchError("no cell is left on the board; leave out --where or --task")
-    text = _rendered(board, _format(args), _command(args))
-    if args.out is None:
-        sys.stdout.write(text)
-        return 0
-    partial = args.out.with_name(f".{args.out.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(args.out)
-    except OSError as error:
-        raise VlmbenchError(f"cannot write {args.out}: {error.strerror}") from None
+    put(_rendered(board, _format(args), _command(args)), args.out)
     return 0
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from vlmbench import comparison, comparison_text
-from vlmbench.arguments import data_arguments
+from vlmbench.arguments import data_arguments, path
 from vlmbench.comparison import KINDS, Comparison, Listed
 from vlmbench.errors import VlmbenchError
 from vlmbench.finished_runs import open_run
@@ -29,8 +29,8 @@ said on stderr.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", type=Path, metavar="A", help="a run's folder")
-    parser.add_argument("b", type=Path, metavar="B", help="the other run's")
+    parser.add_argument("a", type=path, metavar="A", help="a run's folder")
+    parser.add_argument("b", type=path, metavar="B", help="the other run's")
     parser.add_argument("--task", metavar="TASK[@SPLIT],...", help="these tasks only")
     parser.add_argument("--profile", default="official", choices=PROFILES, help="the scores' rules")
     parser.add_argument(

@@ -6,10 +6,9 @@ The result belongs between the two lines of --- at the top of the model's README
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
-from vlmbench.errors import VlmbenchError
+from vlmbench.arguments import path, result_path
+from vlmbench.output_file import put
 from vlmbench.schema import PROFILES
 
 EXAMPLES = """examples:
@@ -18,7 +17,7 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    parser.add_argument("run", type=path, metavar="RUN", help="a run's folder")
     parser.add_argument("--to", required=True, choices=["model-index"], help="what is written")
     parser.add_argument("--tasks", metavar="TASK@SPLIT,...", help="default: all with a score")
     parser.add_argument("--name", default="", help="of the model (default: as the run has it)")
@@ -26,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-part", action="store_true", help="also tasks that were not run as a whole"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there, not to stdout")
+    parser.add_argument(
+        "--out", type=result_path, metavar="FILE", help="write there, not to stdout"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,12 +43,5 @@ def run(args: argparse.Namespace) -> int:
         profile=args.profile,
         allow_part=args.allow_part,
     )
-    text = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True)
-    if args.out is None:
-        sys.stdout.write(text)
-        return 0
-    try:
-        args.out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise VlmbenchError(f"cannot write {args.out}: {error.strerror}") from None
+    put(yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True), args.out)
     return 0

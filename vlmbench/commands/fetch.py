@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vlmbench import data, task
+from vlmbench.arguments import path
 
 EXAMPLES = """examples:
   vlmbench fetch textvqa@validation
@@ -15,7 +15,7 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tasks", nargs="+", metavar="TASK[@SPLIT]")
     parser.add_argument("--force", action="store_true", help="download again what is there")
-    parser.add_argument("--tasks-dir", type=Path, metavar="DIR", help="your own task files")
+    parser.add_argument("--tasks-dir", type=path, metavar="DIR", help="your own task files")
 
 
 def run(args: argparse.Namespace) -> int:

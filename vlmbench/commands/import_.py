@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmbench import harnesses, importing
-from vlmbench.arguments import data_arguments
+from vlmbench.arguments import data_arguments, path
 from vlmbench.errors import VlmbenchError
 from vlmbench.importing import Imported, ImportedTask
 from vlmbench.tables import aligned
@@ -33,10 +33,10 @@ MAX_WIDTH = 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="results, at any depth")
+    parser.add_argument("folder", type=path, metavar="DIR", help="results, at any depth")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path,
         default=Path("runs"),
         metavar="DIR",
         help="a run folder for each model and date goes there (default: runs)",

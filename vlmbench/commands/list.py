@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from vlmbench import task
+from vlmbench.arguments import path
 from vlmbench.data import Drawn, Hub, Split, Url
 from vlmbench.tables import aligned
 
@@ -21,7 +22,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, with all sources")
-    parser.add_argument("--tasks-dir", type=Path, metavar="DIR", help="your own task files")
+    parser.add_argument("--tasks-dir", type=path, metavar="DIR", help="your own task files")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from vlmbench import plots
+from vlmbench.arguments import path
 from vlmbench.board.baselines import choose, load
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.finished_runs import open_run
@@ -26,17 +27,17 @@ KINDS = (*plots.KINDS, "training", "all")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders")
+    parser.add_argument("runs", nargs="*", type=path, metavar="RUN", help="run folders")
     parser.add_argument("--kind", default="all", metavar="KIND,...", help=", ".join(KINDS))
     parser.add_argument(
         "--training",
         action="append",
         default=[],
-        type=Path,
+        type=path,
         metavar="LOG",
         help="a training log; several are drawn together",
     )
-    parser.add_argument("--out", type=Path, default=Path("plots"), metavar="DIR")
+    parser.add_argument("--out", type=path, default=Path("plots"), metavar="DIR")
     parser.add_argument(
         "--format", default="png,svg", metavar="NAME,...", help=", ".join(plots.FORMATS)
     )
@@ -79,8 +80,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"vlmbench: left out: {drawing.reason}", file=sys.stderr)
             continue
         num_drawn += 1
-        for path in plots.write(drawing, args.out, formats):
-            print(path, flush=True)
+        for written in plots.write(drawing, args.out, formats):
+            print(written, flush=True)
     if not num_drawn:
         raise VlmbenchError("no figure could be drawn: the reasons are above")
     return 0

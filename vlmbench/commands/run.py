@@ -10,13 +10,14 @@ import argparse
 import json
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlmbench.arguments import (
+    count,
     data_arguments,
     model_arguments,
     model_settings,
+    path,
     track_argument,
 )
 from vlmbench.errors import VlmbenchError
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TASK[@SPLIT],...",
         help="see `vlmbench list`; lmms:NAME is lmms-eval's",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/MODEL)")
+    parser.add_argument("--out", type=path, metavar="DIR", help="run folder (default: runs/MODEL)")
     parser.add_argument("--profile", default="official", choices=PROFILES, help="headline's rules")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
@@ -52,15 +53,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     which = parser.add_argument_group("which samples (each task by itself)")
     which.add_argument("--limit", type=_limit, metavar="N|F", help="the first N, or a share F < 1")
-    which.add_argument("--ids", metavar="ID,...|@FILE", help="these; a file has one a line")
+    which.add_argument(
+        "--ids",
+        type=_ids,
+        default=(),
+        metavar="ID,...|@FILE",
+        help="these; a file has one a line",
+    )
     which.add_argument(
         "--where", action="append", default=[], metavar="KEY=VALUE", help="subject=Art, ..."
     )
 
     asking = parser.add_argument_group("how it is asked")
     asking.add_argument("--prompt-style", default="idefics2", choices=sorted(STYLES))
-    asking.add_argument("--shots", type=_count(0), default=0, metavar="K", help="examples before")
-    asking.add_argument("--shots-seed", type=_count(0), default=0, metavar="N")
+    asking.add_argument("--shots", type=count(0), default=0, metavar="K", help="examples before")
+    asking.add_argument("--shots-seed", type=count(0), default=0, metavar="N")
     shown = asking.add_mutually_exclusive_group()
     shown.add_argument("--blind", action="store_true", help="show no picture: a control")
     shown.add_argument(
@@ -70,19 +77,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="blank: grey ones of the same sizes; other: another sample's; controls too",
     )
     asking.add_argument("--ocr", action="store_true", help="give OCR tokens (TextVQA)")
-    asking.add_argument("--max-new-tokens", type=_count(1), metavar="N")
+    asking.add_argument("--max-new-tokens", type=count(1), metavar="N")
 
     where = parser.add_argument_group("where it runs")
     devices = where.add_mutually_exclusive_group()
-    devices.add_argument("--gpus", type=_count(1), metavar="N", help="one worker process a GPU")
+    devices.add_argument("--gpus", type=count(1), metavar="N", help="one worker process a GPU")
     devices.add_argument(
-        "--workers", type=_count(1), metavar="N", help="worker processes on the CPU"
+        "--workers", type=count(1), metavar="N", help="worker processes on the CPU"
     )
     again = where.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="only go on with an earlier run")
     again.add_argument("--fresh", action="store_true", help="set an earlier run aside, start anew")
     where.add_argument(
-        "--max-failures", type=_count(0), metavar="N", help="stop when more samples than N failed"
+        "--max-failures", type=count(0), metavar="N", help="stop when more samples than N failed"
     )
 
 
@@ -96,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         args.model,
         [spec.strip() for spec in args.tasks.split(",")],
         out=args.out,
-        selection=Selection(limit=args.limit, ids=_ids(args.ids), where=_where(args.where)),
+        selection=Selection(limit=args.limit, ids=args.ids, where=_where(args.where)),
         asking=Asking(
             style=args.prompt_style,
             shots=args.shots,
@@ -187,25 +194,19 @@ def _limit(text: str) -> int | float:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
 
-def _count(least: int) -> Any:
-    def count(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least}")
-        return int(text)
-
-    return count
-
-
-def _ids(text: str | None) -> list[str]:
-    if text is None:
-        return []
+def _ids(text: str) -> list[str]:
+    names = text.split(",")
     if text.startswith("@"):
+        if text == "@":
+            raise argparse.ArgumentTypeError("@ names no file; write @FILE")
         try:
-            lines = Path(text[1:]).read_text(encoding="utf-8").splitlines()
+            names = path(text[1:]).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise VlmbenchError(f"--ids: cannot read {text[1:]}: {error}") from None
-        return [line.strip() for line in lines if line.strip()]
-    return [part.strip() for part in text.split(",") if part.strip()]
+            raise argparse.ArgumentTypeError(f"cannot read {text[1:]}: {error}") from None
+    ids = [name.strip() for name in names if name.strip()]
+    if not ids:
+        raise argparse.ArgumentTypeError("it names no sample; leave --ids out to run all")
+    return ids
 
 
 def _where(pairs: list[str]) -> dict[str, str]:

@@ -11,15 +11,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from contextlib import ExitStack
 
 from vlmbench import json_lines
-from vlmbench.arguments import data_arguments
+from vlmbench.arguments import data_arguments, path, result_path
 from vlmbench.errors import VlmbenchError
 from vlmbench.judging import judged, open_judge
 from vlmbench.matching import Matched
+from vlmbench.output_file import OutputFile
 from vlmbench.schema import PROFILES
 from vlmbench.scoring import Tally, score
 from vlmbench.summaries import as_json, as_text
@@ -35,12 +34,14 @@ Failed samples (no response) are not in the mean but counted beside it, and the 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", required=True, metavar="TASK[@SPLIT]")
-    parser.add_argument("--predictions", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--predictions", required=True, type=path, metavar="FILE")
     parser.add_argument(
         "--profile", default="official", choices=PROFILES, help="the headline's rules"
     )
     data_arguments(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write one JSON line a sample")
+    parser.add_argument(
+        "--out", type=result_path, metavar="FILE", help="write one JSON line a sample"
+    )
     parser.add_argument(
         "--allow-missing", action="store_true", help="score an incomplete prediction file"
     )
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         raise VlmbenchError(
             f"{task.name} has no profile {args.profile!r}; it has: {', '.join(task.profiles)}"
         )
+    if args.out and os.path.realpath(args.out) == os.path.realpath(args.predictions):
+        raise VlmbenchError(f"--out would replace the predictions in {args.out}; name another file")
     matched = Matched(
         task, split, args.predictions, args.data_dir, allow_missing=args.allow_missing
     )
@@ -68,10 +71,12 @@ def run(args: argparse.Namespace) -> int:
     if args.judge:
         pairs = judged(task, pairs, open_judge(args.judge, args.judge_key_env))
     tally = Tally(task.profiles)
-    with _Output(args.out) as output:
+    with ExitStack() as stack:
+        output = stack.enter_context(OutputFile(args.out)) if args.out else None
         for scored in score(task, pairs):
             tally.add(scored)
-            output.write(scored.record(args.profile))
+            if output:
+                output.write(json_lines.encode(scored.record(args.profile)))
     name = f"{task.name}@{split.name}" if is_named or not matched.has_samples else task.name
     summaries = {profile: tally.summary(profile) for profile in task.profiles}
     total = tally.num_rows + matched.num_missing
@@ -86,33 +91,3 @@ def run(args: argparse.Namespace) -> int:
     if tally.failed:
         print(f"vlmbench: {tally.failed:,} of {total:,} samples failed", file=sys.stderr)
     return 1 if tally.failed else 0
-
-
-class _Output:
-    """The --out file: written beside its place and moved there when complete."""
-
-    def __init__(self, path: Path | None) -> None:
-        if path is not None and (not path.name or path.is_dir()):
-            raise VlmbenchError(f"--out takes a file, {path} is a folder")
-        self._path = path
-        self._partial = path and path.with_name(f".{path.name}.{os.getpid()}.partial")
-
-    def __enter__(self) -> _Output:
-        if self._partial:
-            try:
-                self._file = self._partial.open("wb")
-            except OSError as error:
-                raise VlmbenchError(f"cannot write {self._path}: {error.strerror}") from None
-        return self
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        if self._partial:
-            self._file.write(json_lines.encode(record))
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._partial and self._path:
-            self._file.close()
-            if kind is None:
-                self._partial.replace(self._path)
-            else:
-                self._partial.unlink()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
+from vlmbench.arguments import path, result_path
 from vlmbench.finished_runs import open_run
 from vlmbench.submissions import SERVERS, submit
 
@@ -19,11 +19,13 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    parser.add_argument("run", type=path, metavar="RUN", help="a run's folder")
     parser.add_argument("--to", required=True, metavar="SERVER", help=", ".join(SERVERS))
     parser.add_argument("--split", metavar="SPLIT", help="which, where the run has several")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: in the run's folder")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a local copy of the data set")
+    parser.add_argument(
+        "--out", type=result_path, metavar="FILE", help="default: in the run's folder"
+    )
+    parser.add_argument("--data-dir", type=path, metavar="DIR", help="a local copy of the data set")
     parser.add_argument(
         "--rehearsal", action="store_true", help="a file to score here, of whatever was run"
     )
@@ -38,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
         data_dir=args.data_dir,
         rehearsal=args.rehearsal,
     )
-    for path in written.paths:
-        print(path)
+    for written_path in written.paths:
+        print(written_path)
     for note in written.notes:
         print(f"vlmbench: {note}", file=sys.stderr)
     goes_to = "nowhere: a rehearsal" if args.rehearsal else SERVERS[args.to].goes_to

@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from vlmbench.arguments import track_argument
+from vlmbench.arguments import path, track_argument
 from vlmbench.errors import VlmbenchError
 
 EXAMPLES = """examples:
@@ -20,7 +20,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="NAME or PATH.py, and :FUNCTION")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where all is written")
+    parser.add_argument("--out", type=path, metavar="DIR", help="where all is written")
     parser.add_argument("--steps", type=int, metavar="N", help="steps of every stage")
     parser.add_argument(
         "--set",

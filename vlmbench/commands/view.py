@@ -9,10 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from vlmbench.arguments import data_arguments
+from vlmbench.arguments import count, data_arguments, path
 
 EXAMPLES = """examples:
   vlmbench view runs/idefics2-tiny --open
@@ -23,17 +22,17 @@ The report is a folder; open its index.html. It needs no server and no network.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
+    parser.add_argument("runs", nargs="+", type=path, metavar="RUN", help="a run's folder")
     parser.add_argument(
-        "--out", type=Path, default=Path("report"), metavar="DIR", help="default: report"
+        "--out", type=path, default=Path("report"), metavar="DIR", help="default: report"
     )
     data_arguments(parser)
     parser.add_argument(
-        "--limit-pictures", type=_count(0), metavar="N", help="copy at most N pictures"
+        "--limit-pictures", type=count(0), metavar="N", help="copy at most N pictures"
     )
     parser.add_argument(
         "--picture-size",
-        type=_count(1),
+        type=count(1),
         metavar="PX",
         help="scale pictures down to at most this many pixels a side, such as 1024",
     )
@@ -63,12 +62,3 @@ def run(args: argparse.Namespace) -> int:
 
         webbrowser.open(report.page.resolve().as_uri())
     return 0
-
-
-def _count(least: int) -> Callable[[str], int]:
-    def count(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least}")
-        return int(text)
-
-    return count

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vlmbench.schema import Json, Profile
 
@@ -66,3 +67,12 @@ class Skipped:
 
     what: str
     reason: str
+
+
+def number(value: Any) -> float | None:
+    """A figure that a harness wrote, as a number or as text; None: it is neither, or not finite."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None

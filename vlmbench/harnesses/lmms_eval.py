@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmbench.errors import VlmbenchError
-from vlmbench.harnesses.found import HarnessRun, HarnessTask, Skipped
+from vlmbench.harnesses.found import HarnessRun, HarnessTask, Skipped, number
 from vlmbench.predictions import json_lines, read
 
 SPLITS = {
@@ -54,13 +54,22 @@ SECRET = re.compile("key|token|secret|password", re.IGNORECASE)
 def runs(files: Sequence[Path]) -> Iterator[HarnessRun | Skipped]:
     groups: dict[tuple[Path, str], dict[str, Path]] = {}
     documents: dict[tuple[Path, str], Mapping[str, Any]] = {}
+    damaged: set[tuple[Path, str]] = set()
     for path in files:
         if found := SAMPLES.fullmatch(path.name):
             key = (path.parent, found["date"] or "")
             groups.setdefault(key, {})[found["task"]] = path
-        elif (found := RESULTS.fullmatch(path.name)) and (document := _results(path)):
-            documents[path.parent, found["date"] or ""] = document
-    for key in sorted(groups.keys() | documents.keys()):
+        elif found := RESULTS.fullmatch(path.name):
+            key = (path.parent, found["date"] or "")
+            try:
+                document = _results(path)
+            except VlmbenchError as error:
+                yield Skipped(str(path.parent), f"{error}; remove it to take the samples alone")
+                damaged.add(key)
+                continue
+            if document:
+                documents[key] = document
+    for key in sorted((groups.keys() | documents.keys()) - damaged):
         yield from _run(*key, documents.get(key, {}), groups.get(key, {}))
 
 
@@ -77,7 +86,10 @@ def _run(
         elif name not in samples:
             yield Skipped(f"{name} of {folder}", "no samples are logged (--log_samples)")
         else:
-            tasks.append(_task(name, samples[name], document))
+            try:
+                tasks.append(_task(name, samples[name], document))
+            except VlmbenchError as error:
+                yield Skipped(f"{name} of {folder}", str(error))
     if tasks:
         yield HarnessRun(
             harness="lmms-eval",
@@ -104,7 +116,7 @@ def _task(name: str, samples: Path, document: Mapping[str, Any]) -> HarnessTask:
         for key, value in _mapping(_mapping(document, "results"), name).items()
     }
     metric = next((found for found in metrics if found in scores), metrics[0])
-    score = scores.get(metric)
+    score = number(scores.get(metric))
     config = _mapping(_mapping(document, "configs"), name)
     asked = _mapping(config, "lmms_eval_specific_kwargs")
     shots = _mapping(document, "n-shot").get(name) or config.get("num_fewshot")
@@ -112,7 +124,7 @@ def _task(name: str, samples: Path, document: Mapping[str, Any]) -> HarnessTask:
         name=name,
         spec=SPLITS[name],
         predictions=samples,
-        reported=percent * float(score) if isinstance(score, int | float) else None,
+        reported=None if score is None else percent * score,
         metric=metric,
         values=_values(samples, task, metric),
         shots=shots if isinstance(shots, int) else 0,
@@ -134,7 +146,7 @@ def _values(path: Path, task: str, metric: str) -> dict[str, float]:
 def _credit(logged: Any) -> float | None:
     """What the harness gave for a sample; None where that is known of the whole only."""
     if isinstance(logged, bool | int | float):
-        return float(logged)
+        return number(logged)
     if not isinstance(logged, Mapping):
         return None
     if "true_false" in logged:  # MathVista
@@ -148,8 +160,9 @@ def _credit(logged: Any) -> float | None:
 def _results(path: Path) -> Mapping[str, Any] | None:
     """None for a file of that name that is something else's."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        # NaN and Infinity, which it writes for what it cannot compute, are unknown figures
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except (OSError, ValueError, RecursionError) as error:
         raise VlmbenchError(f"cannot read {path}: {error}") from None
     is_ours = isinstance(document, Mapping) and isinstance(document.get("results"), Mapping)
     return document if is_ours else None

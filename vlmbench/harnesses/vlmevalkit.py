@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmbench.errors import VlmbenchError
-from vlmbench.harnesses.found import HarnessRun, HarnessTask
+from vlmbench.harnesses.found import HarnessRun, HarnessTask, Skipped, number
 from vlmbench.predictions import sheets
 from vlmbench.predictions.vlmevalkit import ID_COLUMNS
 
@@ -42,7 +42,7 @@ DETAILS = ("_result", "_results")
 """How the names of its files with a verdict a row end; a judge's name may stand before that."""
 
 
-def runs(files: Sequence[Path]) -> Iterator[HarnessRun]:
+def runs(files: Sequence[Path]) -> Iterator[HarnessRun | Skipped]:
     groups: dict[tuple[Path, str], dict[str, Path]] = {}
     for path in files:
         named = _named(path)
@@ -51,13 +51,21 @@ def runs(files: Sequence[Path]) -> Iterator[HarnessRun]:
             groups.setdefault((path.parent, model), {}).setdefault(data_set, path)
     for (folder, model), found in sorted(groups.items()):
         evaluation = EVALUATION.fullmatch(folder.name)
+        tasks: list[HarnessTask] = []
+        for name, path in found.items():
+            try:
+                tasks += _tasks(name, path)
+            except VlmbenchError as error:
+                yield Skipped(f"{name} of {folder}", str(error))
+        if not tasks:
+            continue
         yield HarnessRun(
             harness="VLMEvalKit",
             version=f"commit {evaluation['commit']}" if evaluation else "",
             model=model,
             date=evaluation["date"] if evaluation else "",
             folder=folder,
-            tasks=tuple(task for name, path in found.items() for task in _tasks(name, path)),
+            tasks=tuple(tasks),
         )
 
 
@@ -110,9 +118,9 @@ def _score(path: Path, split: str) -> tuple[float | None, str]:
         raise VlmbenchError(f"cannot read {path}: {error}") from None
     for row in rows:
         if row.get("Task&Skill") == "Overall":
-            return _number(row.get("acc")), "acc"
+            return number(row.get("acc")), "acc"
         if "Overall" in row and row.get("split", split) in (split, "none"):
-            return _number(row["Overall"]), "Overall"
+            return number(row["Overall"]), "Overall"
     return None, ""
 
 
@@ -130,16 +138,9 @@ def _values(path: Path, task: str) -> dict[str, float]:
     id = next((name for name in ID_COLUMNS[task] if name in sheet.columns), None)
     if verdict is None or id is None:
         return {}
-    found = ((_key(cells[id]), _number(cells.get(verdict))) for _, cells in sheet.rows)
+    found = ((_key(cells[id]), number(cells.get(verdict))) for _, cells in sheet.rows)
     return {key: value for key, value in found if value is not None}
 
 
 def _key(id: Any) -> str:
     return str(int(id)) if isinstance(id, float) and id.is_integer() else str(id)
-
-
-def _number(cell: Any) -> float | None:
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        return None

@@ -42,7 +42,7 @@ class DrawnRow(Row):
         super().__init__(values, where=where)
         self._images = images
 
-    def picture(self, column: str) -> Picture | None:
+    def picture(self, column: str, *, is_optional: bool = True) -> Picture | None:
         image = self._images.get(column)
         return None if image is None else DrawnPicture(image)
 

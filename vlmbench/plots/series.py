@@ -81,6 +81,8 @@ def series_of(runs: Sequence[FinishedRun]) -> list[Series]:
     if len(set(labels)) < len(labels):
         places = _places(folders)
         labels = [f"{label} ({place})" for label, place in zip(labels, places, strict=True)]
+    # of a name that is no UTF-8 there are lone surrogates, which cannot be drawn
+    labels = [label.encode("utf-8", "backslashreplace").decode() for label in labels]
     return [
         Series(label=label, look=look(index), run=run)
         for index, (label, run) in enumerate(zip(labels, runs, strict=True))

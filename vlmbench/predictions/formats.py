@@ -23,6 +23,7 @@ OTHER_FILES = {
     b"\x1f\x8b": "a gzip archive: unpack it",
     b"\xd0\xcf\x11\xe0": "an old Excel file: save it as .xlsx",
     b"\x80": "a Python pickle",
+    b"\x00": "no text: it begins with a zero byte",
     b"\xff\xfe": "UTF-16 text: save it as UTF-8",
     b"\xfe\xff": "UTF-16 text: save it as UTF-8",
 }

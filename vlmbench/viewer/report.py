@@ -57,7 +57,9 @@ def build(
     _check(out)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        shutil.copytree(str(resources.files(__package__) / "static"), partial)
+        partial.mkdir()
+        for file in (resources.files(__package__) / "static").iterdir():
+            (partial / file.name).write_bytes(file.read_bytes())
         pictures = Pictures(partial / "pictures", limit=limit_pictures, max_side=max_side)
         writer = _Writer(partial / "data", pictures, data_dir, tasks_dir)
         for number, (name, run) in enumerate(zip(_names(runs), runs, strict=True)):
@@ -65,7 +67,9 @@ def build(
         writer.close(figures.draw(runs, partial / "plots") if has_plots else {})
         _replace(partial, out)
     except OSError as error:
-        raise VlmbenchError(f"cannot write the report to {out}: {error}") from None
+        raise VlmbenchError(
+            f"cannot write the report to {out}: {error.strerror or error}"
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Report(
