@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,10 +19,14 @@ def path(text: str) -> Path:
     """A file or folder, as argparse's type; ~ is the home folder, also where a shell leaves it."""
     if not text:
         raise argparse.ArgumentTypeError("the name is empty")
+    if os.path.lexists(text):
+        return Path(text)
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise argparse.ArgumentTypeError(f"{text}: there is no such home folder") from None
+        raise argparse.ArgumentTypeError(
+            f"{text}: there is no such home folder; if it is a name, write ./{text}"
+        ) from None
 
 
 def result_path(text: str) -> Path:

@@ -20,6 +20,7 @@ CLOSED = ("complete", "stopped")
 """States in which a run has been scored as far as it went."""
 
 AGAIN = "the command that made it goes on where it was: it asks nothing twice"
+IMPORT_AGAIN = "remove the folder and import the run again"
 DAMAGE = (KeyError, TypeError, AttributeError, ValueError)
 """What reading a file that does not say what it should raises."""
 
@@ -202,6 +203,7 @@ def _task(folder: Path, manifest: Mapping[str, Any], name: str) -> FinishedTask:
             folder / f"scores-{name}.jsonl",
             found["profiles"],
             found["num_selected"] - found["num_missing"],
+            IMPORT_AGAIN if "imported" in manifest else AGAIN,
         ),
     )
 
@@ -213,7 +215,9 @@ def _check(record: Mapping[str, Any], kind: type, *names: str) -> None:
             raise TypeError(f"{name!r} is {record[name]!r}")
 
 
-def _summaries(path: Path, profiles: list[Profile], num_scored: int) -> dict[Profile, Summary]:
+def _summaries(
+    path: Path, profiles: list[Profile], num_scored: int, way_out: str
+) -> dict[Profile, Summary]:
     """Raises: VlmbenchError where the file does not hold that many scores, one a sample."""
     if not profiles:
         return {}
@@ -228,7 +232,7 @@ def _summaries(path: Path, profiles: list[Profile], num_scored: int) -> dict[Pro
     if not what and not len(ids) == tally.num_rows == num_scored:
         what = f"{tally.num_rows:,} lines of {len(ids):,} samples, the run has {num_scored:,}"
     if what:
-        raise VlmbenchError(f"{path} is damaged ({what}); {AGAIN}")
+        raise VlmbenchError(f"{path} is damaged ({what}); {way_out}")
     return {profile: tally.summary(profile) for profile in profiles}
 
 

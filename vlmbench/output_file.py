@@ -17,9 +17,9 @@ OF_A_RUN = (MANIFEST, "responses-*.jsonl", "scores-*.jsonl", "usage-*.jsonl")
 
 
 class OutputFile:
-    """Takes bytes beside its place, and moves there when the block ends well; else it is gone.
+    """Takes bytes beside its place, and moves there when the block ends well; else they are gone.
 
-    A device or a pipe, such as /dev/stdout, is written to as it is.
+    A link is written through, and a device or a pipe as it is: /dev/stdout may be any of them.
 
     Raises: VlmbenchError where it cannot be written.
     """
@@ -28,7 +28,8 @@ class OutputFile:
         with writing(path):
             if not path.name or path.is_dir():
                 raise VlmbenchError(f"--out takes a file, {path} is a folder")
-            self._is_moved = path.is_file() or not path.exists()
+            is_file = path.is_file() and not path.is_symlink()
+            self._is_moved = is_file or not os.path.lexists(path)
         self._path = path
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         self._written = partial if self._is_moved else path

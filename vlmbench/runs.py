@@ -50,7 +50,8 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise VlmbenchError(f"cannot write {path}: {error.strerror}; remove it") from None
+        way_out = "; remove it" if path.is_dir() else ""
+        raise VlmbenchError(f"cannot write {path}: {error.strerror}{way_out}") from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
@@ -273,7 +274,7 @@ def damaged(folder: Path, why: object) -> VlmbenchError:
     return VlmbenchError(
         f"{folder / MANIFEST} is damaged ({why}); the answers in {folder}/responses-*.jsonl are "
         f"safe: remove {MANIFEST} and give the run's command again, less --fresh and --resume: it "
-        "asks nothing twice"
+        "asks nothing twice; or remove the folder and import again, if it was imported"
     )
 
 

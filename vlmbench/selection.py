@@ -98,9 +98,9 @@ class Selection:
 def _check_answers(task: str, unanswered: Sequence[Item]) -> None:
     """Raises: VlmbenchError if there are any: before they are asked, as they cannot be scored."""
     if unanswered:
-        first, num = unanswered[0], len(unanswered)
+        first = unanswered[0]
         raise VlmbenchError(
-            f"{task}: {num:,} of the selected samples ha{'s' if num == 1 else 've'} no gold answer "
-            f"where others have one (the first is {first.id!r}, row {first.index}); give them "
+            f"{task}: selected samples without a gold answer, where others have one: "
+            f"{len(unanswered):,}, the first of them {first.id!r} (row {first.index}); give them "
             "theirs, take them out of the data, or select others (--ids, --where)"
         )

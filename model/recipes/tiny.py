@@ -224,7 +224,7 @@ def letters_stage() -> Stage:
         shares={"lookup": 0.75, "lines": 0.1, "textvqa": 0.1, "vqav2": 0.05},
         optimization=_optimization(peak=0.5, schedule=LEVEL),
         frozen=(r"^vision_model\.", r"^connector\."),
-        num_steps=250,
+        num_steps=400,
     )
 
 
@@ -238,7 +238,7 @@ def whole_stage() -> Stage:
         shares=TASK_SHARES,
         optimization=_optimization(peak=0.5, connector=0.2, tower=0.1, schedule=DOWN),
         frozen=(),
-        num_steps=450,
+        num_steps=420,
     )
     return replace(stage, evaluate=_evaluate)
 

@@ -130,7 +130,7 @@ def test_merged_adapters_equal_unmerged(checkpoint: Checkpoint, kind: Any) -> No
     before = outputs()
     attach(model, Adapters(kind=kind, rank=4, alpha=8, dropout=0.0))
     torch.testing.assert_close(outputs(), before, rtol=1e-4, atol=1e-5)
-    choose_trained(model, (r"^vision_model", r"^text_model", r"^lm_head"), None)
+    choose_trained(model, (r"^vision_model", r"^text_model", r"^lm_head"))
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert {name.split(".")[0] for name in trained if "lora_" not in name} == {"connector"}
     for name, parameter in model.named_parameters():

@@ -46,7 +46,7 @@ def as_json(board: Board) -> str:
         for table in board.tables
     ]
     document = {"reference": board.reference, "tables": tables, "notes": list(board.notes)}
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(document, indent=1) + "\n"  # in ASCII, which any output takes
 
 
 def as_csv(board: Board) -> str:

@@ -43,5 +43,6 @@ def run(args: argparse.Namespace) -> int:
         profile=args.profile,
         allow_part=args.allow_part,
     )
-    put(yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True), args.out)
+    is_unicode = args.out is not None  # standard output may take ASCII alone
+    put(yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=is_unicode), args.out)
     return 0

@@ -200,7 +200,7 @@ def _ids(text: str) -> list[str]:
         if text == "@":
             raise argparse.ArgumentTypeError("@ names no file; write @FILE")
         try:
-            names = path(text[1:]).read_text(encoding="utf-8").splitlines()
+            names = path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise argparse.ArgumentTypeError(f"cannot read {text[1:]}: {error}") from None
     ids = [name.strip() for name in names if name.strip()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from vlmbench import data
 from vlmbench.data import Split
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.finished_runs import FinishedRun, FinishedTask
+from vlmbench.output_file import OutputFile
 from vlmbench.submissions import lists, mathvista, mmbench, mmmu
 from vlmbench.submissions.answers import Answer, complete
 from vlmbench.submissions.content import Content
@@ -194,14 +194,6 @@ def _others(
 
 
 def _write(path: Path, content: bytes) -> Path:
-    """Appears whole or not at all."""
-    if not path.name or path.is_dir():
-        raise VlmbenchError(f"--out takes a file, {path} is a folder")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise VlmbenchError(f"cannot write {path}: {error.strerror}") from None
+    with OutputFile(path) as output:
+        output.write(content)
     return path

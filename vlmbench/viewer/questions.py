@@ -73,7 +73,7 @@ class Questions:
         prompt = None
         try:
             request = self._source.request(sample)
-        except VlmbenchError:  # the sample failed in the run, for the same reason
+        except (VlmbenchError, ValueError, OSError):  # it failed in the run, for the same reason
             pictures, is_as_asked = self._add(list(sample.images.values()), []), True
         else:
             shown = pictures_of(request)

@@ -84,7 +84,10 @@ class Engine:
         Raises: RuntimeError while another run of this engine is neither at its end nor closed.
         """
         if self._is_running:
-            raise RuntimeError("this engine still runs: take its last run's results, or close it")
+            raise RuntimeError(
+                "this engine still runs: take the results of its last run to their end, or close "
+                "that run"
+            )
         self._is_running = True
         try:
             yield from self._run(requests)

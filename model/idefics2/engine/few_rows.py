@@ -82,7 +82,9 @@ def _digests(linears: list[nn.Linear]) -> list[int]:
 
 
 def _digest(weight: Tensor) -> int:
-    bits = weight.contiguous().view(torch.uint8).flatten()
+    is_aligned = weight.storage_offset() * weight.itemsize % 8 == 0
+    weight = weight.contiguous() if is_aligned else weight.clone()
+    bits = weight.view(torch.uint8).flatten()
     whole = len(bits) // 8 * 8
     return int(bits[:whole].view(torch.int64).sum()) ^ int(bits[whole:].sum())
 

@@ -80,9 +80,7 @@ def is_adapter(name: str) -> bool:
     return ".lora_" in name
 
 
-def choose_trained(
-    model: Idefics2, frozen: Sequence[str], trained_tokens: Sequence[int] | None
-) -> None:
+def choose_trained(model: Idefics2, frozen: Sequence[str]) -> None:
     """Sets what gets gradients: adapters, and all else but adapted layers and frozen names.
 
     Raises: ValueError for a pattern that freezes nothing.
@@ -95,12 +93,6 @@ def choose_trained(
         parameter.requires_grad_(is_adapter(name) or is_free)
     if unused:
         raise ValueError(f"no parameter is named like {sorted(unused)[0]!r}, which is frozen")
-    if trained_tokens is None:
-        return
-    for name, table in model.named_parameters():
-        if name in TABLES and table.requires_grad:
-            rows = torch.tensor(sorted(trained_tokens))
-            table.register_hook(partial(_only_rows, rows))  # type: ignore[no-untyped-call]
 
 
 def count_trained(model: Idefics2, trained_tokens: Sequence[int] | None) -> int:
@@ -122,8 +114,8 @@ def recompute_layers(model: Idefics2) -> None:
             module.forward = run  # type: ignore[method-assign]
 
 
-def _only_rows(rows: Tensor, grad_VD: Tensor) -> Tensor:
-    kept_VD = torch.zeros_like(grad_VD)
-    rows = rows.to(grad_VD.device)
-    kept_VD[rows] = grad_VD[rows]
-    return kept_VD
+def mask_of_rows(rows: Sequence[int], table_VD: Tensor) -> Tensor:
+    """A column [V, 1] with ones in these rows of a table."""
+    mask_V1 = torch.zeros(len(table_VD), 1)
+    mask_V1[list(rows)] = 1
+    return mask_V1

@@ -120,7 +120,7 @@ class Devices:
         from torch.distributed.tensor import DTensor, distribute_tensor
 
         if not isinstance(like, DTensor):
-            return whole
+            return whole.to(like.device)
         return distribute_tensor(whole.to(self.device), like.device_mesh, like.placements)
 
     def _reduced(self, value: float, how: str) -> float:

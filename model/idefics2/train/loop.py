@@ -11,7 +11,14 @@ import torch
 
 from idefics2.checkpoint import Checkpoint, load
 from idefics2.model import Idefics2
-from idefics2.train.adapters import TABLES, attach, choose_trained, merge, recompute_layers
+from idefics2.train.adapters import (
+    TABLES,
+    attach,
+    choose_trained,
+    mask_of_rows,
+    merge,
+    recompute_layers,
+)
 from idefics2.train.checkpoints import Folder, Saved, load_state
 from idefics2.train.devices import Devices
 from idefics2.train.log import Log, Meter
@@ -81,10 +88,10 @@ class _StageRun:
                 f"stage {stage.name}: {stage.batch_size} samples a step for "
                 f"{devices.share.num_processes} processes"
             )
-        if devices.is_sharded and (stage.evaluate or _needs_whole_matrices(stage)):
+        if devices.is_sharded and (stage.evaluate or _has_muon(stage)):
             raise ValueError(
-                f"stage {stage.name}: a sharded training has neither Muon nor trained_tokens, "
-                "which need whole matrices, nor evaluation: evaluate the model it ends with"
+                f"stage {stage.name}: a sharded training has neither Muon, which needs whole "
+                "matrices, nor evaluation: evaluate the model that it ends with"
             )
         self.seed = recipe.seed * LARGE_PRIME + index
         self.model, self.processor = _load(origin, stage)
@@ -103,6 +110,11 @@ class _StageRun:
             stage.num_steps,
             partial=() if stage.trained_tokens is None else TABLES,
         )
+        self.masks = [
+            (table, devices.shards(mask_of_rows(stage.trained_tokens, table), table))
+            for name, table in self.trained
+            if stage.trained_tokens is not None and name.endswith(TABLES)
+        ]
         self.meter = Meter()
 
     def go(self, saved: Saved | None) -> None:
@@ -153,6 +165,9 @@ class _StageRun:
             if batch_factor:
                 self.meter.add(batch.sources, losses.by_source)
                 self.meter.count(batch.num_tokens, batch.num_examples)
+        for table, mask_V1 in self.masks:
+            if table.grad is not None:
+                table.grad.mul_(mask_V1)
         parameters = [parameter for _, parameter in self.trained]
         grad_norm = devices.clip(parameters, stage.optimization.max_grad_norm)
         return grad_norm, self.optimizers.step(step)
@@ -222,16 +237,15 @@ class _StageRun:
         self.devices.wait()
 
 
-def _needs_whole_matrices(stage: Stage) -> bool:
-    has_muon = any(isinstance(rule.optimizer, MuonRule) for rule in stage.optimization.rules)
-    return has_muon or stage.trained_tokens is not None
+def _has_muon(stage: Stage) -> bool:
+    return any(isinstance(rule.optimizer, MuonRule) for rule in stage.optimization.rules)
 
 
 def prepare_model(model: Idefics2, stage: Stage) -> None:
     """Adapters, frozen parts and recomputation of a stage, in place."""
     if stage.adapters is not None:
         attach(model, stage.adapters)
-    choose_trained(model, stage.frozen, stage.trained_tokens)
+    choose_trained(model, stage.frozen)
     if stage.recompute:
         recompute_layers(model)
 

@@ -106,7 +106,8 @@ def _with(config: Any, path: list[str], value: Any, key: str) -> Any:
     else:
         value = _converted(value, kinds)
         if before is None or value is None:
-            fits = type(value).__name__.removesuffix("Type") in kinds
+            known_kinds = {kind.partition("[")[0] for kind in kinds.split(" | ")}
+            fits = type(value).__name__.removesuffix("Type") in known_kinds
         else:
             fits = type(value) is type(before)
         if not fits:
