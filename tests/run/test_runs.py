@@ -159,8 +159,8 @@ def rows_of_docvqa(tmp_path: Path, made_rows: Callable[..., list[dict[str, Any]]
     ("changes", "message"),
     [
         ({"questionId": "a"}, "id 'a' stands twice in the data (rows 0 and 2)"),
-        ({"answers": None}, "1 of the selected samples has no gold answer where others have one "),
-        ({"answers": []}, "(the first is 'c', row 2); give them theirs"),
+        ({"answers": None}, "samples without a gold answer, where others have one: 1, the "),
+        ({"answers": []}, "the first of them 'c' (row 2); give them theirs"),
     ],
 )
 def test_rows_that_cannot_be_scored_are_named_before_anything_is_asked(
