@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import re
 import sys
 import tempfile
 import time
@@ -241,12 +242,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--splitting", choices=("on", "off", "both"), default="both")
     parser.add_argument("--questions", type=int, help="about so many a workload")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--batch-sizes", default=",".join(map(str, BATCH_SIZES)))
+    parser.add_argument("--batch-sizes", type=_sizes, default=BATCH_SIZES)
     parser.add_argument("--minutes", type=float, help="begin no further workload after so long")
     parser.add_argument("--threads", type=int, help="of torch")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     args = parser.parse_args(argv)
-    args.batch_sizes = [int(size) for size in args.batch_sizes.split(",")]
     args.workloads = args.workloads.split(",")
     for name in args.workloads:
         if name not in (*SHAPES, ONE_QUESTION):
@@ -254,6 +254,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU on this machine")
     return args
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    sizes = text.split(",")
+    if not all(re.fullmatch("[1-9][0-9]{0,5}", size) for size in sizes):
+        raise argparse.ArgumentTypeError(f"{text!r} is not as 1,4,16")
+    return tuple(map(int, sizes))
 
 
 def _minutes_since(start: float) -> float:

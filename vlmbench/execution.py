@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmbench import manifests, plan, runs, workers
+from vlmbench import launcher, manifests, plan, runs, workers
 from vlmbench.backends import registry
 from vlmbench.backends.protocol import Backend
 from vlmbench.costs import Costs
@@ -60,6 +58,7 @@ def prepare(
     asking, settings = asking or Asking(), settings or {}
     selection = selection or Selection()
     registry.check(model, settings)
+    launcher.rank()  # refuses what no launcher sets before the data are read
     folder = out or Path("runs") / _slug(model)
     if folder.name in ("", ".."):  # "." would still name the folder that --fresh moves aside
         folder = folder.resolve()
@@ -108,7 +107,7 @@ def execute(
     Raises: VlmbenchError where the folder's run asked something else, or another run writes to it;
     KeyboardInterrupt after everything that was answered is safe.
     """
-    folder, rank = planned.folder, _rank()
+    folder, rank = planned.folder, launcher.rank()
     if resume is False and rank is not None:
         raise VlmbenchError("--fresh cannot move a folder that several processes start on")
     with writing(folder, "a run"):
@@ -123,9 +122,9 @@ def execute(
                 runs.write_manifest(folder, manifest)
         done = runs.answered(folder)
         # under a launcher each rank's share is of all items: what is done changes while it looks
-        items = (
-            plan.assign(planned.items, _world_size())[rank] if rank is not None else planned.items
-        )
+        items = planned.items
+        if rank is not None:
+            items = plan.assign(items, launcher.world_size())[rank]
         todo = [item for item in items if item.id not in done.get(item.task, ())]
         problems: list[str] = []
         if todo and (backend is not None or rank is not None):
@@ -336,24 +335,6 @@ def _data_identity(source: Source) -> dict[str, Any]:
 
 def _slug(model: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in model).strip("-")[:100]
-
-
-def _rank() -> int | None:
-    """This process's number where `accelerate launch` or `torchrun` started several; else None."""
-    if "RANK" not in os.environ:
-        return None
-    rank, size = os.environ["RANK"], os.environ.get("WORLD_SIZE", "1")
-    are_numbers = re.fullmatch("[0-9]{1,9}", rank) and re.fullmatch("[0-9]{1,9}", size)
-    if not are_numbers or int(rank) >= int(size):
-        raise VlmbenchError(
-            f"RANK is {rank!r} and WORLD_SIZE is {size!r}, where RANK must be a number from 0 and "
-            "below WORLD_SIZE; start all processes by a launcher, or unset both"
-        )
-    return int(rank) if int(size) > 1 else None
-
-
-def _world_size() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _move_aside(folder: Path) -> None:

@@ -80,6 +80,9 @@ CLOSED_WEIGHT = 0.3
 OPEN_SHARE, LOOKUP_SHARE = 0.25, 0.1
 """Of questions with options: asked without them, and asked for the letter of a text."""
 
+WITH_OPTIONS = ("mmmu", "mathvista", "mmbench")
+"""Tasks from which the texts of lookups come."""
+
 SPLIT_SHARES = {"large": 0.85, "small": 0.25}
 """How often a scene's pictures are split: those beyond a crop's size, and others."""
 
@@ -118,7 +121,15 @@ def recipe() -> Recipe:
     return Recipe(
         name="tiny",
         start=start,
-        stages=(vision_stage(), latents_stage(), reading_stage(), tasks_stage(), whole_stage()),
+        stages=(
+            vision_stage(),
+            latents_stage(),
+            reading_stage(),
+            tasks_stage(),
+            whole_stage(),
+            letters_stage(),
+            again_stage(),
+        ),
         seed=SEED,
     )
 
@@ -201,6 +212,30 @@ def whole_stage() -> Stage:
     return replace(stage, evaluate=_evaluate, evaluate_every=450)
 
 
+def letters_stage() -> Stage:
+    """Mostly which letter a text has, which is not learnt from a small share of the samples."""
+    return _answers_stage(
+        "letters",
+        shares={"lookup": 0.75, "docvqa": 0.1, "textvqa": 0.1, "vqav2": 0.05},
+        optimization=_optimization(peak=0.4, schedule=LEVEL),
+        frozen=(r"^vision_model\.", r"^connector\."),
+        num_steps=250,
+    )
+
+
+def again_stage() -> Stage:
+    """As before, with letters, more questions where things are, and "yes" and "no" in full."""
+    stage = _answers_stage(
+        "again",
+        shares={"lookup": 0.05, "places": 0.05} | TASK_SHARES,
+        optimization=_optimization(peak=0.3, schedule=DOWN),
+        frozen=(),
+        num_steps=600,
+        closed_weight=1.0,
+    )
+    return replace(stage, evaluate=_evaluate)
+
+
 def _answers_stage(
     name: str,
     *,
@@ -208,10 +243,11 @@ def _answers_stage(
     optimization: Optimization,
     frozen: tuple[str, ...],
     num_steps: int,
+    closed_weight: float = CLOSED_WEIGHT,
 ) -> Stage:
     return Stage(
         name=name,
-        draw=_mixture(name, shares),
+        draw=_mixture(name, shares, closed_weight),
         objective=Answers(max_tokens=MAX_TOKENS, augmentation=Augmentation(shuffle_turns=True)),
         optimization=optimization,
         frozen=frozen,
@@ -224,14 +260,20 @@ def _answers_stage(
     )
 
 
-def _mixture(stage: str, shares: Mapping[str, float]) -> Callable[[int], Conversation]:
+def _mixture(
+    stage: str, shares: Mapping[str, float], closed_weight: float
+) -> Callable[[int], Conversation]:
     """By number, a conversation of one of the sources, each as often as its share says."""
     names, weights = list(shares), list(shares.values())
 
     def draw(index: int) -> Conversation:
         rng = random.Random(f"{stage}/{index}")
         source = rng.choices(names, weights)[0]
-        return _described(source, rng) if source in DESCRIBED else _scene(source, rng)
+        if source == "lookup":
+            return _lookups(rng)
+        if source in DESCRIBED:
+            return _described(source, rng)
+        return _scene(source, rng, closed_weight)
 
     return draw
 
@@ -245,6 +287,11 @@ def _read_lines(rng: random.Random) -> Described:
     return canvas.image, questions
 
 
+def _place_shapes(rng: random.Random) -> Described:
+    canvas, questions = described.places(rng)
+    return canvas.image, questions
+
+
 def _list_shapes(rng: random.Random) -> Described:
     canvas, questions = described.shapes(rng)
     return canvas.image, questions
@@ -253,6 +300,7 @@ def _list_shapes(rng: random.Random) -> Described:
 DESCRIBED: Mapping[str, Callable[[random.Random], Described]] = {
     "lines": _read_lines,
     "shapes": _list_shapes,
+    "places": _place_shapes,
     "chart": described.chart,
 }
 """Sources that ask for everything in a picture."""
@@ -277,7 +325,7 @@ def _split_share(image: Image.Image) -> float:
     return SPLIT_SHARES["large" if max(image.size) > LONGEST else "small"]
 
 
-def _scene(scenes: str, rng: random.Random) -> Conversation:
+def _scene(scenes: str, rng: random.Random, closed_weight: float) -> Conversation:
     """A scene of a mini task with some of its questions, worded as in an evaluation.
 
     A choice takes two steps, what the answer is and which letter it has; each is also asked alone.
@@ -285,20 +333,34 @@ def _scene(scenes: str, rng: random.Random) -> Conversation:
     samples = samples_of(scenes, "train", rng.randrange(10**9))
     form = find(TASK_OF[scenes]).form
     asked = rng.sample(samples, min(MAX_TURNS, len(samples)))
-    options = "".join(asked[0].options.values())
     step = rng.random()
-    if not options or "<image" in options or step >= LOOKUP_SHARE + OPEN_SHARE:
-        return conversation(asked, form, scenes, rng)
+    if not _is_text(asked[0].options) or step >= LOOKUP_SHARE + OPEN_SHARE:
+        return conversation(asked, form, scenes, rng, closed_weight)
     if step < LOOKUP_SHARE:
-        return _lookup(asked[0], rng)
-    return conversation([_without_options(asked[0], form)], "short_answer", scenes, rng)
+        return Conversation(turns=(_lookup(asked[0].options, rng),), source="lookup")
+    asked, form = [_without_options(asked[0], form)], "short_answer"
+    return conversation(asked, form, scenes, rng, closed_weight)
 
 
-def _lookup(sample: Sample, rng: random.Random) -> Conversation:
-    letter, text = rng.choice(tuple(sample.options.items()))
-    choices = "".join(f"{key}. {value}\n" for key, value in sample.options.items())
+def _lookups(rng: random.Random) -> Conversation:
+    """Which letter a text has, asked without a picture."""
+    turns: list[Turn] = []
+    while len(turns) < MAX_TURNS:
+        scenes = samples_of(rng.choice(WITH_OPTIONS), "train", rng.randrange(10**9))
+        turns += [_lookup(sample.options, rng) for sample in scenes if _is_text(sample.options)]
+    return Conversation(turns=tuple(turns[:MAX_TURNS]), layout="independent", source="lookup")
+
+
+def _lookup(options: Mapping[str, str], rng: random.Random) -> Turn:
+    letter, text = rng.choice(tuple(options.items()))
+    choices = "".join(f"{key}. {value}\n" for key, value in options.items())
     question = f"Question: which letter is {text}?\nChoices:\n{choices}Answer with the letter."
-    return Conversation(turns=(Turn((question,), letter),), source="lookup")
+    return Turn((question,), letter)
+
+
+def _is_text(options: Mapping[str, str]) -> bool:
+    """Whether there are options, and none is a picture."""
+    return bool(options) and not any("<image" in text for text in options.values())
 
 
 def _without_options(sample: Sample, form: str) -> Sample:
@@ -307,16 +369,23 @@ def _without_options(sample: Sample, form: str) -> Sample:
 
 
 def conversation(
-    samples: Sequence[Sample], form: str, source: str, rng: random.Random
+    samples: Sequence[Sample],
+    form: str,
+    source: str,
+    rng: random.Random,
+    closed_weight: float = 1.0,
 ) -> Conversation:
-    """Samples with the same pictures and their gold answers, in the prompt style "idefics2"."""
+    """Samples with the same pictures and their gold answers, in the prompt style "idefics2".
+
+    `closed_weight`: of "yes" and "no" in the loss.
+    """
     turns = []
     shared: Content = ()
     for sample in samples:
         request = prompts.request(sample, form=form, style=STYLE, max_new_tokens=None)
         shared, text = _divided(request)
         answer = prompts.gold(sample, form)
-        turns.append(Turn((text,), answer, CLOSED_WEIGHT if answer in ("yes", "no") else 1.0))
+        turns.append(Turn((text,), answer, closed_weight if answer in ("yes", "no") else 1.0))
     share = max(_split_share(piece) for piece in shared if isinstance(piece, Image.Image))
     return Conversation(
         turns=tuple(turns),
@@ -383,6 +452,7 @@ def _muon(peak: float) -> MuonRule:
 
 
 LEVEL = Schedule(warmup_steps=50)
+DOWN = Schedule(warmup_steps=50, decay="linear", floor=0.02)
 LEVEL_THEN_DOWN = Schedule(warmup_steps=50, decay="linear", level_share=0.5, floor=0.02)
 
 

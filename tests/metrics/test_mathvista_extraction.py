@@ -35,6 +35,7 @@ def free(answer_type: str, question: str = "", precision: float | None = None) -
 
 ANGLE = choice("135°", "140°", "145°", "150°")
 ROOTS = choice("6", "6 \\sqrt { 2 }", "6 \\sqrt { 3 }")
+SHORT_ROOTS = choice("2", "\\sqrt { 3 }", "4")
 FRACTION = choice("\\frac{3}{5}", "\\frac{4}{5}")
 ANIMAL = choice("cat", "elephant", "dog", "bird")
 EFFECT = choice("Nothing would happen.", "It would also decrease.", "It would increase.")
@@ -54,6 +55,11 @@ LIST = free("list")
             for form in ("Option B", "B: 140°", "B 140°", "(B) 140 degrees")
         ),
         *((form, "whole response") for form in ("140", "140 degrees", "$140^\\circ$", r"\text{B}")),
+        ("B\n\nThe other angles are 135° and 145°.", "opening"),
+        ("(B)\n\nReason: (A) is too small and (C) too large.", "opening"),
+        ("B because 135° is too small.", "opening"),
+        ("B is the answer, as 135° is too small.", "opening"),
+        ("140°\nThe options 135° and 145° are wrong.", "opening"),
         (r"So $x = \boxed{B}$.", "boxed letter"),
         (r"\boxed{\text{(B)}}", "boxed letter"),
         (r"The final answer is $\boxed{\textbf{(B) } 140^{\circ}}$.", "boxed letter"),
@@ -63,6 +69,8 @@ LIST = free("list")
         ("The answer is B", "answer letter"),
         ("Answer: B", "answer letter"),
         ("Answer -> B", "answer letter"),
+        ("Answer: B<end_of_utterance>", "answer letter"),
+        ("The answer is b.", "answer letter"),
         ("**Answer:** (b)", "answer letter"),
         ("**Final Answer:**\n\nB", "answer letter"),
         ("### Answer\nB. 140°", "answer letter"),
@@ -95,6 +103,8 @@ def test_an_option_is_found_in_any_common_form(response: str, letter: str) -> No
         ("(E) none of these", ANGLE, "E", "last mention"),
         ("The answer is $6\\sqrt{3}$.", ROOTS, "C", "answer choice"),
         ("Hence z = 6*√3", ROOTS, "C", "mentioned choice"),
+        ("The length of CD is √{3}.", SHORT_ROOTS, "B", "mentioned choice"),
+        ("Given that A = 135°, B is equal to 140°.", ANGLE, "B", "concluded number"),
         (r"\boxed{\dfrac{4}{5}}", FRACTION, "B", "boxed choice"),
         ("sin B = 4/5", FRACTION, "B", "mentioned choice"),
         ("A dog", ANIMAL, "C", "mentioned choice"),
@@ -130,6 +140,9 @@ def test_options_by_their_text(
     [
         ("5", INTEGER, "5"),
         ("1_000", INTEGER, "1000"),
+        ("14\n\nThere are 20 objects, and 6 are removed.", INTEGER, "14"),
+        ("14 cm\nThat is 20 cm without 6.", INTEGER, "14"),
+        ("Since the first is x = 60, the other equals 14.", INTEGER, "14"),
         ("The answer is 5 years.", INTEGER, "5"),
         ("The answer is: **5**", INTEGER, "5"),
         ("Final answer: 42 miles", INTEGER, "42"),

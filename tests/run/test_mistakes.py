@@ -110,12 +110,13 @@ def test_a_share_that_no_launcher_gives_is_one_line(
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     if size is not None:
         monkeypatch.setenv("WORLD_SIZE", size)
-    command = ["run", "--model", "constant:yes", "--tasks", "textvqa", "--limit", "1"]
-    assert main([*command, "--data-dir", str(hub_copies), "--out", str(tmp_path / "out")]) == 2
-    message = capsys.readouterr().err
-    assert message.startswith(f"vlmbench: RANK is {rank!r} and WORLD_SIZE is ")
-    assert message.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+    run = ["run", "--model", "constant:yes", "--tasks", "textvqa", "--limit", "1"]
+    for command in ([*run, "--data-dir", str(hub_copies)], ["train", "tiny"]):
+        assert main([*command, "--out", str(tmp_path / "out")]) == 2
+        message = capsys.readouterr().err
+        assert message.startswith(f"vlmbench: RANK is {rank!r} and WORLD_SIZE is ")
+        assert message.count("\n") == 1
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_cannot_be_moved_aside_is_one_line(

@@ -42,16 +42,16 @@ def test_a_glyph_is_in_one_row_of_cells_and_a_shape_in_one_cell(tiny: ModuleType
     line = canvas.write(26, 40, "by", "DejaVuSans", 14, "red")
     canvas.shape("star", 60, 80, 12, (1, 2, 3))
     labels = tiny.cell_labels(canvas)
-    assert labels.shape == (32, 7)
-    cells = names(tiny, labels[:, :6])
-    row = (line.top + line.bottom) // 2 // 12
+    assert labels.shape == (64, 4)
+    cells = names(tiny, labels[:, :3])
+    row, star = (line.top + line.bottom) // 2 // 12, 6 * 8 + 5
     written = {index: cell for index, cell in enumerate(cells) if any(cell)}
-    assert set(written) == {row * 4 + 1, 6 * 4 + 2}
-    assert "".join(dict.fromkeys(written[row * 4 + 1])) == "by"
-    assert written[6 * 4 + 2] == ["star"] * 6
-    assert labels[row * 4 + 1, 6] == tiny.COLOR_CLASSES["red"]
-    assert labels[6 * 4 + 2, 6] == -1, "a colour without a name is no label"
-    assert np.count_nonzero(labels[:, 6]) == 2
+    assert set(written) == {row * 8 + 2, row * 8 + 3, star}
+    assert "".join(dict.fromkeys(written[row * 8 + 2] + written[row * 8 + 3])) == "by"
+    assert written[star] == ["star"] * 3
+    assert labels[row * 8 + 2, 3] == labels[row * 8 + 3, 3] == tiny.COLOR_CLASSES["red"]
+    assert labels[star, 3] == -1, "a colour without a name is no label"
+    assert np.count_nonzero(labels[:, 3]) == 3
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -59,7 +59,7 @@ def test_labels_have_every_glyph_that_is_wide_enough(tiny: ModuleType, seed: int
     canvas, questions = lines.read_lines(random.Random(seed), 4)
     of_cells, of_patches = tiny.cell_labels(canvas), tiny.patch_labels(canvas)
     shown = {mark.name for mark in canvas.marks if mark.box.right - mark.box.left >= 6}
-    for labels in (of_cells[:, :6], of_patches[:, :2]):
+    for labels in (of_cells[:, :3], of_patches[:, :2]):
         assert shown <= {name for row in names(tiny, labels) for name in row}
     assert of_patches.shape == (canvas.width * canvas.height // 64, 3)
     texts = "".join("".join(answer.split()) for _, answer in questions)
@@ -77,6 +77,36 @@ def test_shapes_are_listed_as_they_are_read(seed: int) -> None:
         if after.left < before.right:
             assert after.top + after.bottom > before.top + before.bottom, "a new row"
     assert everything == [f"{mark.color} {mark.name}" for mark in canvas.marks]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_shape_is_told_where_it_is(seed: int) -> None:
+    """Read off the marks' boxes, whose middles may be a pixel off."""
+    canvas, questions = described.places(random.Random(seed))
+    middles = {
+        f"{mark.color} {mark.name}": (
+            (mark.box.left + mark.box.right) / 2,
+            (mark.box.top + mark.box.bottom) / 2,
+        )
+        for mark in canvas.marks
+    }
+    assert 2 <= len(middles) == len(canvas.marks) and len(set(questions)) == len(questions) >= 2
+    for question, answer in questions:
+        if question.startswith("what color"):
+            shape = question.removeprefix("what color is the ").rstrip("?")
+            assert f"{answer} {shape}" in middles
+            continue
+        named = question.partition(" is the ")[2].rstrip("?")
+        a, _, b = named.partition(" relative to the ")
+        x, y = middles[a]
+        if not b:
+            row, column = answer.split()
+            assert (y <= canvas.height / 2 + 1) if row == "top" else (y >= canvas.height / 2 - 1)
+            assert (x <= canvas.width / 2 + 1) if column == "left" else (x >= canvas.width / 2 - 1)
+        else:
+            across, down = x - middles[b][0], y - middles[b][1]
+            towards = {"left": -across, "right": across, "above": -down, "below": down}
+            assert max(towards, key=towards.__getitem__) == answer
 
 
 def test_bars_are_listed_from_left_to_right() -> None:
@@ -134,3 +164,16 @@ def test_three_hundred_steps_from_nothing_teach_colours(
     scores.append(score(model, [without_picture(sample) for sample in asked]))
     assert losses[-1] < 0.5 * losses[0], losses
     assert scores[0] < 10 and scores[1] > 60 and scores[2] < 40, scores
+
+
+def test_lookups_ask_for_a_letter_without_a_picture(tiny: ModuleType) -> None:
+    letters = set()
+    for seed in range(20):
+        told = tiny._lookups(random.Random(seed))
+        assert len(told.turns) == tiny.MAX_TURNS and not told.shared
+        for turn in told.turns:
+            (question,) = turn.content
+            text = question.removeprefix("Question: which letter is ").partition("?\n")[0]
+            assert f"\n{turn.answer}. {text}\n" in question
+            letters.add(turn.answer)
+    assert letters >= set("ABCD")

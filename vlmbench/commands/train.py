@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
+from vlmbench import launcher
 from vlmbench.arguments import path, track_argument
 from vlmbench.errors import VlmbenchError
 
@@ -64,9 +64,10 @@ def _train(args: argparse.Namespace) -> int:
         return 0
     from vlmbench import tracking
 
-    is_first = os.environ.get("RANK", "0") == "0"
+    rank = launcher.rank()
+    is_first = rank in (None, 0)
     tracker = tracking.parse(args.track) if args.track and is_first else None
-    if args.processes > 1 and "RANK" not in os.environ:
+    if args.processes > 1 and rank is None:
         from idefics2.train.processes import run_together
 
         with tracking.following(tracker, args.out / "log.jsonl"):

@@ -5,6 +5,7 @@ Of the train part only. A list of everything teaches far more a picture than a b
 
 from __future__ import annotations
 
+import itertools
 import random
 
 from PIL import Image
@@ -14,6 +15,7 @@ from vlmbench.mini.drawing import Canvas
 from vlmbench.mini.objects import Object, kinds
 
 MAX_SHAPES = 9
+MAX_PLACES = 8
 
 
 def shapes(rng: random.Random) -> tuple[Canvas, list[tuple[str, str]]]:
@@ -43,3 +45,34 @@ def chart(rng: random.Random) -> tuple[Image.Image, list[tuple[str, str]]]:
         drawn = bars.scaled(rng, "train", rng.choice((96, 192)), count)
     listed = ", ".join(f"{color} {value}" for color, value in drawn.values.items())
     return drawn.image, [("what are the values of the bars from left to right?", listed)]
+
+
+def places(rng: random.Random) -> tuple[Canvas, list[tuple[str, str]]]:
+    """Two to four shapes, none like another, and where each is, alone and beside the next."""
+    size = rng.choice((64, 72, 80, 96, 96, 192))
+    chosen = objects.distinct(rng, "train", rng.randint(2, 4))
+    per_side = 2 if size < 192 else 4
+    found = objects.cells(rng, size, per_side, len(chosen), fill=(0.4, 0.7))
+    placed = [Object(kind, *place) for kind, place in zip(chosen, found, strict=True)]
+    questions = [
+        (f"where in the picture is the {one.kind}?", _corner(one, size)) for one in placed
+    ]
+    for a, b in itertools.permutations(placed, 2):
+        if direction := _direction(a, b):
+            questions.append((f"where is the {a.kind} relative to the {b.kind}?", direction))
+    questions += [(f"what color is the {one.kind.shape}?", one.kind.color) for one in placed[:1]]
+    return objects.draw(rng, size, placed), rng.sample(questions, min(MAX_PLACES, len(questions)))
+
+
+def _corner(one: Object, size: int) -> str:
+    return f"{'top' if 2 * one.y < size else 'bottom'} {'left' if 2 * one.x < size else 'right'}"
+
+
+def _direction(a: Object, b: Object) -> str | None:
+    """Where `a` is from `b`; None: neither beside it nor straight above or below."""
+    across, down = a.x - b.x, a.y - b.y
+    if abs(across) > 2 * abs(down):
+        return "left" if across < 0 else "right"
+    if abs(down) > 2 * abs(across):
+        return "above" if down < 0 else "below"
+    return None

@@ -25,6 +25,7 @@ _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
 _BLANK = re.compile(r"([^.?!()]{0,60})\(_\)([^.?!()]{0,40})")
 _NONE = re.compile(r"\b(?:is|are|were|was|has|have|there) (?:no|none)\b|^\W*none\b", re.IGNORECASE)
 _BRACKETS = re.compile(r"\[[^\[\]]*\]")
+_WORD = re.compile(r"[^\W\d_]{3}")
 _ITEM = re.compile(r"(?<!\d)-?\d+(?:\.\d+)?")
 _RUN = re.compile(rf"{_ITEM.pattern}(?:, ?(?:and )?{_ITEM.pattern})+")
 
@@ -49,6 +50,13 @@ def boxed_number(reading: Reading) -> str | None:
     r"""The number in the last box: "$x = \boxed{5}$ cm"."""
     found = quantities(reading.boxed)
     return found[-1].text if found else None
+
+
+def opening(reading: Reading) -> str | None:
+    r"""A number alone in the first of several lines: "14 cm\nOf the 20 cm 6 are removed."."""
+    first, _, rest = reading.text.partition("\n")
+    found = quantities(first) if rest and not _WORD.search(first) else []
+    return found[0].text if len(found) == 1 else None
 
 
 def answer_number(reading: Reading) -> str | None:
@@ -131,6 +139,7 @@ RULES = (
     program_output,
     list_items,
     boxed_number,
+    opening,
     answer_number,
     refusal,
     filled_blank,

@@ -35,10 +35,14 @@ _SUPPOSES = re.compile(r"\W*(?:if|otherwise|whether)\b", re.IGNORECASE)
 _LEADING_LETTER = re.compile(
     r"[\s\"'\[<{.:,-]*(?:(?:the )?(?:correct )?(?:option|choice|answer|letter)s? ?(?:is )?:? ?)?(?:"
     r"\( ?(?P<round>[A-Za-z]) ?\)"
-    r"|(?P<capital>[A-Z])(?=\s*(?:[).:,;\]}\"'>]|\Z|\n| \(| -|是|。))"
+    r"|(?P<capital>[A-Z])(?=\s*(?:[).:,;\]}\"'<>]|\Z|\n| \(| -|是|。))"
     r"|(?P<reasoned>[A-Z])(?= (?:because|since|as|with|and)\b)"
     r"|(?P<worded>[B-Z])(?= )"
-    r"|(?P<small>[a-z])(?=\s*(?:[):\]]|\Z)))"
+    r"|(?P<small>[a-z])(?=\s*(?:[):\]]|\.?\Z)))"
+)
+_OPENING_LETTER = re.compile(
+    r"\W*([A-Z])\W*?"
+    r"(?:\n|,? (?:because|since)\b| is the (?:right |correct )?(?:answer|option|choice)\b)"
 )
 _ONLY_LETTER = re.compile(r"[\s\"'(\[]*(?:option |choice )?([A-Za-z])[\s\"'.)\]:,]*", re.IGNORECASE)
 _LETTER_AND_TEXT = re.compile(
@@ -73,6 +77,15 @@ def program_output(reading: Reading) -> str | None:
     return (
         _leading_letter(output, reading.problem) or named(output, reading.problem) or output or None
     )
+
+
+def opening(reading: Reading) -> str | None:
+    r"""An option alone in the first line, or a letter with its reason: "B\nAs A is only 5, ..."."""
+    letter = _OPENING_LETTER.match(reading.text)
+    if letter and letter[1] in reading.problem.letters:
+        return letter[1]
+    first, _, rest = reading.text.partition("\n")
+    return named(first, reading.problem) if rest else None
 
 
 def boxed_letter(reading: Reading) -> str | None:
@@ -208,6 +221,7 @@ def short_response(reading: Reading) -> str | None:
 RULES = (
     whole_response,
     program_output,
+    opening,
     boxed_letter,
     answer_letter,
     final_letter,

@@ -32,6 +32,7 @@ _SAYS = re.compile(
     r"\b(?:is|are|was|were|be|equals?|ha[sd]|have|there|approximately|about|around|needs?|costs?"
     r"|gives?|get|makes?|means|total of|results? in)\b|[=≈]"
 )
+_STATES = re.compile(r"\b(?:is|are|was|were|equals?)\b")
 _GIVEN_VALUE = re.compile(r"\b(?:at|when|if|where|for|with)\b[^=]*=[^=]*\Z", re.IGNORECASE)
 _ASKS_FOR_YEAR = re.compile(r"\b(?:which|what) year\b|^\W*when\b", re.IGNORECASE)
 _YEAR = re.compile(r"(?:1[5-9]|20)\d\d")
@@ -57,8 +58,9 @@ def quantities(text: str) -> list[Quantity]:
 def subject(sentence: str, question: str) -> str | None:
     """The number that a sentence states: "At x = 2 the value of y is -3." -> "-3".
 
-    Of the numbers that the question does not hold itself, the first one after the last equals sign,
-    or else after the last "is", "are", "has", "about", ...; without such a word, the last one.
+    The first one after the last equals sign, or after the last "is" or "equals" that comes later;
+    else, of the numbers that the question does not hold itself, the first one after the last "is",
+    "are", "has", "about", ...; without such a word, the last one.
     """
     sentence = sentence[-_MAX_SENTENCE:]
     found = quantities(sentence)
@@ -66,7 +68,10 @@ def subject(sentence: str, question: str) -> str | None:
         return None
     equals = sentence.rfind("=")
     if 0 <= equals < found[-1].start and not _GIVEN_VALUE.search(sentence):
-        return next(number.text for number in found if number.start > equals)
+        given, *later = [number for number in found if number.start > equals]
+        says = [match.end() for match in _STATES.finditer(sentence, given.end)]
+        stated = [number for number in later if says and number.start >= says[-1]]
+        return (stated or [given])[0].text
     found = _asked_for(found, question)
     for word in reversed(list(_SAYS.finditer(sentence))):
         after = [number for number in found if number.start >= word.end()]
