@@ -26,6 +26,9 @@ from vlmbench.selection import Selection
 from vlmbench.shown_pictures import Pictures
 from vlmbench.worker import Job
 
+LATECOMERS_S = 30.0
+"""How long a rank that is done waits for one that may try failed samples again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -55,6 +58,8 @@ def prepare(
 
     Raises: VlmbenchError for anything that the user can mend.
     """
+    if not tasks:
+        raise VlmbenchError("no task is named; see vlmbench list")
     asking, settings = asking or Asking(), settings or {}
     selection = selection or Selection()
     registry.check(model, settings)
@@ -95,14 +100,15 @@ def execute(
     *,
     resume: bool | None = None,
     max_failures: int | None = None,
-    use_gpus: bool = False,
+    use_gpus: bool | None = None,
     backend: Backend | None = None,
     command: Sequence[str] = (),
 ) -> RunResult:
     """Run what the folder does not have yet, then score all of it.
 
     `resume`: True demands a run to go on with, False moves an earlier run aside, None goes on
-    where there is one. With `backend` all runs in this process, on that.
+    where there is one. `use_gpus`: True gives each worker one, False none, None leaves the only
+    worker what the machine has. With `backend` all runs in this process, on that.
 
     Raises: VlmbenchError where the folder's run asked something else, or another run writes to it;
     KeyboardInterrupt after everything that was answered is safe.
@@ -131,7 +137,11 @@ def execute(
             problems = _run_here(planned, todo, backend, rank or 0, max_failures)
         elif todo:
             problems = _supervise(planned, todo, lock.fds, max_failures, use_gpus)
-        return _finished(planned, problems, rank, manifest)
+        if rank is not None and not problems:
+            if not todo and _is_closed(planned):
+                return RunResult(folder=folder, tasks=(), is_left_to_others=True)
+            _await_latecomers(planned, rank)
+        return _finished(planned, problems, rank, manifest, lock)
     except KeyboardInterrupt:
         manifest |= {"status": "interrupted", "finished": manifests.now()}
         with suppress(OSError):  # a full disk: the log is what counts
@@ -152,7 +162,8 @@ def _run_here(
     used = backend or registry.open_backend(planned.job.model, **planned.job.settings)
     try:
         runner = Runner(planned.sources, used, planned.folder, str(rank))
-        is_whole = runner.run(plan.assign(todo, 1)[0], max_failures)
+        with writing(planned.folder, "a run"):
+            is_whole = runner.run(plan.assign(todo, 1)[0], max_failures)
     finally:
         if backend is None:
             used.close()
@@ -160,29 +171,58 @@ def _run_here(
 
 
 def _finished(
-    planned: Plan, problems: list[str], rank: int | None, manifest: dict[str, Any]
+    planned: Plan,
+    problems: list[str],
+    rank: int | None,
+    manifest: dict[str, Any],
+    lock: runs.Lock,
 ) -> RunResult:
     """Score what there is and close the manifest; under a launcher the last rank does so."""
     with runs.alone(planned.folder):
-        if rank is not None and not problems and (_others_work(planned) or _is_closed(planned)):
+        if rank is not None and not problems and _others_report(planned, rank):
+            lock.release()  # the next to ask must not find this one at work
             return RunResult(folder=planned.folder, tasks=(), is_left_to_others=True)
         result = scored(planned.folder, planned.sources, planned.items, problems)
-        status = "stopped" if result.num_missing else "complete"
         tasks = manifest["tasks"] | {task.name: task.as_manifest() for task in result.tasks}
+        is_whole = not any(task.get("num_missing") for task in tasks.values())
+        status = "complete" if is_whole else "stopped"
         closed = manifest | {"status": status, "finished": manifests.now(), "tasks": tasks}
         with suppress(OSError):  # a full disk: the log is what counts
             runs.write_manifest(planned.folder, closed)
     return result
 
 
-def _others_work(planned: Plan) -> bool:
-    """True where a sample waits for another process: not logged, or failed before this launch."""
-    waiting = {(item.task, item.id) for item in planned.items}
+def _others_report(planned: Plan, rank: int) -> bool:
+    """True where another rank is at work, or samples were never tried: another is to come."""
+    return _others_work(planned, rank) or bool(_waiting(planned, since=0.0))
+
+
+def _await_latecomers(planned: Plan, rank: int) -> None:
+    """Wait until another rank is at work, where one may be about to try failed samples again.
+
+    Ranks of one launch begin within seconds of each other. One that comes later still is not
+    lost: whoever ends last scores everything.
+    """
     launched = manifests.parent_started()
+    if launched is None or not _waiting(planned, since=launched):
+        return
+    deadline = time.monotonic() + LATECOMERS_S
+    while time.monotonic() < deadline and not _others_work(planned, rank):
+        time.sleep(0.2)
+
+
+def _others_work(planned: Plan, rank: int) -> bool:
+    ranks = range(launcher.world_size())
+    return any(runs.is_at_work(planned.folder, other) for other in ranks if other != rank)
+
+
+def _waiting(planned: Plan, *, since: float) -> set[tuple[str, str]]:
+    """The samples without an answer or a failure since then."""
+    waiting = {(item.task, item.id) for item in planned.items}
     for record in runs.records(planned.folder):
-        if record["response"] is not None or record["time"] > launched:
+        if record["response"] is not None or record["time"] > since:
             waiting.discard((record["task"], record["id"]))
-    return bool(waiting)
+    return waiting
 
 
 def _is_closed(planned: Plan) -> bool:
@@ -226,7 +266,7 @@ def evaluate(
     """
     planned = prepare(
         model,
-        [tasks] if isinstance(tasks, str) else list(tasks),
+        tasks.split(",") if isinstance(tasks, str) else list(tasks),
         out=Path(out) if out else None,
         selection=Selection(limit=limit, ids=ids, where=where or {}),
         asking=Asking(
@@ -257,7 +297,7 @@ def _supervise(
     todo: Sequence[Item],
     lock_fds: Sequence[int],
     max_failures: int | None,
-    use_gpus: bool,
+    use_gpus: bool | None,
 ) -> list[str]:
     counts: dict[str, int] = {}
     for item in todo:
@@ -269,11 +309,11 @@ def _supervise(
         return max_failures is not None and progress.failed > max_failures
 
     shares = plan.assign(todo, planned.num_workers)
-    environments = workers.gpu_environments if use_gpus else workers.cpu_environments
+    environments = workers.environments(planned.num_workers, use_gpus)
     outcome = workers.supervise(
         planned.job,
         shares,
-        environments=environments(planned.num_workers),
+        environments=environments,
         lock_fds=lock_fds,
         seen=progress.seen,
         watch=watch,
@@ -305,12 +345,20 @@ def _manifest(planned: Plan, resume: bool | None, command: Sequence[str]) -> dic
         "finished": None,
         "tasks": {},
     }
+    has_answers = any(runs.records(planned.folder))
     if not (planned.folder / runs.MANIFEST).exists():
-        if resume:
+        if resume and not has_answers:
             raise VlmbenchError(f"{planned.folder} holds no run to resume; leave --resume out")
+        if has_answers and not resume and launcher.rank() is None:
+            raise VlmbenchError(
+                f"{planned.folder} holds answers without a {runs.MANIFEST} that says whose they "
+                "are: if they are this very command's, give it --resume; if not, another --out"
+            )
         return manifest
     before = runs.read_manifest(planned.folder)
     changed = runs.changes(before, json.loads(json.dumps(manifest)))
+    if changed and not has_answers and launcher.rank() is None:
+        return manifest  # a start that failed: nobody's answers could be mixed
     if changed:
         raise VlmbenchError(
             f"{planned.folder} holds another run: {'; '.join(changed)}. "
@@ -339,7 +387,7 @@ def _slug(model: str) -> str:
 
 def _move_aside(folder: Path) -> None:
     """Keep an earlier run under another name; nothing that was computed is deleted."""
-    if not (folder / runs.MANIFEST).exists():
+    if not (folder / runs.MANIFEST).exists() and not any(folder.glob("responses-*.jsonl")):
         return
     runs.Lock(folder).release()  # not while it is being written
     target = folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}")

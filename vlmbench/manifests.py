@@ -41,11 +41,14 @@ def environment(command: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def parent_started() -> float:
+def parent_started() -> float | None:
     """When the process that started this one began, in seconds since 1970.
 
-    Of a launcher that is before any of its processes, on any node, can have logged a sample.
+    Of a launcher that is before any of its processes on this machine logged a sample. None: there
+    is no such process, as in a container of its own, or the system does not tell.
     """
+    if os.getppid() == 0 or not Path("/proc/stat").exists():
+        return None
     stat = Path(f"/proc/{os.getppid()}/stat").read_text(encoding="utf-8")
     ticks = int(stat.rpartition(")")[2].split()[19])  # field 22, proc(5)
     for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines():

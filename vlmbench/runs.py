@@ -41,6 +41,22 @@ class Lock:
     def release(self) -> None:
         for fd in self.fds:
             os.close(fd)
+        self.fds = []
+
+
+def is_at_work(folder: Path, rank: int) -> bool:
+    """Whether a process of that rank holds its lock."""
+    try:
+        fd = os.open(folder / f".lock-{rank}", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 @contextmanager
@@ -273,8 +289,8 @@ def damaged(folder: Path, why: object) -> VlmbenchError:
     """The error for a run.json that does not say what it should, with the way out."""
     return VlmbenchError(
         f"{folder / MANIFEST} is damaged ({why}); the answers in {folder}/responses-*.jsonl are "
-        f"safe: remove {MANIFEST} and give the run's command again, less --fresh and --resume: it "
-        "asks nothing twice; or remove the folder and import again, if it was imported"
+        f"safe: remove {MANIFEST} and give the very same command again, with --resume: it asks "
+        "nothing twice; or remove the folder and import again, if it was imported"
     )
 
 

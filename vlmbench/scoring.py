@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,12 @@ from numpy.typing import NDArray
 from vlmbench.schema import Json, Prediction, Profile, Sample, Verdict
 from vlmbench.stats import Estimate, Floats, estimate
 from vlmbench.task import Task
+
+
+def _number(cluster: str) -> int:
+    """The same in every process, unlike `hash`: sums over clusters go in the order of these."""
+    digest = hashlib.blake2b(cluster.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +192,7 @@ class Tally:
         if not score.verdicts:
             return
         position = len(self._clusters)
-        self._clusters.append(hash(score.cluster))
+        self._clusters.append(_number(score.cluster))
         self._is_main.append(counts)
         for profile in self._profiles:
             verdict = score.verdicts[profile]

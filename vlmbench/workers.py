@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from vlmbench.errors import VlmbenchError
 from vlmbench.plan import Item
 from vlmbench.worker import EXIT_DISK, EXIT_MISTAKE, Job
 
@@ -160,8 +161,20 @@ def _close(worker: _Worker) -> str:
     return text.splitlines()[-1] if text else ""
 
 
-def cpu_environments(num_workers: int) -> list[dict[str, str]]:
-    """Workers on the CPU: each gets its share of the threads, and no device."""
+def environments(num_workers: int, use_gpus: bool | None) -> list[dict[str, str]]:
+    """What each worker sees of the machine; `use_gpus` None: the only worker sees all of it.
+
+    Raises: VlmbenchError where CUDA_VISIBLE_DEVICES names too few devices.
+    """
+    if use_gpus:
+        return _on_gpus(num_workers)
+    if use_gpus is None and num_workers == 1:
+        return [{}]
+    return _on_cpu(num_workers)
+
+
+def _on_cpu(num_workers: int) -> list[dict[str, str]]:
+    """Each gets its share of the threads, and no device."""
     threads = str(max(1, len(os.sched_getaffinity(0)) // num_workers))
     return [
         {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": ""}
@@ -169,8 +182,14 @@ def cpu_environments(num_workers: int) -> list[dict[str, str]]:
     ]
 
 
-def gpu_environments(num_workers: int) -> list[dict[str, str]]:
-    """Workers on GPUs: each sees one, in the order of CUDA_VISIBLE_DEVICES."""
+def _on_gpus(num_workers: int) -> list[dict[str, str]]:
+    """Each sees one, in the order of CUDA_VISIBLE_DEVICES."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(number) for number in range(num_workers)]
+    names = [str(number) for number in range(num_workers)]
+    if visible is not None:
+        names = [name for name in visible.split(",") if name]
+    if len(names) < num_workers:
+        raise VlmbenchError(
+            f"CUDA_VISIBLE_DEVICES is {visible!r}, {len(names)} of the {num_workers} GPUs asked for"
+        )
     return [{"CUDA_VISIBLE_DEVICES": names[number]} for number in range(num_workers)]

@@ -219,7 +219,7 @@ def letters_stage() -> Stage:
         shares={"lookup": 0.75, "docvqa": 0.1, "textvqa": 0.1, "vqav2": 0.05},
         optimization=_optimization(peak=0.4, schedule=LEVEL),
         frozen=(r"^vision_model\.", r"^connector\."),
-        num_steps=250,
+        num_steps=300,
     )
 
 

@@ -42,16 +42,16 @@ def test_a_glyph_is_in_one_row_of_cells_and_a_shape_in_one_cell(tiny: ModuleType
     line = canvas.write(26, 40, "by", "DejaVuSans", 14, "red")
     canvas.shape("star", 60, 80, 12, (1, 2, 3))
     labels = tiny.cell_labels(canvas)
-    assert labels.shape == (64, 4)
-    cells = names(tiny, labels[:, :3])
-    row, star = (line.top + line.bottom) // 2 // 12, 6 * 8 + 5
+    assert labels.shape == (32, 7)
+    cells = names(tiny, labels[:, :6])
+    row = (line.top + line.bottom) // 2 // 12
     written = {index: cell for index, cell in enumerate(cells) if any(cell)}
-    assert set(written) == {row * 8 + 2, row * 8 + 3, star}
-    assert "".join(dict.fromkeys(written[row * 8 + 2] + written[row * 8 + 3])) == "by"
-    assert written[star] == ["star"] * 3
-    assert labels[row * 8 + 2, 3] == labels[row * 8 + 3, 3] == tiny.COLOR_CLASSES["red"]
-    assert labels[star, 3] == -1, "a colour without a name is no label"
-    assert np.count_nonzero(labels[:, 3]) == 3
+    assert set(written) == {row * 4 + 1, 6 * 4 + 2}
+    assert "".join(dict.fromkeys(written[row * 4 + 1])) == "by"
+    assert written[6 * 4 + 2] == ["star"] * 6
+    assert labels[row * 4 + 1, 6] == tiny.COLOR_CLASSES["red"]
+    assert labels[6 * 4 + 2, 6] == -1, "a colour without a name is no label"
+    assert np.count_nonzero(labels[:, 6]) == 2
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -59,7 +59,7 @@ def test_labels_have_every_glyph_that_is_wide_enough(tiny: ModuleType, seed: int
     canvas, questions = lines.read_lines(random.Random(seed), 4)
     of_cells, of_patches = tiny.cell_labels(canvas), tiny.patch_labels(canvas)
     shown = {mark.name for mark in canvas.marks if mark.box.right - mark.box.left >= 6}
-    for labels in (of_cells[:, :3], of_patches[:, :2]):
+    for labels in (of_cells[:, :6], of_patches[:, :2]):
         assert shown <= {name for row in names(tiny, labels) for name in row}
     assert of_patches.shape == (canvas.width * canvas.height // 64, 3)
     texts = "".join("".join(answer.split()) for _, answer in questions)

@@ -83,7 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     devices = where.add_mutually_exclusive_group()
     devices.add_argument("--gpus", type=count(1), metavar="N", help="one worker process a GPU")
     devices.add_argument(
-        "--workers", type=count(1), metavar="N", help="worker processes on the CPU"
+        "--workers",
+        type=count(1),
+        metavar="N",
+        help="worker processes on the CPU (default: one, on the device that --device names)",
     )
     again = where.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="only go on with an earlier run")
@@ -128,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
             planned,
             resume=True if args.resume else False if args.fresh else None,
             max_failures=args.max_failures,
-            use_gpus=args.gpus is not None,
+            use_gpus=True if args.gpus else False if args.workers else None,
             command=["vlmbench", *sys.argv[1:]],
         )
     except KeyboardInterrupt:

@@ -9,10 +9,12 @@ arguments are its settings. All requests of a call go to the backend at once, wh
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
 from loguru import logger
@@ -53,7 +55,9 @@ class _Vlmbench(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self._spec = pretrained if ":" in pretrained else f"idefics2:{pretrained}"
         if str(batch_size or 1) not in ("1", "auto"):
             settings["batch_size"] = int(str(batch_size))
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and device in (None, "cuda"):
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (
+            device == "cuda" or (device is None and torch.cuda.is_available())
+        ):
             device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         if device is not None and registry.uses(self._spec, "device"):
             settings["device"] = device
@@ -71,15 +75,15 @@ class _Vlmbench(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def generate_until(self, requests: Sequence[Instance]) -> list[GenerationResult]:
         """In the order of the requests; one that fails is an empty answer and a line of the log."""
         drawn: dict[tuple[float, float], list[_Waiting]] = {}
-        for position, instance in enumerate(requests):
+        ids = _ids(requests)
+        for id, instance in zip(ids, requests, strict=True):
             decoding = Decoding.of(self._generation(instance))
-            waiting = _Waiting(_id(position, instance), self._builder(instance, decoding))
+            waiting = _Waiting(id, self._builder(instance, decoding))
             drawn.setdefault((decoding.temperature, decoding.top_p), []).append(waiting)
         found: dict[str, Response] = {}
         for (temperature, top_p), group in drawn.items():
             found |= self._answers(group, temperature, top_p)
-        answers = (found.get(_id(position, one)) for position, one in enumerate(requests))
-        return [_result(answer) for answer in answers]
+        return [_result(found.get(id)) for id in ids]
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[GenerationResult]:
         """Of each continuation its loss, summed, and whether it is what greedy decoding gives.
@@ -234,9 +238,15 @@ class _Shows:
         return visuals_of(self.converse(document))
 
 
-def _id(position: int, instance: Instance) -> str:
-    """A repeated request is the same instance again: its position sets it apart."""
-    return f"{instance.task_name}/{instance.doc_id}/{position}"
+def _ids(requests: Sequence[Instance]) -> list[str]:
+    """A document asked again gets another number; samples are drawn by these, on whatever rank."""
+    times: Counter[str] = Counter()
+    ids = []
+    for instance in requests:
+        name = f"{instance.task_name}/{instance.doc_id}"
+        ids.append(f"{name}/{times[name]}")
+        times[name] += 1
+    return ids
 
 
 def _context(instance: Instance) -> tuple[Any, ...]:

@@ -54,9 +54,7 @@ def places(rng: random.Random) -> tuple[Canvas, list[tuple[str, str]]]:
     per_side = 2 if size < 192 else 4
     found = objects.cells(rng, size, per_side, len(chosen), fill=(0.4, 0.7))
     placed = [Object(kind, *place) for kind, place in zip(chosen, found, strict=True)]
-    questions = [
-        (f"where in the picture is the {one.kind}?", _corner(one, size)) for one in placed
-    ]
+    questions = [(f"where in the picture is the {one.kind}?", _corner(one, size)) for one in placed]
     for a, b in itertools.permutations(placed, 2):
         if direction := _direction(a, b):
             questions.append((f"where is the {a.kind} relative to the {b.kind}?", direction))
