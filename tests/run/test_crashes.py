@@ -14,6 +14,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from vlmbench import workers
+from vlmbench.errors import VlmbenchError
+
 SLOW = ("--model", "parrot:0.05", "--batch-size", "1")
 TASKS = ("--tasks", "vqav2,textvqa,docvqa,mmmu,mathvista,mmbench")
 
@@ -203,3 +206,35 @@ def test_fresh_sets_the_earlier_run_aside(started: Any) -> None:
     kept = [path for path in started.folder.glob("aside.*") if (path / "run.json").exists()]
     assert len(kept) == 1
     assert started.manifest("aside")["prompt"]["style"] == "lmms"
+
+
+def test_answers_whose_run_is_unknown_are_scored_only_on_demand(
+    started: Any, reference: dict[str, bytes]
+) -> None:
+    started.parrot("orphans")
+    (started.folder / "orphans" / "run.json").unlink()
+    given = ("--model", "parrot:0", *TASKS)
+    code, _, message = started.finish("orphans", *given)
+    assert code == 2 and "holds answers without a run.json" in message
+    started.parrot("orphans", "--resume")
+    assert started.scores("orphans") == reference
+    (started.folder / "orphans" / "run.json").unlink()
+    assert "is now in" in started.finish("orphans", *given, "--fresh")[2]
+    assert len(started.records("orphans")) == 73
+
+
+def test_a_start_that_failed_leaves_its_folder_to_another_model(started: Any) -> None:
+    tasks = ("--tasks", "vqav2", "--max-retries", "0")
+    assert started.finish("taken", "--model", "openai:http://127.0.0.1:9#m", *tasks)[0] == 2
+    assert started.manifest("taken")["model"]["spec"].startswith("openai")
+    started.parrot("taken", tasks="vqav2")
+    assert started.manifest("taken")["model"]["spec"] == "parrot:0"
+
+
+def test_a_single_worker_sees_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert workers.environments(1, None) == [{}]
+    assert [own["CUDA_VISIBLE_DEVICES"] for own in workers.environments(2, False)] == ["", ""]
+    assert workers.environments(2, True) == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "35"]
+    with pytest.raises(VlmbenchError, match="'3,5', 2 of the 3 GPUs asked for"):
+        workers.environments(3, True)

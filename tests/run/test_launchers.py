@@ -36,3 +36,17 @@ def test_a_launched_run_goes_on_with_another_number_of_processes(
     assert first.returncode == 1  # some samples failed
     assert launch(started, "halved", 3).returncode == 0
     assert started.scores("halved") == reference
+
+
+def test_a_failure_that_a_later_rank_tries_again_is_scored(
+    started: Any, reference: dict[str, bytes]
+) -> None:
+    """Ranks that a script starts one after the other, twice."""
+    given = ("--model", "parrot:0", "--tasks", TASKS, "--batch-size", "1")
+    for failing in ({"PARROT_FAILS": "vqa@"}, {}):
+        for rank in ("0", "1"):
+            started.finish("retried", *given, RANK=rank, WORLD_SIZE="2", **failing)
+        tasks = started.manifest("retried")["tasks"].values()
+        assert started.manifest("retried")["status"] == "complete"
+        assert (sum(task["num_failed"] for task in tasks) > 0) == bool(failing)
+    assert started.scores("retried") == reference

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,3 +147,29 @@ def test_predictions_are_matched_with_a_local_data_set(
     allowed = score("textvqa@validation", lines[1:], *flags)
     assert allowed.code == 0
     assert f"{len(samples) - 1} of {len(samples)} samples" in allowed.out
+
+
+def test_intervals_are_the_same_in_every_process() -> None:
+    """Python salts the hashes of texts, a sum's last digit depends on the order of its terms."""
+    program = """
+import random
+from vlmbench.schema import Verdict
+from vlmbench.scoring import Score, Tally
+draw = random.Random(0)
+tally = Tally(["official"])
+for id in range(500):
+    verdict = Verdict(value=draw.random(), parsed=None)
+    tally.add(Score(id=id, cluster=f"image {id % 97}", verdicts={"official": verdict}))
+print(repr(tally.summary("official").estimate))
+"""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(4)
+    }
+    assert len(found) == 1, found
