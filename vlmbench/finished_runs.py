@@ -96,7 +96,7 @@ class FinishedTask:
                 if record is None:
                     raise VlmbenchError(
                         f"{self.folder}: {self.name} has a score for sample {id!r} and no response;"
-                        " the folder is not whole"
+                        " the folder is not whole; the run's own command asks and scores it again"
                     )
                 yield record
         finally:

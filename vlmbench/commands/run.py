@@ -155,6 +155,11 @@ def _print(result: RunResult, args: argparse.Namespace) -> None:
     documents: list[dict[str, Any]] = []
     for task in result.tasks:
         profile: Profile = args.profile if args.profile in task.summaries else "official"
+        if task.summaries and profile != args.profile:
+            print(
+                f"vlmbench: {task.name} has no profile {args.profile!r}; official ones are shown",
+                file=sys.stderr,
+            )
         figures: dict[str, Any] = {"task": task.name, "score": None}
         text = "the answers of this split are not public, so there is no score"
         if task.summaries:

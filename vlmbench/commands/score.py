@@ -71,10 +71,12 @@ def run(args: argparse.Namespace) -> int:
     if args.judge:
         pairs = judged(task, pairs, open_judge(args.judge, args.judge_key_env))
     tally = Tally(task.profiles)
+    first_error = ""
     with ExitStack() as stack:
         output = stack.enter_context(OutputFile(args.out)) if args.out else None
         for scored in score(task, pairs):
             tally.add(scored)
+            first_error = first_error or scored.error
             if output:
                 output.write(json_lines.encode(scored.record(args.profile)))
     name = f"{task.name}@{split.name}" if is_named or not matched.has_samples else task.name
@@ -89,5 +91,6 @@ def run(args: argparse.Namespace) -> int:
         )
         print(as_text(args.profile, summaries, total))
     if tally.failed:
-        print(f"vlmbench: {tally.failed:,} of {total:,} samples failed", file=sys.stderr)
+        why = f"; the first: {first_error}" if first_error else ""
+        print(f"vlmbench: {tally.failed:,} of {total:,} samples failed{why}", file=sys.stderr)
     return 1 if tally.failed else 0
