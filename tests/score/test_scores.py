@@ -158,7 +158,7 @@ from vlmbench.scoring import Score, Tally
 draw = random.Random(0)
 tally = Tally(["official"])
 for id in range(500):
-    verdict = Verdict(value=draw.random(), parsed=None)
+    verdict = Verdict(value=draw.random(), parsed=None, how="made")
     tally.add(Score(id=id, cluster=f"image {id % 97}", verdicts={"official": verdict}))
 print(repr(tally.summary("official").estimate))
 """
