@@ -159,7 +159,8 @@ draw = random.Random(0)
 tally = Tally(["official"])
 for id in range(500):
     verdict = Verdict(value=draw.random(), parsed=None, how="made")
-    tally.add(Score(id=id, cluster=f"image {id % 97}", verdicts={"official": verdict}))
+    cluster = f"image {id % 97}"
+    tally.add(Score(id=id, cluster=cluster, verdicts={"official": verdict}, breakdown={}))
 print(repr(tally.summary("official").estimate))
 """
     found = {
