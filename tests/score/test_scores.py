@@ -156,12 +156,13 @@ import random
 from vlmbench.schema import Verdict
 from vlmbench.scoring import Score, Tally
 draw = random.Random(0)
-tally = Tally(["official"])
-for id in range(500):
-    verdict = Verdict(value=draw.random(), parsed=None, how="made")
-    cluster = f"image {id % 97}"
-    tally.add(Score(id=id, cluster=cluster, verdicts={"official": verdict}, breakdown={}))
-print(repr(tally.summary("official").estimate))
+for _ in range(50):
+    tally = Tally(["official"])
+    for id in range(200):
+        verdict = Verdict(value=draw.random(), parsed=None, how="made")
+        cluster = f"image {draw.randrange(97)}"
+        tally.add(Score(id=id, cluster=cluster, verdicts={"official": verdict}, breakdown={}))
+    print(repr(tally.summary("official").estimate))
 """
     found = {
         subprocess.run(
