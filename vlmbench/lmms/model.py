@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
 from loguru import logger
 
 from vlmbench.backends import registry
+from vlmbench.backends.devices import device_of
 from vlmbench.backends.protocol import Backend
 from vlmbench.lmms.conversation import Decoding, Pictures, messages_of, user_turn, visuals_of
 from vlmbench.schema import Message, Request, Response
@@ -55,10 +55,10 @@ class _Vlmbench(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self._spec = pretrained if ":" in pretrained else f"idefics2:{pretrained}"
         if str(batch_size or 1) not in ("1", "auto"):
             settings["batch_size"] = int(str(batch_size))
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (
-            device == "cuda" or (device is None and torch.cuda.is_available())
-        ):
-            device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            if device == "cuda":
+                device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+            device = device or str(device_of("auto"))
         if device is not None and registry.uses(self._spec, "device"):
             settings["device"] = device
         registry.check(self._spec, settings)
