@@ -51,7 +51,7 @@ class Known:
 
 
 ANSWERS: list[str | None] = ["yes", "B", HOSTILE, "2", None, HEBREW, "The answer is (C).", ""]
-OTHERS: list[str | None] = ["yes", "no", "2", "2", "A", "D", "The answer is (C).", "red"]
+OTHERS: list[str | None] = ["yes", "no", "2", "3", "A", "D", "The answer is (C).", "red"]
 
 
 @pytest.fixture(scope="session")

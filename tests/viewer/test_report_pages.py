@@ -142,9 +142,21 @@ def test_two_runs_are_told_apart(opened: Callable[..., Any], two_runs: list[Path
         for id in second
         if first[id]["value"] is not None and second[id]["value"] < first[id]["value"]
     ]
+    assert 0 < len(worse) < len(differ)
     page.until(f"browser.rows.length === {len(worse)}")
     assert sorted(ids(page)) == sorted(worse)
     page.until("document.querySelector('.beside')")
+
+
+def test_a_sample_still_on_its_way_does_not_hide_that_none_passes(
+    opened: Callable[..., Any],
+) -> None:
+    page = opened("#/first/vqav2%40validation")
+    page.until(HEADING)
+    page.value("browser.set({ show: 'right' }); browser.set({ show: 'partly' })")
+    page.until("browser.rows.length === 0")
+    page.value("new Promise((resolve) => setTimeout(resolve, 200))")
+    assert page.text(".sample") == "No sample passes these filters."
 
 
 @pytest.mark.parametrize("task", ["mmbench@dev-en", "mmmu@validation"])

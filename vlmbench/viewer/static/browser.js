@@ -143,6 +143,7 @@ class Browser {
     this.list.show(this.table, this.rows, position ?? -1);
     this.node.classList.toggle("has-sample", position !== undefined);
     if (position === undefined) {
+      this.drawn += 1; // a sample still on its way would hide this
       this.pane.replaceChildren(element("p", { class: "quiet" },
         this.rows.length ? "Choose a sample." : "No sample passes these filters."));
     } else this.drawSample(position);
