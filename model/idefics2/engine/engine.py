@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 from idefics2.engine.answering import Answering
 from idefics2.engine.budget import Budget
 from idefics2.engine.crops import Encoder, Loader
 from idefics2.engine.few_rows import FewRows
-from idefics2.engine.memory import is_shortage
+from idefics2.engine.memory import freed_memory_kept, is_shortage
 from idefics2.engine.plainly import answer_plainly
 from idefics2.engine.prefixes import Pass
 from idefics2.engine.requests import Request, Result
@@ -89,8 +90,10 @@ class Engine:
                 "that run"
             )
         self._is_running = True
+        is_cpu = self._model.device.type == "cpu"
         try:
-            yield from self._run(requests)
+            with freed_memory_kept() if is_cpu else nullcontext():
+                yield from self._run(requests)
         finally:
             self._is_running = False
 
