@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 
 from idefics2.engine.answering import Answering
 from idefics2.engine.budget import Budget
 from idefics2.engine.crops import Encoder, Loader
 from idefics2.engine.few_rows import FewRows
-from idefics2.engine.memory import freed_memory_kept, is_shortage
+from idefics2.engine.memory import is_shortage, keep_freed_memory
 from idefics2.engine.plainly import answer_plainly
 from idefics2.engine.prefixes import Pass
 from idefics2.engine.requests import Request, Result
@@ -68,6 +67,8 @@ class Engine:
         self._budget = budget or Budget.of(model)
         self._deterministic, self._decode, self._window = deterministic, decode, window
         self._num_threads = num_threads or min(MAX_THREADS, os.cpu_count() or 1)
+        if model.device.type == "cpu":
+            keep_freed_memory()
         self._is_running = False
         self._runner: Runner | None = None
         self._few_rows = FewRows(model.text_model, model.lm_head)
@@ -90,10 +91,8 @@ class Engine:
                 "that run"
             )
         self._is_running = True
-        is_cpu = self._model.device.type == "cpu"
         try:
-            with freed_memory_kept() if is_cpu else nullcontext():
-                yield from self._run(requests)
+            yield from self._run(requests)
         finally:
             self._is_running = False
 

@@ -6,8 +6,6 @@ import ctypes
 import os
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
@@ -33,23 +31,17 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-@contextmanager
-def freed_memory_kept() -> Iterator[None]:
-    """Within, the C library keeps up to `KEPT_BYTES` that are freed, for what is asked for next.
+def keep_freed_memory() -> None:
+    """Lets the C library keep up to `KEPT_BYTES` that were freed, for what is asked for next.
 
     By itself glibc hands the megabytes of an activation back to the system when they are freed, and
-    the next activation pays a page fault for every 4 KiB: about a tenth of a CPU's time. What held
-    before cannot be asked for; afterwards the limits hold that glibc raises its own to by and by.
-    Nothing is done with another C library, or where the environment sets these limits.
+    the next activation pays a page fault for every 4 KiB: about a tenth of a CPU's time. This holds
+    for the whole process. Nothing is done with another C library, or where the environment says how
+    malloc is to behave.
     """
     is_set = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
     if is_set or platform.libc_ver()[0] != "glibc":
-        yield
         return
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_THRESHOLD, LARGEST_ON_HEAP)
     libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-    try:
-        yield
-    finally:
-        libc.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_ON_HEAP)
