@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 some samples failed, 2 the user's mistake, 130 interrupted
 from __future__ import annotations
 
 import argparse
+import difflib
 import gc
 import importlib
 import io
@@ -39,8 +40,31 @@ COMMANDS = {
 }
 
 
+ELSEWHERE = {
+    "--model-args": "--model BACKEND:MODEL",
+    "--gen-kwargs": "--temperature, --top-p, --max-new-tokens",
+    "--num-fewshot": "--shots",
+    "--output-path": "--out",
+    "--include-path": "--tasks-dir",
+    "--log-samples": "every answer is logged, always",
+}
+"""What lmms-eval's options are here, where they are not named alike."""
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse with one-line errors: what is wrong and where help is."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint(unknown[0])}")
+        return found
+
+    def _hint(self, unknown: str) -> str:
+        name = unknown.partition("=")[0].lower().replace("_", "-")
+        own = [option for option in self._option_string_actions if option.startswith("--")]
+        near = [ELSEWHERE[name]] if name in ELSEWHERE else difflib.get_close_matches(name, own, 1)
+        return f"; here: {near[0]}" if near and name.startswith("--") else ""
 
     def error(self, message: str) -> NoReturn:
         raise VlmbenchError(f"{message} (see {self.prog} --help)")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from vlmbench.errors import VlmbenchError
 from vlmbench.lmms.conversation import Decoding, messages_of, user_turn, visuals_of
 
 
@@ -99,6 +100,7 @@ def test_our_board_labels_the_score_as_theirs(
         ({"temperature": 0.7, "do_sample": False, "top_p": 0.9}, (1024, (), 0.0, 1.0)),
         ({"do_sample": True, "top_p": None, "until": ["a", "", "b"]}, (1024, ("a", "b"), 1.0, 1.0)),
         ({"temperature": 0.5, "top_p": 0.9, "max_gen_toks": 5}, (5, (), 0.5, 0.9)),
+        ({"do_sample": True, "top_p": 0, "num_beams": 1}, (1024, (), 0.0, 1.0)),
     ],
 )
 def test_generation_settings(given: dict[str, Any], expected: tuple[Any, ...]) -> None:
@@ -106,6 +108,11 @@ def test_generation_settings(given: dict[str, Any], expected: tuple[Any, ...]) -
     found = Decoding.of(given)
     assert (found.max_new_tokens, found.stop, found.temperature, found.top_p) == expected
     assert given == before, "a changed request is never found in lmms-eval's cache again"
+
+
+def test_a_beam_search_is_refused() -> None:
+    with pytest.raises(VlmbenchError, match=r"3 beams.*set its num_beams to 1"):
+        Decoding.of({"num_beams": 3})
 
 
 def test_pictures_stand_where_the_conversation_has_them() -> None:

@@ -121,10 +121,11 @@ class Runs:
         """The scores files of a run by name."""
         return {path.name: path.read_bytes() for path in (self.folder / out).glob("scores-*")}
 
-    def records(self, out: str) -> list[dict[str, Any]]:
-        """Every logged line; a line that is no JSON fails the test."""
+    def records(self, out: str, *, torn: bool = False) -> list[dict[str, Any]]:
+        """Every logged line; a line that is no JSON fails the test, but for a `torn` last one."""
         files = sorted((self.folder / out).glob("responses-*.jsonl"))
-        return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+        lines = [line for file in files for line in file.read_bytes().splitlines(keepends=True)]
+        return [json.loads(line) for line in lines if not torn or line.endswith(b"\n")]
 
     def manifest(self, out: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / out / "run.json").read_text())

@@ -60,7 +60,11 @@ GOOD = {"--model": "constant:yes", "--tasks": "textvqa"}
         pytest.param({"--out": "/dev/null"}, "cannot write a run to /dev/null", id="out is a file"),
         pytest.param({"--out": None, "--out=": ""}, "--out: the name is empty", id="empty out"),
         pytest.param({"--out": "~nobody-is/x"}, "no such home folder", id="no home folder"),
-        pytest.param({"--lmit": "3"}, "unrecognized arguments: --lmit", id="misspelt flag"),
+        pytest.param({"--lmit": "3"}, "arguments: --lmit 3; here: --limit", id="misspelt flag"),
+        pytest.param({"--batch_size": "3"}, "here: --batch-size", id="flag of lmms-eval"),
+        pytest.param({"--num_fewshot": "3"}, "here: --shots", id="another flag of lmms-eval"),
+        pytest.param({"--xyzzy": "3"}, "--xyzzy 3 (see vlmbench run --help)", id="no such flag"),
+        pytest.param({"--seed": str(2**63)}, "below 2**63", id="seed"),
     ],
 )
 def test_a_wrong_value_is_one_line(
@@ -73,7 +77,7 @@ def test_a_wrong_value_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = {**GOOD, "--data-dir": str(hub_copies), "--out": str(tmp_path / "out")} | changes
-    if changes.keys() & {"--temperature"}:
+    if changes.keys() & {"--temperature", "--seed"}:
         given["--model"] = "openai:http://127.0.0.1:9#m"
     pairs = [pair for pair in given.items() if pair[1] is not None]
     assert main(["run", *(part for pair in pairs for part in pair if part)]) == 2

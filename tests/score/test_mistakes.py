@@ -90,6 +90,11 @@ def test_a_wrong_file_or_task_is_one_line(
             "no folder none",
             id="tasks folder",
         ),
+        pytest.param(
+            ["score", "--task", "vqav2", "--predictions", "x", "--judge-key-env", "KEY"],
+            "name one with --judge",
+            id="the key of no judge",
+        ),
         pytest.param(["score", "--tsk", "vqav2"], "required", id="misspelt flag"),
         pytest.param(["list", "--jsn"], "unrecognized arguments: --jsn", id="flag of list"),
         pytest.param(["fetch"], "required: TASK[@SPLIT]", id="fetch nothing"),

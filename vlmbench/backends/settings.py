@@ -60,6 +60,8 @@ class Settings:
                 continue
             if type(value) is not int or value < least:
                 raise VlmbenchError(f"{name} is {value!r}, must be a whole number from {least}")
+        if self.seed >= 2**63:
+            raise VlmbenchError(f"seed is {self.seed}, must be below 2**63")
         if not _is_number(self.temperature) or self.temperature < 0:
             raise VlmbenchError(f"temperature is {self.temperature!r}, must be a number from 0")
         if not _is_number(self.top_p) or not 0 < self.top_p <= 1:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from vlmbench.arguments import (
@@ -101,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     from vlmbench.runner import Asking
     from vlmbench.selection import Selection
 
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's, as Ctrl-C
     tracker = tracking.parse(args.track) if args.track else None
     planned = execution.prepare(
         args.model,

@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.out and os.path.realpath(args.out) == os.path.realpath(args.predictions):
         raise VlmbenchError(f"--out would replace the predictions in {args.out}; name another file")
+    if args.judge_key_env and not args.judge:
+        raise VlmbenchError("--judge-key-env is the key of a judge; name one with --judge")
     matched = Matched(
         task, split, args.predictions, args.data_dir, allow_missing=args.allow_missing
     )

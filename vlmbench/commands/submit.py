@@ -1,7 +1,8 @@
 """Make the file that a benchmark's own server takes from a finished run.
 
-Every sample of the split must be there, answered, and once. With --rehearsal any split will do, and
-a copy of the data set that is not whole: `vlmbench score --predictions FILE` reads such a file.
+Every sample of the split must be there, answered, and once. With --rehearsal any split of the
+benchmark will do (not its stand-in, mini), and a copy of the data set that is not whole: `vlmbench
+score --predictions FILE` reads such a file.
 """
 
 from __future__ import annotations

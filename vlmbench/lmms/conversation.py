@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Message, Picture
 
 if TYPE_CHECKING:
@@ -39,7 +40,14 @@ class Decoding:
         """From a task's `generation_kwargs`; one that changes no answer of ours is left alone.
 
         `do_sample: false` is greedy whatever the temperature; `do_sample: true` alone means 1.
+
+        Raises: VlmbenchError for beam search, which would give other answers.
         """
+        if (given.get("num_beams") or 1) > 1:
+            raise VlmbenchError(
+                f"the task asks for a search with {given['num_beams']} beams, which there is not "
+                "here: set its num_beams to 1 for greedy decoding"
+            )
         until = given.get("until") or ()
         temperature = given.get("temperature")
         if temperature is None:
@@ -47,6 +55,8 @@ class Decoding:
         if given.get("do_sample") is False:
             temperature = 0.0
         top_p = given.get("top_p")
+        if top_p == 0:  # no more than the likeliest token
+            temperature = 0.0
         limits = (given.get(name) for name in ("max_new_tokens", "max_gen_toks", "max_tokens"))
         return cls(
             max_new_tokens=int(next((limit for limit in limits if limit), MAX_NEW_TOKENS)),
