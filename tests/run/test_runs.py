@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,13 @@ def test_a_split_without_public_answers_is_run_and_not_scored(
     assert "not public, so there is no score" in capsys.readouterr().out
     assert len(answered(tmp_path / "run")) == 4
     assert not list((tmp_path / "run").glob("scores-*"))
+
+
+def test_sigterm_means_after_a_run_what_it_meant_before(hub_copies: Path, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    command = ["run", "--model", "constant:A", "--tasks", "textvqa", "--limit", "2"]
+    assert main([*command, "--data-dir", str(hub_copies), "--out", str(tmp_path / "run")]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_shots_come_from_the_training_split(hub_copies: Path, tmp_path: Path) -> None:

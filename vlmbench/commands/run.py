@@ -12,6 +12,8 @@ import shlex
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vlmbench.arguments import (
@@ -103,8 +105,6 @@ def run(args: argparse.Namespace) -> int:
     from vlmbench.runner import Asking
     from vlmbench.selection import Selection
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's, as Ctrl-C
     tracker = tracking.parse(args.track) if args.track else None
     planned = execution.prepare(
         args.model,
@@ -131,13 +131,14 @@ def run(args: argparse.Namespace) -> int:
         print(described(planned))
         return 0
     try:
-        result = execution.execute(
-            planned,
-            resume=True if args.resume else False if args.fresh else None,
-            max_failures=args.max_failures,
-            use_gpus=True if args.gpus else False if args.workers else None,
-            command=["vlmbench", *sys.argv[1:]],
-        )
+        with _sigterm_as_ctrl_c():
+            result = execution.execute(
+                planned,
+                resume=True if args.resume else False if args.fresh else None,
+                max_failures=args.max_failures,
+                use_gpus=True if args.gpus else False if args.workers else None,
+                command=["vlmbench", *sys.argv[1:]],
+            )
     except KeyboardInterrupt:
         again = shlex.join(["vlmbench", *(a for a in sys.argv[1:] if a != "--fresh")])
         print(f"vlmbench: stopped; everything answered is in {planned.folder}.", file=sys.stderr)
@@ -151,6 +152,19 @@ def run(args: argparse.Namespace) -> int:
     if tracker is not None:
         tracking.track_run(tracker, result.folder)
     return 1 if result.num_failed or result.num_missing else 0
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """A scheduler's SIGTERM stops the run as Ctrl-C does, and only the run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print(result: RunResult, args: argparse.Namespace) -> None:

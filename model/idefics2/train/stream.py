@@ -89,7 +89,7 @@ def steps_from(
         )
     finally:
         for worker in workers:
-            worker.terminate()
+            worker.kill()  # SIGTERM may mean something else to the process that it is a copy of
             worker.join()
 
 
