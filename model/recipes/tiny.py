@@ -129,6 +129,10 @@ def recipe() -> Recipe:
             whole_stage(),
             letters_stage(),
             again_stage(),
+            finding_stage(),
+            more_stage(),
+            picking_stage(),
+            last_stage(),
         ),
         seed=SEED,
     )
@@ -236,6 +240,68 @@ def again_stage() -> Stage:
     return replace(stage, evaluate=_evaluate)
 
 
+def finding_stage() -> Stage:
+    """Mostly questions that name one of several shapes, which must be found before all else."""
+    return _answers_stage(
+        "finding",
+        shares={
+            "places": 0.3,
+            "attributes": 0.15,
+            "easy_vqa": 0.1,
+            "vqav2": 0.15,
+            "mmbench": 0.1,
+            "lookup": 0.05,
+            "textvqa": 0.075,
+            "docvqa": 0.075,
+        },
+        optimization=_optimization(peak=0.4, schedule=LEVEL),
+        frozen=(r"^vision_model\.",),
+        num_steps=600,
+        closed_weight=1.0,
+        names_choice=True,
+    )
+
+
+def more_stage() -> Stage:
+    """All that came before."""
+    return _answers_stage(
+        "more",
+        shares={"lookup": 0.03, "places": 0.05, "attributes": 0.04} | TASK_SHARES,
+        optimization=_optimization(peak=0.3, schedule=DOWN),
+        frozen=(),
+        num_steps=800,
+        closed_weight=1.0,
+        names_choice=True,
+    )
+
+
+def picking_stage() -> Stage:
+    """Mostly which letter belongs to a text that the decoder has just written."""
+    return _answers_stage(
+        "picking",
+        shares={"pick": 0.65, "mmbench": 0.15, "textvqa": 0.08, "docvqa": 0.07, "vqav2": 0.05},
+        optimization=_optimization(peak=0.4, schedule=LEVEL),
+        frozen=(r"^vision_model\.", r"^connector\."),
+        num_steps=300,
+        closed_weight=1.0,
+        names_choice=True,
+    )
+
+
+def last_stage() -> Stage:
+    """All, and less and less of it."""
+    stage = _answers_stage(
+        "last",
+        shares={"pick": 0.04, "places": 0.04, "attributes": 0.04} | TASK_SHARES,
+        optimization=_optimization(peak=0.3, schedule=DOWN),
+        frozen=(),
+        num_steps=350,
+        closed_weight=1.0,
+        names_choice=True,
+    )
+    return replace(stage, evaluate=_evaluate)
+
+
 def _answers_stage(
     name: str,
     *,
@@ -244,10 +310,11 @@ def _answers_stage(
     frozen: tuple[str, ...],
     num_steps: int,
     closed_weight: float = CLOSED_WEIGHT,
+    names_choice: bool = False,
 ) -> Stage:
     return Stage(
         name=name,
-        draw=_mixture(name, shares, closed_weight),
+        draw=_mixture(name, shares, closed_weight, names_choice),
         objective=Answers(max_tokens=MAX_TOKENS, augmentation=Augmentation(shuffle_turns=True)),
         optimization=optimization,
         frozen=frozen,
@@ -261,7 +328,7 @@ def _answers_stage(
 
 
 def _mixture(
-    stage: str, shares: Mapping[str, float], closed_weight: float
+    stage: str, shares: Mapping[str, float], closed_weight: float, names_choice: bool
 ) -> Callable[[int], Conversation]:
     """By number, a conversation of one of the sources, each as often as its share says."""
     names, weights = list(shares), list(shares.values())
@@ -269,11 +336,11 @@ def _mixture(
     def draw(index: int) -> Conversation:
         rng = random.Random(f"{stage}/{index}")
         source = rng.choices(names, weights)[0]
-        if source == "lookup":
-            return _lookups(rng)
+        if source in LETTERS:
+            return _letters(source, rng)
         if source in DESCRIBED:
             return _described(source, rng)
-        return _scene(source, rng, closed_weight)
+        return _scene(source, rng, closed_weight, names_choice)
 
     return draw
 
@@ -292,6 +359,11 @@ def _place_shapes(rng: random.Random) -> Described:
     return canvas.image, questions
 
 
+def _name_attributes(rng: random.Random) -> Described:
+    canvas, questions = described.attributes(rng)
+    return canvas.image, questions
+
+
 def _list_shapes(rng: random.Random) -> Described:
     canvas, questions = described.shapes(rng)
     return canvas.image, questions
@@ -301,6 +373,7 @@ DESCRIBED: Mapping[str, Callable[[random.Random], Described]] = {
     "lines": _read_lines,
     "shapes": _list_shapes,
     "places": _place_shapes,
+    "attributes": _name_attributes,
     "chart": described.chart,
 }
 """Sources that ask for everything in a picture."""
@@ -325,7 +398,9 @@ def _split_share(image: Image.Image) -> float:
     return SPLIT_SHARES["large" if max(image.size) > LONGEST else "small"]
 
 
-def _scene(scenes: str, rng: random.Random, closed_weight: float) -> Conversation:
+def _scene(
+    scenes: str, rng: random.Random, closed_weight: float, names_choice: bool
+) -> Conversation:
     """A scene of a mini task with some of its questions, worded as in an evaluation.
 
     A choice takes two steps, what the answer is and which letter it has; each is also asked alone.
@@ -335,20 +410,22 @@ def _scene(scenes: str, rng: random.Random, closed_weight: float) -> Conversatio
     asked = rng.sample(samples, min(MAX_TURNS, len(samples)))
     step = rng.random()
     if not _is_text(asked[0].options) or step >= LOOKUP_SHARE + OPEN_SHARE:
-        return conversation(asked, form, scenes, rng, closed_weight)
+        return conversation(asked, form, scenes, rng, closed_weight, names_choice)
     if step < LOOKUP_SHARE:
         return Conversation(turns=(_lookup(asked[0].options, rng),), source="lookup")
     asked, form = [_without_options(asked[0], form)], "short_answer"
-    return conversation(asked, form, scenes, rng, closed_weight)
+    return conversation(asked, form, scenes, rng, closed_weight, names_choice)
 
 
-def _lookups(rng: random.Random) -> Conversation:
-    """Which letter a text has, asked without a picture."""
+def _letters(source: str, rng: random.Random) -> Conversation:
+    """Questions about options alone, without a picture."""
     turns: list[Turn] = []
     while len(turns) < MAX_TURNS:
         scenes = samples_of(rng.choice(WITH_OPTIONS), "train", rng.randrange(10**9))
-        turns += [_lookup(sample.options, rng) for sample in scenes if _is_text(sample.options)]
-    return Conversation(turns=tuple(turns[:MAX_TURNS]), layout="independent", source="lookup")
+        turns += [
+            LETTERS[source](sample.options, rng) for sample in scenes if _is_text(sample.options)
+        ]
+    return Conversation(turns=tuple(turns[:MAX_TURNS]), layout="independent", source=source)
 
 
 def _lookup(options: Mapping[str, str], rng: random.Random) -> Turn:
@@ -356,6 +433,23 @@ def _lookup(options: Mapping[str, str], rng: random.Random) -> Turn:
     choices = "".join(f"{key}. {value}\n" for key, value in options.items())
     question = f"Question: which letter is {text}?\nChoices:\n{choices}Answer with the letter."
     return Turn((question,), letter)
+
+
+def _pick(options: Mapping[str, str], rng: random.Random) -> Turn:
+    """Any option, which is then to be given its letter."""
+    letter, text = rng.choice(tuple(options.items()))
+    choices = "".join(f"{key}. {value}\n" for key, value in options.items())
+    return Turn(
+        (f"Question: pick one.\nChoices:\n{choices}Answer with the letter.",), _named(text, letter)
+    )
+
+
+def _named(text: str, letter: str) -> str:
+    return f"{text} ({letter})"
+
+
+LETTERS = {"lookup": _lookup, "pick": _pick}
+"""Sources without pictures."""
 
 
 def _is_text(options: Mapping[str, str]) -> bool:
@@ -374,10 +468,12 @@ def conversation(
     source: str,
     rng: random.Random,
     closed_weight: float = 1.0,
+    names_choice: bool = False,
 ) -> Conversation:
     """Samples with the same pictures and their gold answers, in the prompt style "idefics2".
 
-    `closed_weight`: of "yes" and "no" in the loss.
+    `closed_weight`: of "yes" and "no" in the loss. `names_choice`: before its letter, an option's
+    text, as in "left (B)": a decoder of few layers has no room for both steps in one token.
     """
     turns = []
     shared: Content = ()
@@ -385,7 +481,10 @@ def conversation(
         request = prompts.request(sample, form=form, style=STYLE, max_new_tokens=None)
         shared, text = _divided(request)
         answer = prompts.gold(sample, form)
-        turns.append(Turn((text,), answer, closed_weight if answer in ("yes", "no") else 1.0))
+        weight = closed_weight if answer in ("yes", "no") else 1.0
+        if names_choice and _is_text(sample.options):
+            answer = _named(sample.options[answer], answer)
+        turns.append(Turn((text,), answer, weight))
     share = max(_split_share(piece) for piece in shared if isinstance(piece, Image.Image))
     return Conversation(
         turns=tuple(turns),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from itertools import count, pairwise
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,8 @@ from vlmbench.mini.drawing import Canvas
 from vlmbench.mini.objects import kinds
 from vlmbench.mini.scenes import Part
 from vlmbench.mini.stream import DrawnPicture, samples
-from vlmbench.schema import Sample
+from vlmbench.schema import Prediction, Sample
+from vlmbench.task import find
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,6 +111,15 @@ def test_a_shape_is_told_where_it_is(seed: int) -> None:
             assert max(towards, key=towards.__getitem__) == answer
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_each_shape_is_told_by_its_colour_and_by_its_form(seed: int) -> None:
+    canvas, questions = described.attributes(random.Random(seed))
+    marks = [(str(mark.color), mark.name) for mark in canvas.marks]
+    told = [(f"what color is the {shape}?", color) for color, shape in marks]
+    told += [(f"what is the {color} shape?", shape) for color, shape in marks]
+    assert sorted(questions) == sorted(told) and len(dict(questions)) == len(questions) >= 4
+
+
 def test_bars_are_listed_from_left_to_right() -> None:
     image, ((question, listed),) = described.chart(random.Random(1))
     assert image.size in ((96, 96), (192, 192)) and "bars" in question
@@ -169,7 +180,7 @@ def test_three_hundred_steps_from_nothing_teach_colours(
 def test_lookups_ask_for_a_letter_without_a_picture(tiny: ModuleType) -> None:
     letters = set()
     for seed in range(20):
-        told = tiny._lookups(random.Random(seed))
+        told = tiny._letters("lookup", random.Random(seed))
         assert len(told.turns) == tiny.MAX_TURNS and not told.shared
         for turn in told.turns:
             (question,) = turn.content
@@ -177,3 +188,21 @@ def test_lookups_ask_for_a_letter_without_a_picture(tiny: ModuleType) -> None:
             assert f"\n{turn.answer}. {text}\n" in question
             letters.add(turn.answer)
     assert letters >= set("ABCD")
+
+
+def test_a_choice_is_named_before_its_letter(tiny: ModuleType) -> None:
+    """Such an answer gets the official verdict that its letter would."""
+    for name in tiny.WITH_OPTIONS:
+        task = find(name)
+        for number in range(30):
+            (sample, *_) = samples(name, "train", number)
+            if not tiny._is_text(sample.options):
+                continue
+            ask = partial(tiny.conversation, [sample], task.form, name, random.Random(number))
+            ((letter,), (named,)) = (ask(names_choice=is_named).turns for is_named in (False, True))
+            assert named.content == letter.content
+            assert named.answer == f"{sample.options[letter.answer]} ({letter.answer})"
+            for other, text in sample.options.items():
+                prediction = Prediction(id=sample.id, response=f"{text} ({other})")
+                verdict = task.score(sample, prediction, "official")
+                assert verdict.value == (other == letter.answer)

@@ -49,17 +49,30 @@ def chart(rng: random.Random) -> tuple[Image.Image, list[tuple[str, str]]]:
 
 def places(rng: random.Random) -> tuple[Canvas, list[tuple[str, str]]]:
     """Two to four shapes, none like another, and where each is, alone and beside the next."""
-    size = rng.choice((64, 72, 80, 96, 96, 192))
-    chosen = objects.distinct(rng, "train", rng.randint(2, 4))
-    per_side = 2 if size < 192 else 4
-    found = objects.cells(rng, size, per_side, len(chosen), fill=(0.4, 0.7))
-    placed = [Object(kind, *place) for kind, place in zip(chosen, found, strict=True)]
+    size, placed = _different(rng)
     questions = [(f"where in the picture is the {one.kind}?", _corner(one, size)) for one in placed]
     for a, b in itertools.permutations(placed, 2):
         if direction := _direction(a, b):
             questions.append((f"where is the {a.kind} relative to the {b.kind}?", direction))
     questions += [(f"what color is the {one.kind.shape}?", one.kind.color) for one in placed[:1]]
     return objects.draw(rng, size, placed), rng.sample(questions, min(MAX_PLACES, len(questions)))
+
+
+def attributes(rng: random.Random) -> tuple[Canvas, list[tuple[str, str]]]:
+    """Two to four shapes, none like another: the colour of each, and which has it."""
+    size, placed = _different(rng)
+    questions = [(f"what color is the {one.kind.shape}?", one.kind.color) for one in placed]
+    questions += [(f"what is the {one.kind.color} shape?", one.kind.shape) for one in placed]
+    return objects.draw(rng, size, placed), questions
+
+
+def _different(rng: random.Random) -> tuple[int, list[Object]]:
+    """A picture's side, and two to four shapes in it that share neither colour nor shape."""
+    size = rng.choice((64, 72, 80, 96, 96, 192))
+    chosen = objects.distinct(rng, "train", rng.randint(2, 4))
+    per_side = 2 if size < 192 else 4
+    found = objects.cells(rng, size, per_side, len(chosen), fill=(0.4, 0.7))
+    return size, [Object(kind, *place) for kind, place in zip(chosen, found, strict=True)]
 
 
 def _corner(one: Object, size: int) -> str:
