@@ -148,12 +148,12 @@ def attend_within_images(q_PHE: Tensor, k_PHE: Tensor, v_PHE: Tensor, packing: P
         y_PHE = varlen_attn(q_PHE, k_PHE, v_PHE, bounds, bounds, longest, longest)
         assert isinstance(y_PHE, Tensor)
         return y_PHE
+    runs = list(packing.runs)
+    lengths = [run.patches.stop - run.patches.start for run in runs]
     parts = []
-    for run in packing.runs:
-        q_IHPE, k_IHPE, v_IHPE = (
-            torch.unflatten(x_PHE[run.patches], 0, run.shape).transpose(1, 2)
-            for x_PHE in (q_PHE, k_PHE, v_PHE)
-        )
+    # Split, not sliced: a slice's gradient is as large as what it was cut from
+    for run, *qkv in zip(runs, *(x.split(lengths) for x in (q_PHE, k_PHE, v_PHE)), strict=True):
+        q_IHPE, k_IHPE, v_IHPE = (x.unflatten(0, run.shape).transpose(1, 2) for x in qkv)
         y_IHPE = F.scaled_dot_product_attention(q_IHPE, k_IHPE, v_IHPE)
         parts.append(y_IHPE.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts)

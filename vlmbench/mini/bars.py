@@ -26,13 +26,14 @@ class Chart(NamedTuple):
 
 
 def values(rng: random.Random, part: Part, count: int) -> dict[str, int]:
-    """Of the combinations of colour and value a third are the test part's."""
+    """Of the combinations of colour and value a third are the test part's; practice has all."""
     order = rng.sample(COLORS_OF_BARS, len(COLORS_OF_BARS))
     chosen: dict[str, int] = {}
     while len(chosen) < count:
         color, value = order[len(chosen)], rng.randint(1, SCALE)
         is_test = (COLORS_OF_BARS.index(color) + value) % 3 == 2
-        if is_test == (part == "test") and value not in chosen.values():
+        is_in_part = part == "practice" or is_test == (part == "test")
+        if is_in_part and value not in chosen.values():
             chosen[color] = value
     return chosen
 
@@ -43,10 +44,10 @@ def labelled(rng: random.Random, part: Part, size: int, count: int) -> Chart:
     canvas = Canvas(size, size)
     face, type_size = rng.choice(FACES[part]), rng.randint(13, 16)
     frame = Box(3, type_size + 4, size - 3, size - 4)
-    for color, bar in _bars(rng, canvas, frame, shown).items():
+    for color, box in _bars(rng, part, canvas, frame, shown).items():
         text = str(shown[color])
-        left = (bar.left + bar.right - text_width(text, face, type_size)) // 2
-        canvas.write(left, bar.top - round(1.25 * type_size), text, face, type_size)
+        left = (box.left + box.right - text_width(text, face, type_size)) // 2
+        canvas.write(left, box.top - round(1.25 * type_size), text, face, type_size)
     return Chart(shown, canvas.image)
 
 
@@ -62,11 +63,13 @@ def scaled(rng: random.Random, part: Part, size: int, count: int) -> Chart:
         canvas.line(frame.left, y, frame.right, y, (140, 140, 140) if is_named else (225, 225, 225))
         if is_named:
             canvas.write(2, y - round(0.62 * type_size), str(value), face, type_size)
-    _bars(rng, canvas, frame, shown)
+    _bars(rng, part, canvas, frame, shown)
     return Chart(shown, canvas.image)
 
 
-def _bars(rng: random.Random, canvas: Canvas, frame: Box, shown: dict[str, int]) -> dict[str, Box]:
+def _bars(
+    rng: random.Random, part: Part, canvas: Canvas, frame: Box, shown: dict[str, int]
+) -> dict[str, Box]:
     slot = (frame.right - frame.left) / len(shown)
     width = min(slot - 3, 22) * rng.uniform(0.75, 1)
     boxes = {}
@@ -78,9 +81,17 @@ def _bars(rng: random.Random, canvas: Canvas, frame: Box, shown: dict[str, int])
             round(middle + width / 2),
             frame.bottom,
         )
-        canvas.rectangle(boxes[color], color)
+        bar(canvas, part, boxes[color], color)
     canvas.line(frame.left, frame.bottom, frame.right, frame.bottom)
     return boxes
+
+
+def bar(canvas: Canvas, part: Part, box: Box, color: str) -> None:
+    """Filled; to practise, its outline."""
+    if part == "practice":
+        canvas.rectangle(box, outline=color, width=2)
+    else:
+        canvas.rectangle(box, color)
 
 
 def _height(frame: Box, value: int) -> int:

@@ -1,6 +1,6 @@
 """Pictures to learn seeing from: all that is in them is asked for at once.
 
-Of the train part only. A list of everything teaches far more a picture than a benchmark's question.
+None is of the test part. A list of everything teaches far more than a benchmark's question.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from PIL import Image
 from vlmbench.mini import bars, objects
 from vlmbench.mini.drawing import Canvas
 from vlmbench.mini.objects import Object, kinds
+from vlmbench.mini.scenes import Part
 
 MAX_SHAPES = 9
 MAX_PLACES = 8
+
+
+PARTS: tuple[Part, Part] = ("train", "practice")
 
 
 def shapes(rng: random.Random) -> tuple[Canvas, list[tuple[str, str]]]:
@@ -28,7 +32,8 @@ def shapes(rng: random.Random) -> tuple[Canvas, list[tuple[str, str]]]:
     side = size / per_side
     places = objects.cells(rng, size, per_side, count, fill=(0.4, 0.9))
     places.sort(key=lambda place: (place[1] // side, place[0]))
-    placed = [Object(rng.choice(kinds("train")), *place) for place in places]
+    found = kinds(rng.choice(PARTS))
+    placed = [Object(rng.choice(found), *place) for place in places]
     listed = ", ".join(str(one.kind) for one in placed)
     return objects.draw(rng, size, placed), [
         ("what are the shapes from left to right, from top to bottom?", listed),
@@ -38,11 +43,11 @@ def shapes(rng: random.Random) -> tuple[Canvas, list[tuple[str, str]]]:
 
 def chart(rng: random.Random) -> tuple[Image.Image, list[tuple[str, str]]]:
     """A bar chart, and the question for all its bars."""
-    count = rng.randint(2, 4)
+    count, part = rng.randint(2, 4), rng.choice(PARTS)
     if rng.random() < 0.6:
-        drawn = bars.labelled(rng, "train", 96, count)
+        drawn = bars.labelled(rng, part, 96, count)
     else:
-        drawn = bars.scaled(rng, "train", rng.choice((96, 192)), count)
+        drawn = bars.scaled(rng, part, rng.choice((96, 192)), count)
     listed = ", ".join(f"{color} {value}" for color, value in drawn.values.items())
     return drawn.image, [("what are the values of the bars from left to right?", listed)]
 
@@ -69,7 +74,7 @@ def attributes(rng: random.Random) -> tuple[Canvas, list[tuple[str, str]]]:
 def _different(rng: random.Random) -> tuple[int, list[Object]]:
     """A picture's side, and two to four shapes in it that share neither colour nor shape."""
     size = rng.choice((64, 72, 80, 96, 96, 192))
-    chosen = objects.distinct(rng, "train", rng.randint(2, 4))
+    chosen = objects.distinct(rng, rng.choice(PARTS), rng.randint(2, 4))
     per_side = 2 if size < 192 else 4
     found = objects.cells(rng, size, per_side, len(chosen), fill=(0.4, 0.7))
     return size, [Object(kind, *place) for kind, place in zip(chosen, found, strict=True)]

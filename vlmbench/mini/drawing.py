@@ -83,28 +83,36 @@ class Canvas:
             offset += advance
         return line
 
-    def shape(self, kind: str, x: int, y: int, radius: int, color: Color) -> Box:
-        """A filled shape about a centre, within `radius` of it; one of SHAPES."""
+    def shape(
+        self, kind: str, x: int, y: int, radius: int, color: Color, *, is_hollow: bool = False
+    ) -> Box:
+        """A shape about a centre, within `radius` of it; one of SHAPES; filled, or its outline."""
         outline = points(kind, x, y, radius)
+        fill, edge = (None, rgb(color)) if is_hollow else (rgb(color), None)
+        width = max(2, radius // 4) if is_hollow else 1
         if outline is None:
-            self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=rgb(color))
+            box = (x - radius, y - radius, x + radius, y + radius)
+            self._draw.ellipse(box, fill=fill, outline=edge, width=width)
         else:
-            self._draw.polygon(outline, fill=rgb(color))
-        box = Box(x - radius, y - radius, x + radius + 1, y + radius + 1)
-        self.marks.append(Mark(kind, box, color, box))
-        return box
+            self._draw.polygon(outline, fill=fill, outline=edge, width=width)
+        covered = Box(x - radius, y - radius, x + radius + 1, y + radius + 1)
+        self.marks.append(Mark(kind, covered, color, covered))
+        return covered
 
     def line(
         self, x0: int, y0: int, x1: int, y1: int, color: Color = "black", width: int = 1
     ) -> None:
         self._draw.line((x0, y0, x1, y1), fill=rgb(color), width=width)
 
-    def rectangle(self, box: Box, fill: Color | None = None, outline: Color | None = None) -> None:
-        """A rectangle that covers the box; it leaves no mark."""
+    def rectangle(
+        self, box: Box, fill: Color | None = None, outline: Color | None = None, width: int = 1
+    ) -> None:
+        """A rectangle that covers the box, its outline so wide; it leaves no mark."""
         self._draw.rectangle(
             (box.left, box.top, box.right - 1, box.bottom - 1),
             fill=None if fill is None else rgb(fill),
             outline=None if outline is None else rgb(outline),
+            width=width,
         )
 
 

@@ -106,7 +106,7 @@ def value(rng: random.Random, part: Part, kind: Kind) -> str:
     if kind == "person":
         return person(rng, part)
     if kind == "city":
-        return rng.choice(divided(CITIES, part))
+        return _named(rng, part, CITIES)
     if kind == "day":
         return day(rng, part)
     if kind == "price":
@@ -124,11 +124,15 @@ def value(rng: random.Random, part: Part, kind: Kind) -> str:
 
 
 def person(rng: random.Random, part: Part) -> str:
-    return rng.choice(divided(PEOPLE, part))
+    return _named(rng, part, PEOPLE)
 
 
 def item(rng: random.Random, part: Part) -> str:
-    return rng.choice(divided(ITEMS, part))
+    return _named(rng, part, ITEMS)
+
+
+def _named(rng: random.Random, part: Part, names: tuple[str, ...]) -> str:
+    return rng.choice(words(part) if part == "practice" else divided(names, part))
 
 
 def count(rng: random.Random, part: Part) -> str:

@@ -11,29 +11,28 @@ from PIL import ImageFont
 from vlmbench.errors import VlmbenchError
 from vlmbench.mini.scenes import Part
 
-FACES: dict[Part, tuple[str, ...]] = {
-    "train": (
-        "DejaVuSans",
-        "DejaVuSans-Bold",
-        "DejaVuSansMono",
-        "DejaVuSansMono-Bold",
-        "DejaVuSerif",
-        "DejaVuSerif-BoldItalic",
-        "STIXGeneral",
-        "STIXGeneralBolIta",
-        "cmr10",
-        "cmtt10",
-        "DejaVuSans-BoldOblique",
-        "DejaVuSansMono-Oblique",
-    ),
-    "test": (
-        "DejaVuSans-Oblique",
-        "DejaVuSansMono-BoldOblique",
-        "DejaVuSerif-Bold",
-        "STIXGeneralBol",
-        "cmss10",
-    ),
-}
+_TRAIN = (
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSansMono",
+    "DejaVuSansMono-Bold",
+    "DejaVuSerif",
+    "DejaVuSerif-BoldItalic",
+    "STIXGeneral",
+    "STIXGeneralBolIta",
+    "cmr10",
+    "cmtt10",
+    "DejaVuSans-BoldOblique",
+    "DejaVuSansMono-Oblique",
+)
+_TEST = (
+    "DejaVuSans-Oblique",
+    "DejaVuSansMono-BoldOblique",
+    "DejaVuSerif-Bold",
+    "STIXGeneralBol",
+    "cmss10",
+)
+FACES: dict[Part, tuple[str, ...]] = {"train": _TRAIN, "test": _TEST, "practice": _TRAIN}
 
 
 @cache

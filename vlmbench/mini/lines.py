@@ -91,7 +91,7 @@ def some_text(rng: random.Random) -> str:
     """A word, a random string, a number or a code."""
     draw = rng.random()
     if draw < 0.45:
-        text = rng.choice(words("train"))
+        text = rng.choice(words(rng.choice(("train", "practice"))))
     elif draw < 0.6:
         text = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(1, 7)))
     elif draw < 0.85:

@@ -224,7 +224,7 @@ def _ruler(rng: random.Random, part: Part, level: str) -> Scene:
         (start, end)
         for start in starts
         for end in range(start + 1, 10)
-        if ((i + start + end) % 3 == 2) == (part == "test")
+        if part == "practice" or ((i + start + end) % 3 == 2) == (part == "test")
     ]
     length = rng.choice(sorted({end - start for start, end in spans}))
     start, end = rng.choice([span for span in spans if span[1] - span[0] == length])
@@ -233,7 +233,7 @@ def _ruler(rng: random.Random, part: Part, level: str) -> Scene:
     left, top = rng.randint(4, size - 9 * step - 8), rng.randint(8, size // 2)
     canvas = Canvas(size, 96 if level == "easy" else 192)
     thick = rng.randint(8, 14)
-    canvas.rectangle(Box(left + start * step, top, left + end * step + 1, top + thick), color)
+    bars.bar(canvas, part, Box(left + start * step, top, left + end * step + 1, top + thick), color)
     y, face = top + thick + 3, rng.choice(FACES[part])
     canvas.line(left, y, left + 9 * step, y)
     type_size = 12 if level == "easy" else 14
@@ -252,7 +252,8 @@ def _clock(rng: random.Random, part: Part, level: str) -> Scene:
     """Easy: full hours, asked as a number. Hard: half hours too, among four times."""
     color = rng.choice(COLORS)
     i = COLORS.index(color)
-    hours = [h for h in range(1, 13) if ((i + h) % 3 == 2) == (part == "test")]
+    is_practice = part == "practice"  # of which the hand is thin
+    hours = [h for h in range(1, 13) if is_practice or ((i + h) % 3 == 2) == (part == "test")]
     hour = rng.choice(hours)
     is_half = level == "hard" and rng.random() < 0.5
     size = rng.choice((64, 80, 96))
@@ -263,7 +264,8 @@ def _clock(rng: random.Random, part: Part, level: str) -> Scene:
             *_at(centre, tick / 12, 0.88 * radius), *_at(centre, tick / 12, radius), width=2
         )
     canvas.line(centre, centre, *_at(centre, 0.5 * is_half, 0.8 * radius), "black", 2)
-    canvas.line(centre, centre, *_at(centre, (hour + 0.5 * is_half) / 12, 0.5 * radius), color, 4)
+    tip = _at(centre, (hour + 0.5 * is_half) / 12, 0.5 * radius)
+    canvas.line(centre, centre, *tip, color, 2 if is_practice else 4)
     if level == "easy":
         return MEASURE, canvas.image, [Problem("what hour does the clock show?", str(hour))]
     every = [f"{h}:{m}" for h in range(1, 13) for m in ("00", "30")]

@@ -19,6 +19,8 @@ RELATIONS = {"above": "below", "below": "above", "left of": "right of", "right o
 class Kind(NamedTuple):
     color: str
     shape: str
+    is_hollow: bool = False
+    """Whether it is drawn as an outline."""
 
     def __str__(self) -> str:
         return f"{self.color} {self.shape}"
@@ -33,7 +35,12 @@ class Object(NamedTuple):
 
 @cache
 def kinds(part: Part) -> tuple[Kind, ...]:
-    """Colours with shapes: of every colour two shapes, of every shape three colours are "test"."""
+    """Colours with shapes: of every colour two shapes, of every shape three colours are "test".
+
+    To practise: the outlines of all of them.
+    """
+    if part == "practice":
+        return tuple(Kind(color, shape, True) for color in COLORS for shape in SHAPES)
     return tuple(
         Kind(color, shape)
         for i, color in enumerate(COLORS)
@@ -83,7 +90,7 @@ def draw(
 ) -> Canvas:
     canvas = Canvas(size, size, background or paper(rng))
     for kind, x, y, radius in objects:
-        canvas.shape(kind.shape, x, y, radius, kind.color)
+        canvas.shape(kind.shape, x, y, radius, kind.color, is_hollow=kind.is_hollow)
     return canvas
 
 

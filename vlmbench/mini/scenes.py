@@ -7,7 +7,12 @@ import random
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
-Part = Literal["train", "test"]
+Part = Literal["train", "test", "practice"]
+"""Train and test have different words, values, layouts, faces and combinations of colour and shape.
+
+What is never combined in training is learnt as impossible long before it is seen. So a model can
+practise too: with made-up words, and with outlines that come in every combination.
+"""
 Draw = Callable[[random.Random, Part, int], list[dict[str, Any]]]
 """From the scene's own random numbers, its part and its number to its rows."""
 

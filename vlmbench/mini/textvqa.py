@@ -129,6 +129,13 @@ def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
     ]
 
 
+def sign(rng: random.Random) -> Canvas:
+    """A large one to learn reading from, without questions."""
+    canvas, cells = _ground(rng, LARGE)
+    _write(rng, "practice", LARGE, canvas, cells)
+    return canvas
+
+
 Cell = tuple[Box, tuple[str, ...]]
 """Room for one text, and the names of the place: rows first, "top", then "top left"."""
 

@@ -17,7 +17,7 @@ EASY, HARD = "easy", "hard"
 
 def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
     number, is_drawn = divmod(index, 2)
-    if not is_drawn:
+    if not is_drawn and part != "practice":
         asked = balanced(rng, easy_vqa.questions(part, number))
         return easy_vqa.rows(index, easy_vqa.picture(part, number), asked)
     level = HARD if rng.random() < 0.3 else EASY
@@ -120,7 +120,7 @@ def _exists(rng: random.Random, part: Part, placed: Sequence[Object]) -> Questio
     if rng.random() < 0.5:
         return Question(f"is there a {rng.choice(sorted(shown))}?", "yes")
     absent = [kind for kind in kinds(part) if kind not in shown]
-    colors, shapes = zip(*shown, strict=True)
+    colors, shapes = {kind.color for kind in shown}, {kind.shape for kind in shown}
     near = [kind for kind in absent if kind.color in colors and kind.shape in shapes]
     return Question(f"is there a {rng.choice(near or absent)}?", "no")
 

@@ -18,14 +18,44 @@ _TEST_SHARE = 6
 """Every so manieth word is of the test part."""
 
 
+_NUM_MADE = 20_000
+"""Made-up words."""
+
+
 @cache
 def words(part: Part) -> tuple[str, ...]:
-    """Lower-case English words; 341 of 2,048 are the test part's."""
-    return divided(tuple(_LIST.read_text("ascii").split()), part)
+    """Lower-case English words; 341 of 2,048 are the test part's. To practise: made-up ones."""
+    if part == "practice":
+        return _made_up()
+    return divided(_listed(), part)
+
+
+@cache
+def _listed() -> tuple[str, ...]:
+    return tuple(_LIST.read_text("ascii").split())
+
+
+def _made_up() -> tuple[str, ...]:
+    """Letters that follow one another as in the train part's words, two by two; no listed word."""
+    rng = random.Random("made-up words")
+    following: dict[str, list[str]] = {}
+    for word in words("train"):
+        padded = f"  {word} "
+        for i in range(2, len(padded)):
+            following.setdefault(padded[i - 2 : i], []).append(padded[i])
+    listed, made = set(_listed()), dict[str, None]()
+    while len(made) < _NUM_MADE:
+        word = "  "
+        while not word.endswith(" ") or len(word) == 2:
+            word += rng.choice(following[word[-2:]])
+        word = word.strip()
+        if 3 <= len(word) <= 8 and word not in listed:
+            made[word] = None
+    return tuple(made)
 
 
 def divided(items: tuple[Item, ...], part: Part) -> tuple[Item, ...]:
-    """The part's share of any list: one in six is the test part's."""
+    """The part's share of any list: one in six is the test part's; all else is for training."""
     every_sixth = slice(_TEST_SHARE - 1, None, _TEST_SHARE)
     if part == "test":
         return items[every_sixth]
