@@ -1,9 +1,9 @@
 """`idefics2:tiny`: a small Idefics2 that learns to see and to read from nothing.
 
 First the vision tower alone learns which letter or shape covers each patch, then tower and
-resampler what stands in each latent's cell of the picture. The decoder learns which letter an option
-has, then to read lines, and at last the whole model answers the mini tasks, worded as the harness
-asks them. Sizes and settings are not the paper's, but for the number of latents.
+resampler what stands in the cell of each latent. The decoder learns which letter an option has,
+then to read lines, and at last the whole model answers the mini tasks, worded as the harness asks
+them. Sizes and settings are not the paper's, but for the number of latents.
 """
 
 from __future__ import annotations

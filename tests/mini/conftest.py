@@ -46,10 +46,12 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Record:
     found = Record()
     draw_shape, write = Canvas.shape, Canvas.write
 
-    def shape(self: Canvas, kind: str, x: int, y: int, radius: int, color: Color) -> Any:
+    def shape(
+        self: Canvas, kind: str, x: int, y: int, radius: int, color: Color, **named: Any
+    ) -> Any:
         shapes = found.shapes.setdefault(found.keep(self.image), [])
         shapes.append(Shape(color, kind, x, y, radius))
-        return draw_shape(self, kind, x, y, radius, color)
+        return draw_shape(self, kind, x, y, radius, color, **named)
 
     def text(self: Canvas, x: int, y: int, text: str, *rest: Any, **named: Any) -> Any:
         found.texts.setdefault(found.keep(self.image), []).append(text)

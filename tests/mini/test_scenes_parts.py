@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from vlmbench.mini import NUM_SCENES, scene
+from vlmbench.mini.drawing import Canvas, rgb
 from vlmbench.mini.objects import COLORS, SHAPES, Kind, kinds
+from vlmbench.mini.words import words
 
 TASKS = ("vqav2", "mmmu", "mathvista", "mmbench")
 PICTURE = Image.Image
@@ -76,16 +78,41 @@ def test_every_colour_and_every_shape_is_in_both_parts() -> None:
         assert {kind.shape for kind in part} == set(SHAPES)
 
 
+def test_practice_has_the_outline_of_every_shape_in_every_colour() -> None:
+    outlines = kinds("practice")
+    assert {kind[:2] for kind in outlines} == {(c, s) for c in COLORS for s in SHAPES}
+    assert all(kind.is_hollow for kind in outlines)
+    assert not any(kind.is_hollow for part in ("train", "test") for kind in kinds(part))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_outline_leaves_the_middle_free(shape: str) -> None:
+    for is_hollow, color in ((False, rgb("red")), (True, rgb("white"))):
+        canvas = Canvas(64, 64)
+        canvas.shape(shape, 32, 32, 20, "red", is_hollow=is_hollow)
+        assert canvas.image.getpixel((32, 32)) == color
+        colors = canvas.image.getcolors()
+        assert colors is not None and rgb("red") in {color for _, color in colors}
+
+
+def test_made_up_words_look_like_words_and_are_none() -> None:
+    made, listed = words("practice"), {*words("train"), *words("test")}
+    assert len(made) == len(set(made)) == 20_000 and listed.isdisjoint(made)
+    assert all(3 <= len(word) <= 8 and word.isalpha() and word.islower() for word in made)
+    pairs = {word[i : i + 2] for word in words("train") for i in range(len(word) - 1)}
+    assert all(word[i : i + 2] in pairs for word in made for i in range(len(word) - 1))
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_no_written_word_is_in_both_parts(task: str, record: Any) -> None:
     written = {}
-    for part in ("train", "test"):
+    for part in ("train", "test", "practice"):
         record.texts.clear()
         for number in range(200):
             scene(task, part, number)
         texts = {text for texts in record.texts.values() for text in texts}
         written[part] = {text for text in texts if text.isalpha()}
-    assert written["train"].isdisjoint(written["test"])
+    assert written["test"].isdisjoint(written["train"] | written["practice"])
 
 
 def test_no_value_of_a_bar_is_asked_for_in_both_parts(rows: Rows) -> None:
@@ -103,12 +130,12 @@ def test_no_value_of_a_bar_is_asked_for_in_both_parts(rows: Rows) -> None:
 
 def test_no_rectangle_is_measured_in_both_parts(record: Any) -> None:
     measured = {}
-    for part in ("train", "test"):
+    for part in ("train", "test", "practice"):
         drawn = [scene("mathvista", part, number)[0] for number in range(300)]
         pictures = [row["decoded_image"] for row in drawn if "rectangle" in row["question"]]
         measured[part] = {tuple(record.texts_of(picture)) for picture in pictures}
     assert measured["train"] and measured["test"]
-    assert measured["train"].isdisjoint(measured["test"])
+    assert measured["test"].isdisjoint(measured["train"] | measured["practice"])
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -119,13 +146,13 @@ def test_ids_are_unique_and_rows_many_enough(task: str, rows: Rows) -> None:
 
 
 def test_all_questions_together_use_few_words(rows: Rows) -> None:
-    words: set[str] = set()
+    asked: set[str] = set()
     for task in TASKS:
         for part in ("train", "test"):
             for row in rows(task, part, 300):
                 question = re.sub(r"is the word \w+\?", "is the word?", row["question"])
-                words |= set(re.findall("[a-z]+", f"{question} {row.get('hint', '')}"))
-    assert 50 < len(words) < 250
+                asked |= set(re.findall("[a-z]+", f"{question} {row.get('hint', '')}"))
+    assert 50 < len(asked) < 250
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
-from functools import partial
 from itertools import count, pairwise
 from pathlib import Path
 from types import ModuleType
@@ -18,8 +18,9 @@ from idefics2 import Idefics2, load
 from idefics2.train import Conversation, Recipe, train
 from idefics2.train.log import read_log
 from idefics2.train.recipe_files import load_recipes
-from vlmbench.mini import described, lines
-from vlmbench.mini.drawing import Canvas
+from vlmbench import prompts
+from vlmbench.mini import described, lines, textvqa
+from vlmbench.mini.drawing import SHAPES, Canvas
 from vlmbench.mini.objects import kinds
 from vlmbench.mini.scenes import Part
 from vlmbench.mini.stream import DrawnPicture, samples
@@ -39,33 +40,43 @@ def names(tiny: ModuleType, labels: np.ndarray[Any, Any]) -> list[list[str]]:
     return [[found[label] for label in row] for row in labels.tolist()]
 
 
-def test_a_glyph_is_in_one_row_of_cells_and_a_shape_in_one_cell(tiny: ModuleType) -> None:
+def test_a_cell_has_its_characters_in_order_and_a_shape_is_in_one(tiny: ModuleType) -> None:
     canvas = Canvas(96, 96)
-    line = canvas.write(26, 40, "by", "DejaVuSans", 14, "red")
+    line = canvas.write(26, 40, "ill by", "DejaVuSans", 14, "red")
     canvas.shape("star", 60, 80, 12, (1, 2, 3))
+    canvas.shape("circle", 31, (line.top + line.bottom) // 2, 12, "blue")  # under the text
     labels = tiny.cell_labels(canvas)
-    assert labels.shape == (32, 7)
-    cells = names(tiny, labels[:, :6])
+    assert labels.shape == (64, tiny.SLOTS + 1)
+    cells = names(tiny, labels[:, : tiny.SLOTS])
     row = (line.top + line.bottom) // 2 // 12
     written = {index: cell for index, cell in enumerate(cells) if any(cell)}
-    assert set(written) == {row * 4 + 1, 6 * 4 + 2}
-    assert "".join(dict.fromkeys(written[row * 4 + 1])) == "by"
-    assert written[6 * 4 + 2] == ["star"] * 6
-    assert labels[row * 4 + 1, 6] == tiny.COLOR_CLASSES["red"]
-    assert labels[6 * 4 + 2, 6] == -1, "a colour without a name is no label"
-    assert np.count_nonzero(labels[:, 6]) == 2
+    assert set(written) == {row * 8 + 2, row * 8 + 3, row * 8 + 4, 6 * 8 + 5}
+    texts = ["".join(written[row * 8 + column]) for column in (2, 3, 4)]
+    assert "".join(texts) == "illby" and texts[0].startswith("ill")
+    assert written[6 * 8 + 5] == ["star", "", "", ""]
+    assert {labels[row * 8 + column, -1] for column in (2, 3, 4)} == {tiny.COLOR_CLASSES["red"]}
+    assert labels[6 * 8 + 5, -1] == -1, "a colour without a name is no label"
+    assert np.count_nonzero(labels[:, -1]) == 4
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_labels_have_every_glyph_that_is_wide_enough(tiny: ModuleType, seed: int) -> None:
     canvas, questions = lines.read_lines(random.Random(seed), 4)
     of_cells, of_patches = tiny.cell_labels(canvas), tiny.patch_labels(canvas)
-    shown = {mark.name for mark in canvas.marks if mark.box.right - mark.box.left >= 6}
-    for labels in (of_cells[:, :6], of_patches[:, :2]):
-        assert shown <= {name for row in names(tiny, labels) for name in row}
-    assert of_patches.shape == (canvas.width * canvas.height // 64, 3)
     texts = "".join("".join(answer.split()) for _, answer in questions)
     assert "".join(mark.name for mark in canvas.marks) == texts
+    of_slots = [name for row in names(tiny, of_cells[:, : tiny.SLOTS]) for name in row if name]
+    assert Counter(of_slots) <= Counter(texts) and len(of_slots) >= 0.9 * len(texts)
+    wide = {mark.name for mark in canvas.marks if mark.box.right - mark.box.left >= 6}
+    assert wide <= {name for row in names(tiny, of_patches[:, :2]) for name in row}
+    assert of_patches.shape == (canvas.width * canvas.height // 64, 3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sign_is_drawn_with_made_up_words_in_the_faces_of_the_train_part(seed: int) -> None:
+    canvas = textvqa.sign(random.Random(seed))
+    assert max(canvas.width, canvas.height) <= 96
+    assert any(mark.name not in SHAPES for mark in canvas.marks)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -73,7 +84,7 @@ def test_shapes_are_listed_as_they_are_read(seed: int) -> None:
     canvas, ((_, listed), (_, count)) = described.shapes(random.Random(seed))
     everything = listed.split(", ")
     assert len(everything) == int(count) == len(canvas.marks)
-    assert set(everything) <= set(map(str, kinds("train")))
+    assert set(everything) <= set(map(str, kinds("practice")))
     for before, after in pairwise(mark.box for mark in canvas.marks):
         assert before.top < after.bottom, "no row stands above an earlier one"
         if after.left < before.right:
@@ -180,13 +191,14 @@ def test_three_hundred_steps_from_nothing_teach_colours(
 def test_lookups_ask_for_a_letter_without_a_picture(tiny: ModuleType) -> None:
     letters = set()
     for seed in range(20):
-        told = tiny._letters("lookup", random.Random(seed))
+        told = tiny._lookups(random.Random(seed))
         assert len(told.turns) == tiny.MAX_TURNS and not told.shared
         for turn in told.turns:
             (question,) = turn.content
             text = question.removeprefix("Question: which letter is ").partition("?\n")[0]
-            assert f"\n{turn.answer}. {text}\n" in question
-            letters.add(turn.answer)
+            letter = turn.answer.removeprefix(f"{text} (").removesuffix(")")
+            assert f"\n{letter}. {text}\n" in question
+            letters.add(letter)
     assert letters >= set("ABCD")
 
 
@@ -198,11 +210,10 @@ def test_a_choice_is_named_before_its_letter(tiny: ModuleType) -> None:
             (sample, *_) = samples(name, "train", number)
             if not tiny._is_text(sample.options):
                 continue
-            ask = partial(tiny.conversation, [sample], task.form, name, random.Random(number))
-            ((letter,), (named,)) = (ask(names_choice=is_named).turns for is_named in (False, True))
-            assert named.content == letter.content
-            assert named.answer == f"{sample.options[letter.answer]} ({letter.answer})"
-            for other, text in sample.options.items():
-                prediction = Prediction(id=sample.id, response=f"{text} ({other})")
+            (turn,) = tiny.conversation([sample], task.form, name, random.Random(number)).turns
+            right = prompts.gold(sample, task.form)
+            assert turn.answer == f"{sample.options[right]} ({right})"
+            for letter, text in sample.options.items():
+                prediction = Prediction(id=sample.id, response=f"{text} ({letter})")
                 verdict = task.score(sample, prediction, "official")
-                assert verdict.value == (other == letter.answer)
+                assert verdict.value == (letter == right)
