@@ -166,6 +166,8 @@ class PackedAttention:
 
     def __init__(self, row: Row) -> None:
         self.row = row
+        self._queries = torch.cat([group.queries_ZX.flatten() for group in row.groups])
+        self._keys = torch.cat([group.keys_ZY.flatten() for group in row.groups])
 
     def attend(
         self,
@@ -180,11 +182,19 @@ class PackedAttention:
             x_BHTE[0].transpose(0, 1).flatten(1) for x_BHTE in (q_BHTE, k_BGTE, v_BGTE)
         )
         width = q_BHTE.shape[-1]
+        groups = self.row.groups
+        # Gathered for all groups at once: a gather's gradient is as large as the row
+        queries = _divide(
+            q_TH_E.index_select(0, self._queries), [group.queries_ZX for group in groups], width
+        )
+        keys = _divide(
+            k_TG_E.index_select(0, self._keys), [group.keys_ZY for group in groups], width
+        )
+        values = _divide(
+            v_TG_E.index_select(0, self._keys), [group.keys_ZY for group in groups], width
+        )
         parts = []
-        for group in self.row.groups:
-            q_ZHXE = _gather(q_TH_E, group.queries_ZX, width)
-            k_ZGYE = _gather(k_TG_E, group.keys_ZY, width)
-            v_ZGYE = _gather(v_TG_E, group.keys_ZY, width)
+        for group, q_ZHXE, k_ZGYE, v_ZGYE in zip(groups, queries, keys, values, strict=True):
             y_ZHXE = F.scaled_dot_product_attention(
                 q_ZHXE,
                 k_ZGYE,
@@ -199,9 +209,13 @@ class PackedAttention:
         return y_THE.transpose(0, 1)[None]
 
 
-def _gather(x_TH_E: Tensor, places_ZX: Tensor, width: int) -> Tensor:
-    x_ZXH_E = torch.unflatten(x_TH_E.index_select(0, places_ZX.flatten()), 0, places_ZX.shape)
-    return torch.unflatten(x_ZXH_E, 2, (-1, width)).transpose(1, 2)
+def _divide(x_NH_E: Tensor, places: Sequence[Tensor], width: int) -> list[Tensor]:
+    """What was gathered for several groups, for each of them as [Z, H, X, E]."""
+    parts = x_NH_E.split([places_ZX.numel() for places_ZX in places])
+    return [
+        torch.unflatten(x, 1, (-1, width)).unflatten(0, places_ZX.shape).transpose(1, 2)
+        for x, places_ZX in zip(parts, places, strict=True)
+    ]
 
 
 def _group(reaches: Sequence[Reach], window: int | None) -> tuple[tuple[Group, ...], Tensor]:
