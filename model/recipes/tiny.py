@@ -86,7 +86,7 @@ OPEN_SHARE = 0.25
 WITH_OPTIONS = ("mmmu", "mathvista", "mmbench")
 """Tasks from which the texts of lookups come."""
 
-SPLIT_SHARES = {"large": 0.85, "small": 0.35}
+SPLIT_LARGE, SPLIT_SMALL = 0.85, 0.35
 """How often a scene's pictures are split: those beyond a crop's size, and others."""
 
 WATCHED = 40
@@ -105,11 +105,11 @@ COLOR_CLASSES = {name: index for index, name in enumerate(("", *COLORS))}
 """Of a patch or a cell; 0 is background."""
 
 TASK_SHARES = {
-    "lookup": 0.06,
-    "lines": 0.04,
+    "lookup": 0.04,
+    "lines": 0.06,
     "shapes": 0.03,
     "places": 0.04,
-    "attributes": 0.03,
+    "attributes": 0.04,
     "chart": 0.04,
     "easy_vqa": 0.05,
     "vqav2": 0.09,
@@ -117,7 +117,7 @@ TASK_SHARES = {
     "docvqa": 0.18,
     "mmmu": 0.1,
     "mathvista": 0.1,
-    "mmbench": 0.07,
+    "mmbench": 0.08,
 }
 """Of all samples, once the model can read."""
 
@@ -132,6 +132,7 @@ def recipe() -> Recipe:
             sight_stage(),
             letters_stage(),
             reading_stage(),
+            spelling_stage(),
             whole_stage(),
         ),
         seed=SEED,
@@ -208,8 +209,30 @@ def reading_stage() -> Stage:
         },
         optimization=_optimization(peak=1.0, connector=0.3, schedule=LEVEL),
         frozen=(r"^vision_model\.",),
-        num_steps=600,
+        num_steps=400,
         closed_weight=CLOSED_WEIGHT,
+    )
+
+
+def spelling_stage() -> Stage:
+    """Mostly lines, which are learnt from tens of thousands: small pictures, none of them split."""
+    return _answers_stage(
+        "spelling",
+        shares={
+            "lookup": 0.05,
+            "lines": 0.65,
+            "shapes": 0.04,
+            "attributes": 0.04,
+            "chart": 0.04,
+            "vqav2": 0.04,
+            "textvqa": 0.1,
+            "docvqa": 0.04,
+        },
+        optimization=_optimization(peak=1.0, connector=0.5, schedule=LEVEL),
+        frozen=(r"^vision_model\.",),
+        num_steps=400,
+        closed_weight=CLOSED_WEIGHT,
+        split_small=0.0,
     )
 
 
@@ -221,11 +244,12 @@ def whole_stage() -> Stage:
     stage = _answers_stage(
         "whole",
         shares=TASK_SHARES,
-        optimization=_optimization(peak=0.5, connector=0.4, tower=0.2, schedule=DOWN),
+        optimization=_optimization(peak=0.7, connector=0.5, tower=0.15, schedule=DOWN),
         frozen=(),
-        num_steps=1800,
+        num_steps=1500,
+        split_small=0.2,
     )
-    return replace(stage, evaluate=_evaluate, evaluate_every=600)
+    return replace(stage, evaluate=_evaluate, evaluate_every=750)
 
 
 def _answers_stage(
@@ -236,10 +260,11 @@ def _answers_stage(
     frozen: tuple[str, ...],
     num_steps: int,
     closed_weight: float = 1.0,
+    split_small: float = SPLIT_SMALL,
 ) -> Stage:
     return Stage(
         name=name,
-        draw=_mixture(name, shares, closed_weight),
+        draw=_mixture(name, shares, closed_weight, split_small),
         objective=Answers(max_tokens=MAX_TOKENS, augmentation=Augmentation(shuffle_turns=True)),
         optimization=optimization,
         frozen=frozen,
@@ -253,7 +278,7 @@ def _answers_stage(
 
 
 def _mixture(
-    stage: str, shares: Mapping[str, float], closed_weight: float
+    stage: str, shares: Mapping[str, float], closed_weight: float, split_small: float
 ) -> Callable[[int], Conversation]:
     """By number, a conversation of one of the sources, each as often as its share says."""
     names, weights = list(shares), list(shares.values())
@@ -264,8 +289,8 @@ def _mixture(
         if source == "lookup":
             return _lookups(rng)
         if source in DESCRIBED:
-            return _described(source, rng)
-        return _scene(source, rng, closed_weight)
+            return _described(source, rng, split_small)
+        return _scene(source, rng, closed_weight, split_small)
 
     return draw
 
@@ -304,7 +329,7 @@ DESCRIBED: Mapping[str, Callable[[random.Random], Described]] = {
 """Sources that ask for everything in a picture."""
 
 
-def _described(source: str, rng: random.Random) -> Conversation:
+def _described(source: str, rng: random.Random, split_small: float) -> Conversation:
     image, questions = DESCRIBED[source](rng)
     turns = (
         Turn((f"Question: {question}\nGive a very brief answer.",), answer)
@@ -314,16 +339,19 @@ def _described(source: str, rng: random.Random) -> Conversation:
         shared=(image,),
         turns=tuple(turns),
         layout="independent",
-        split=rng.random() < _split_share(image),
+        split=rng.random() < _split_share([image], split_small),
         source=source,
     )
 
 
-def _split_share(image: Image.Image) -> float:
-    return SPLIT_SHARES["large" if max(image.size) > LONGEST else "small"]
+def _split_share(shown: Content, small: float) -> float:
+    pictures = [piece for piece in shown if isinstance(piece, Image.Image)]
+    return SPLIT_LARGE if any(max(each.size) > LONGEST for each in pictures) else small
 
 
-def _scene(scenes: str, rng: random.Random, closed_weight: float) -> Conversation:
+def _scene(
+    scenes: str, rng: random.Random, closed_weight: float, split_small: float
+) -> Conversation:
     """A scene of a mini task with some of its questions, worded as in an evaluation.
 
     A choice takes two steps, what the answer is and which letter it has. The first is also asked
@@ -334,7 +362,7 @@ def _scene(scenes: str, rng: random.Random, closed_weight: float) -> Conversatio
     asked = rng.sample(samples, min(MAX_TURNS, len(samples)))
     if _is_text(asked[0].options) and rng.random() < OPEN_SHARE:
         asked, form = [_without_options(asked[0], form)], "short_answer"
-    return conversation(asked, form, scenes, rng, closed_weight)
+    return conversation(asked, form, scenes, rng, closed_weight, split_small)
 
 
 def _part(scenes: str, rng: random.Random) -> Part:
@@ -379,11 +407,13 @@ def conversation(
     source: str,
     rng: random.Random,
     closed_weight: float = 1.0,
+    split_small: float = SPLIT_SMALL,
 ) -> Conversation:
     """Samples with the same pictures and their gold answers, in the prompt style "idefics2".
 
     Before its letter stands an option's text, as in "left (B)": a decoder of few layers has no room
-    for both steps in one token. `closed_weight`: of "yes" and "no" in the loss.
+    for both steps in one token. `closed_weight`: of "yes" and "no" in the loss. `split_small`: how
+    often small pictures are split.
     """
     turns = []
     shared: Content = ()
@@ -395,12 +425,11 @@ def conversation(
         if _is_text(sample.options):
             answer = _named(sample.options[answer], answer)
         turns.append(Turn((text,), answer, weight))
-    share = max(_split_share(piece) for piece in shared if isinstance(piece, Image.Image))
     return Conversation(
         turns=tuple(turns),
         shared=shared,
         layout="independent",
-        split=rng.random() < share,
+        split=rng.random() < _split_share(shared, split_small),
         source=source,
     )
 
@@ -469,7 +498,7 @@ def _muon(peak: float) -> MuonRule:
 
 
 LEVEL = Schedule(warmup_steps=50)
-DOWN = Schedule(warmup_steps=50, decay="linear", level_share=0.2, floor=0.02)
+DOWN = Schedule(warmup_steps=50, decay="linear", level_share=0.4, floor=0.02)
 LEVEL_THEN_DOWN = Schedule(warmup_steps=50, decay="linear", level_share=0.5, floor=0.02)
 
 
