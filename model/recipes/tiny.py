@@ -134,6 +134,8 @@ def recipe() -> Recipe:
             reading_stage(),
             spelling_stage(),
             whole_stage(),
+            finding_stage(),
+            last_stage(),
         ),
         seed=SEED,
     )
@@ -241,15 +243,48 @@ def whole_stage() -> Stage:
 
     As fast as the decoder it would forget where things are.
     """
-    stage = _answers_stage(
-        "whole",
-        shares=TASK_SHARES,
-        optimization=_optimization(peak=0.7, connector=0.5, tower=0.15, schedule=DOWN),
+    return _whole("whole", TASK_SHARES, num_steps=200, schedule=LEVEL)
+
+
+def finding_stage() -> Stage:
+    """Mostly questions that name one of several things, which must be found before all else."""
+    return _answers_stage(
+        "finding",
+        shares={
+            "lookup": 0.03,
+            "lines": 0.1,
+            "places": 0.25,
+            "attributes": 0.12,
+            "chart": 0.1,
+            "vqav2": 0.08,
+            "textvqa": 0.08,
+            "docvqa": 0.12,
+            "mmmu": 0.04,
+            "mmbench": 0.08,
+        },
+        optimization=_optimization(peak=0.7, connector=0.5, schedule=LEVEL),
+        frozen=(r"^vision_model\.",),
+        num_steps=300,
+        split_small=0.0,
+    )
+
+
+def last_stage() -> Stage:
+    """All tasks again, more text, slower and slower."""
+    shares = TASK_SHARES | {"lines": 0.09, "textvqa": 0.2, "docvqa": 0.22}
+    stage = _whole("last", shares, num_steps=1100, schedule=DOWN)
+    return replace(stage, evaluate=_evaluate)
+
+
+def _whole(name: str, shares: Mapping[str, float], *, num_steps: int, schedule: Schedule) -> Stage:
+    return _answers_stage(
+        name,
+        shares=shares,
+        optimization=_optimization(peak=0.7, connector=0.5, tower=0.15, schedule=schedule),
         frozen=(),
-        num_steps=1500,
+        num_steps=num_steps,
         split_small=0.2,
     )
-    return replace(stage, evaluate=_evaluate, evaluate_every=750)
 
 
 def _answers_stage(
@@ -498,7 +533,7 @@ def _muon(peak: float) -> MuonRule:
 
 
 LEVEL = Schedule(warmup_steps=50)
-DOWN = Schedule(warmup_steps=50, decay="linear", level_share=0.4, floor=0.02)
+DOWN = Schedule(warmup_steps=50, decay="linear", level_share=0.2, floor=0.01)
 LEVEL_THEN_DOWN = Schedule(warmup_steps=50, decay="linear", level_share=0.5, floor=0.02)
 
 
