@@ -99,17 +99,18 @@ class PerceiverAttention(nn.Module):
         v_IRGE = self.v_proj(latents_IRD).unflatten(-1, (-1, self.head_width))
         k_PGE = self.k_proj(context_PD).unflatten(-1, (-1, self.head_width))
         v_PGE = self.v_proj(context_PD).unflatten(-1, (-1, self.head_width))
-        runs = list(packing.runs)
-        num_images = [run.images.stop - run.images.start for run in runs]
-        num_patches = [run.patches.stop - run.patches.start for run in runs]
-        of_images = (x.split(num_images) for x in (q_IRHE, k_IRGE, v_IRGE))
-        of_patches = (x.split(num_patches) for x in (k_PGE, v_PGE))
+        num_images = [run.num_images for run in packing.runs]
+        num_patches = [run.num_images * run.length for run in packing.runs]
+        of_images = (torch.split(x, num_images) for x in (q_IRHE, k_IRGE, v_IRGE))
+        of_patches = (torch.split(x, num_patches) for x in (k_PGE, v_PGE))
         parts = []
-        for run, q, k_latents, v_latents, k, v in zip(runs, *of_images, *of_patches, strict=True):
-            k_ISGE = torch.cat([k.unflatten(0, run.shape), k_latents], 1)
-            v_ISGE = torch.cat([v.unflatten(0, run.shape), v_latents], 1)
+        for run, q_IRHE, k_IRGE, v_IRGE, k_PGE, v_PGE in zip(
+            packing.runs, *of_images, *of_patches, strict=True
+        ):
+            k_ISGE = torch.cat([k_PGE.unflatten(0, run), k_IRGE], 1)
+            v_ISGE = torch.cat([v_PGE.unflatten(0, run), v_IRGE], 1)
             y_IHRE = F.scaled_dot_product_attention(
-                q.transpose(1, 2),
+                q_IRHE.transpose(1, 2),
                 k_ISGE.transpose(1, 2),
                 v_ISGE.transpose(1, 2),
                 enable_gqa=True,

@@ -8,7 +8,7 @@ Axes: P patches of all images, K pixel values of a patch, C width, H heads, E he
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -34,10 +34,9 @@ def has_varlen() -> bool:
 class Run(NamedTuple):
     """Neighbouring images of equal length."""
 
-    images: slice
-    patches: slice
-    shape: tuple[int, int]
-    """How many images, and the patches of each."""
+    num_images: int
+    length: int
+    """Patches of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +55,9 @@ class Packing:
         return cls(lengths=tuple(lengths), bounds=bounds)
 
     @property
-    def runs(self) -> Iterator[Run]:
+    def runs(self) -> list[Run]:
         """Neighbours of equal length, which attention takes in one batch."""
-        image, patch = 0, 0
-        for length, group in groupby(self.lengths):
-            num_images = len(list(group))
-            images, patches = image + num_images, patch + num_images * length
-            yield Run(slice(image, images), slice(patch, patches), (num_images, length))
-            image, patch = images, patches
+        return [Run(len(list(group)), length) for length, group in groupby(self.lengths)]
 
 
 class VisionTower(nn.Module):
@@ -148,12 +142,12 @@ def attend_within_images(q_PHE: Tensor, k_PHE: Tensor, v_PHE: Tensor, packing: P
         y_PHE = varlen_attn(q_PHE, k_PHE, v_PHE, bounds, bounds, longest, longest)
         assert isinstance(y_PHE, Tensor)
         return y_PHE
-    runs = list(packing.runs)
-    lengths = [run.patches.stop - run.patches.start for run in runs]
-    parts = []
     # Split, not sliced: a slice's gradient is as large as what it was cut from
-    for run, *qkv in zip(runs, *(x.split(lengths) for x in (q_PHE, k_PHE, v_PHE)), strict=True):
-        q_IHPE, k_IHPE, v_IHPE = (x.unflatten(0, run.shape).transpose(1, 2) for x in qkv)
+    lengths = [run.num_images * run.length for run in packing.runs]
+    divided = (torch.split(x_PHE, lengths) for x_PHE in (q_PHE, k_PHE, v_PHE))
+    parts = []
+    for run, *qkv in zip(packing.runs, *divided, strict=True):
+        q_IHPE, k_IHPE, v_IHPE = (torch.unflatten(x, 0, run).transpose(1, 2) for x in qkv)
         y_IHPE = F.scaled_dot_product_attention(q_IHPE, k_IHPE, v_IHPE)
         parts.append(y_IHPE.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts)

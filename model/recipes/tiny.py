@@ -16,6 +16,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
@@ -330,42 +331,22 @@ def _mixture(
     return draw
 
 
-Described = tuple[Image.Image, list[tuple[str, str]]]
+Drawn = tuple[Canvas | Image.Image, list[tuple[str, str]]]
 """A picture, and questions with their answers."""
 
-
-def _read_lines(rng: random.Random) -> Described:
-    canvas, questions = lines.read_lines(rng, MAX_LINES)
-    return canvas.image, questions
-
-
-def _place_shapes(rng: random.Random) -> Described:
-    canvas, questions = described.places(rng)
-    return canvas.image, questions
-
-
-def _name_attributes(rng: random.Random) -> Described:
-    canvas, questions = described.attributes(rng)
-    return canvas.image, questions
-
-
-def _list_shapes(rng: random.Random) -> Described:
-    canvas, questions = described.shapes(rng)
-    return canvas.image, questions
-
-
-DESCRIBED: Mapping[str, Callable[[random.Random], Described]] = {
-    "lines": _read_lines,
-    "shapes": _list_shapes,
-    "places": _place_shapes,
-    "attributes": _name_attributes,
+DESCRIBED: Mapping[str, Callable[[random.Random], Drawn]] = {
+    "lines": partial(lines.read_lines, max_lines=MAX_LINES),
+    "shapes": described.shapes,
+    "places": described.places,
+    "attributes": described.attributes,
     "chart": described.chart,
 }
 """Sources that ask for everything in a picture."""
 
 
 def _described(source: str, rng: random.Random, split_small: float) -> Conversation:
-    image, questions = DESCRIBED[source](rng)
+    drawn, questions = DESCRIBED[source](rng)
+    image = drawn.image if isinstance(drawn, Canvas) else drawn
     turns = (
         Turn((f"Question: {question}\nGive a very brief answer.",), answer)
         for question, answer in questions

@@ -169,7 +169,7 @@ def test_three_hundred_steps_from_nothing_teach_colours(
         return replace(told, split=False)
 
     stage = replace(
-        tiny.whole_stage(), draw=draw, num_steps=300, batch_size=16, evaluate=None, log_every=30
+        tiny.last_stage(), draw=draw, num_steps=300, batch_size=16, evaluate=None, log_every=30
     )
     trained = train(
         Recipe(name="colours", start=tiny.start, stages=(stage,)), tmp_path, is_quiet=True

@@ -183,16 +183,11 @@ class PackedAttention:
         )
         width = q_BHTE.shape[-1]
         groups = self.row.groups
-        # Gathered for all groups at once: a gather's gradient is as large as the row
-        queries = _divide(
-            q_TH_E.index_select(0, self._queries), [group.queries_ZX for group in groups], width
-        )
-        keys = _divide(
-            k_TG_E.index_select(0, self._keys), [group.keys_ZY for group in groups], width
-        )
-        values = _divide(
-            v_TG_E.index_select(0, self._keys), [group.keys_ZY for group in groups], width
-        )
+        of_queries = [group.queries_ZX for group in groups]
+        of_keys = [group.keys_ZY for group in groups]
+        queries = _gather(q_TH_E, self._queries, of_queries, width)
+        keys = _gather(k_TG_E, self._keys, of_keys, width)
+        values = _gather(v_TG_E, self._keys, of_keys, width)
         parts = []
         for group, q_ZHXE, k_ZGYE, v_ZGYE in zip(groups, queries, keys, values, strict=True):
             y_ZHXE = F.scaled_dot_product_attention(
@@ -209,12 +204,15 @@ class PackedAttention:
         return y_THE.transpose(0, 1)[None]
 
 
-def _divide(x_NH_E: Tensor, places: Sequence[Tensor], width: int) -> list[Tensor]:
-    """What was gathered for several groups, for each of them as [Z, H, X, E]."""
-    parts = x_NH_E.split([places_ZX.numel() for places_ZX in places])
+def _gather(x_TH_E: Tensor, every: Tensor, places: Sequence[Tensor], width: int) -> list[Tensor]:
+    """What groups attend with, each as [Z, H, X, E]; `every` has their places end to end.
+
+    At once for all groups: the gradient of each gather is as large as the row.
+    """
+    parts = torch.split(x_TH_E.index_select(0, every), [each.numel() for each in places])
     return [
-        torch.unflatten(x, 1, (-1, width)).unflatten(0, places_ZX.shape).transpose(1, 2)
-        for x, places_ZX in zip(parts, places, strict=True)
+        x.view(*each.shape, -1, width).transpose(1, 2)
+        for x, each in zip(parts, places, strict=True)
     ]
 
 
