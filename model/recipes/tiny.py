@@ -122,6 +122,8 @@ TASK_SHARES = {
 }
 """Of all samples, once the model can read."""
 
+MORE_TEXT = TASK_SHARES | {"lines": 0.09, "textvqa": 0.2, "docvqa": 0.22}
+
 
 def recipe() -> Recipe:
     """The whole training."""
@@ -137,6 +139,8 @@ def recipe() -> Recipe:
             whole_stage(),
             finding_stage(),
             last_stage(),
+            picking_stage(),
+            end_stage(),
         ),
         seed=SEED,
     )
@@ -271,17 +275,56 @@ def finding_stage() -> Stage:
 
 
 def last_stage() -> Stage:
-    """All tasks again, more text, slower and slower."""
-    shares = TASK_SHARES | {"lines": 0.09, "textvqa": 0.2, "docvqa": 0.22}
-    stage = _whole("last", shares, num_steps=1100, schedule=DOWN)
+    """All tasks again, more text, slower and slower.
+
+    It was the last when it was run; by its name its samples are drawn.
+    """
+    stage = _whole("last", MORE_TEXT, num_steps=1100, schedule=DOWN)
     return replace(stage, evaluate=_evaluate)
 
 
-def _whole(name: str, shares: Mapping[str, float], *, num_steps: int, schedule: Schedule) -> Stage:
+def picking_stage() -> Stage:
+    """Mostly which letter belongs to a text that the decoder has just written.
+
+    A lookup's question has the text already, and teaches something else.
+    """
+    return _answers_stage(
+        "picking",
+        shares={
+            "pick": 0.46,
+            "lookup": 0.1,
+            "textvqa": 0.06,
+            "docvqa": 0.06,
+            "mmmu": 0.1,
+            "mathvista": 0.06,
+            "mmbench": 0.16,
+        },
+        optimization=_optimization(peak=0.4, schedule=LEVEL),
+        frozen=(r"^vision_model\.", r"^connector\."),
+        num_steps=400,
+        split_small=0.0,
+    )
+
+
+def end_stage() -> Stage:
+    """All tasks, and letters."""
+    shares = MORE_TEXT | {"pick": 0.08, "easy_vqa": 0.12}
+    stage = _whole("end", shares, num_steps=280, schedule=DOWN, peak=0.35)
+    return replace(stage, evaluate=_evaluate)
+
+
+def _whole(
+    name: str,
+    shares: Mapping[str, float],
+    *,
+    num_steps: int,
+    schedule: Schedule,
+    peak: float = 0.7,
+) -> Stage:
     return _answers_stage(
         name,
         shares=shares,
-        optimization=_optimization(peak=0.7, connector=0.5, tower=0.15, schedule=schedule),
+        optimization=_optimization(peak=peak, connector=0.5, tower=0.15, schedule=schedule),
         frozen=(),
         num_steps=num_steps,
         split_small=0.2,
@@ -322,8 +365,8 @@ def _mixture(
     def draw(index: int) -> Conversation:
         rng = random.Random(f"{stage}/{index}")
         source = rng.choices(names, weights)[0]
-        if source == "lookup":
-            return _lookups(rng)
+        if source in LETTERS:
+            return _letters(source, rng)
         if source in DESCRIBED:
             return _described(source, rng, split_small)
         return _scene(source, rng, closed_weight, split_small)
@@ -371,7 +414,7 @@ def _scene(
     """A scene of a mini task with some of its questions, worded as in an evaluation.
 
     A choice takes two steps, what the answer is and which letter it has. The first is also asked
-    alone here, the second in `_lookups`.
+    alone here, the second in `_letters`.
     """
     samples = samples_of(scenes, _part(scenes, rng), rng.randrange(10**9))
     form = find(TASK_OF[scenes]).form
@@ -386,21 +429,36 @@ def _part(scenes: str, rng: random.Random) -> Part:
     return "practice" if scenes != "easy_vqa" and rng.random() < 0.5 else "train"
 
 
-def _lookups(rng: random.Random) -> Conversation:
+def _letters(source: str, rng: random.Random) -> Conversation:
     """Which letter a text has, asked without a picture."""
     turns: list[Turn] = []
     while len(turns) < MAX_TURNS:
         task = rng.choice(WITH_OPTIONS)
         scenes = samples_of(task, _part(task, rng), rng.randrange(10**9))
-        turns += [_lookup(sample.options, rng) for sample in scenes if _is_text(sample.options)]
-    return Conversation(turns=tuple(turns[:MAX_TURNS]), layout="independent", source="lookup")
+        asked = (sample.options for sample in scenes if _is_text(sample.options))
+        turns += [LETTERS[source](options, rng) for options in asked]
+    return Conversation(turns=tuple(turns[:MAX_TURNS]), layout="independent", source=source)
 
 
 def _lookup(options: Mapping[str, str], rng: random.Random) -> Turn:
+    """The letter of a text that the question has."""
     letter, text = rng.choice(tuple(options.items()))
+    return _choice(f"which letter is {text}?", options, letter)
+
+
+def _pick(options: Mapping[str, str], rng: random.Random) -> Turn:
+    """Any option, and then its letter."""
+    return _choice("pick one.", options, rng.choice(tuple(options)))
+
+
+def _choice(question: str, options: Mapping[str, str], letter: str) -> Turn:
     choices = "".join(f"{key}. {value}\n" for key, value in options.items())
-    question = f"Question: which letter is {text}?\nChoices:\n{choices}Answer with the letter."
-    return Turn((question,), _named(text, letter))
+    asked = f"Question: {question}\nChoices:\n{choices}Answer with the letter."
+    return Turn((asked,), _named(options[letter], letter))
+
+
+LETTERS = {"lookup": _lookup, "pick": _pick}
+"""Sources without pictures."""
 
 
 def _named(text: str, letter: str) -> str:

@@ -191,7 +191,7 @@ def test_three_hundred_steps_from_nothing_teach_colours(
 def test_lookups_ask_for_a_letter_without_a_picture(tiny: ModuleType) -> None:
     letters = set()
     for seed in range(20):
-        told = tiny._lookups(random.Random(seed))
+        told = tiny._letters("lookup", random.Random(seed))
         assert len(told.turns) == tiny.MAX_TURNS and not told.shared
         for turn in told.turns:
             (question,) = turn.content

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             ceilings = _ceilings(probe)
             head: dict[str, Any] = {
                 **{"model": probe.model, "device": probe.device_name or probe.device},
-                **{"dtype": probe.dtype, "split_images": split},
+                **{"dtype": probe.dtype, "split_images": own.get("split_images")},
                 "ceilings": asdict(ceilings) if ceilings else None,
             }
             if args.profile:
