@@ -123,6 +123,7 @@ TASK_SHARES = {
 """Of all samples, once the model can read."""
 
 MORE_TEXT = TASK_SHARES | {"lines": 0.09, "textvqa": 0.2, "docvqa": 0.22}
+"""The same for the longest stage."""
 
 
 def recipe() -> Recipe:

@@ -20,10 +20,11 @@ from idefics2.train.log import read_log
 from idefics2.train.recipe_files import load_recipes
 from vlmbench import prompts
 from vlmbench.mini import described, lines, textvqa
-from vlmbench.mini.drawing import SHAPES, Canvas
+from vlmbench.mini.drawing import SHAPES, Box, Canvas, rgb
 from vlmbench.mini.objects import kinds
 from vlmbench.mini.scenes import Part
 from vlmbench.mini.stream import DrawnPicture, samples
+from vlmbench.mini.words import words
 from vlmbench.schema import Prediction, Sample
 from vlmbench.task import find
 
@@ -68,15 +69,21 @@ def test_labels_have_every_glyph_that_is_wide_enough(tiny: ModuleType, seed: int
     of_slots = [name for row in names(tiny, of_cells[:, : tiny.SLOTS]) for name in row if name]
     assert Counter(of_slots) <= Counter(texts) and len(of_slots) >= 0.9 * len(texts)
     wide = {mark.name for mark in canvas.marks if mark.box.right - mark.box.left >= 6}
-    assert wide <= {name for row in names(tiny, of_patches[:, :2]) for name in row}
+    for labels in (of_cells[:, : tiny.SLOTS], of_patches[:, :2]):
+        assert wide <= {name for row in names(tiny, labels) for name in row}
     assert of_patches.shape == (canvas.width * canvas.height // 64, 3)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_sign_is_drawn_with_made_up_words_in_the_faces_of_the_train_part(seed: int) -> None:
+def test_a_sign_is_small_and_its_words_are_made_up(seed: int) -> None:
     canvas = textvqa.sign(random.Random(seed))
     assert max(canvas.width, canvas.height) <= 96
-    assert any(mark.name not in SHAPES for mark in canvas.marks)
+    texts: dict[Box, str] = {}
+    for mark in canvas.marks:
+        if mark.name not in SHAPES:
+            texts[mark.line] = texts.get(mark.line, "") + mark.name
+    written = {text.lower() for text in texts.values() if text.isalpha()}
+    assert texts and written <= set(words("practice"))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -84,7 +91,11 @@ def test_shapes_are_listed_as_they_are_read(seed: int) -> None:
     canvas, ((_, listed), (_, count)) = described.shapes(random.Random(seed))
     everything = listed.split(", ")
     assert len(everything) == int(count) == len(canvas.marks)
-    assert set(everything) <= set(map(str, kinds("practice")))
+    for mark in canvas.marks:
+        middle = (mark.box.left + mark.box.right) // 2, (mark.box.top + mark.box.bottom) // 2
+        is_hollow = canvas.image.getpixel(middle) != rgb(mark.color)
+        part: Part = "practice" if is_hollow else "train"
+        assert f"{mark.color} {mark.name}" in set(map(str, kinds(part)))
     for before, after in pairwise(mark.box for mark in canvas.marks):
         assert before.top < after.bottom, "no row stands above an earlier one"
         if after.left < before.right:

@@ -10,7 +10,7 @@ from PIL import Image
 from vlmbench.mini.drawing import Box, Canvas, text_width
 from vlmbench.mini.fonts import FACES
 from vlmbench.mini.objects import COLORS
-from vlmbench.mini.scenes import Part
+from vlmbench.mini.scenes import Part, has
 
 SCALE = 9
 """The greatest value of a bar."""
@@ -31,9 +31,7 @@ def values(rng: random.Random, part: Part, count: int) -> dict[str, int]:
     chosen: dict[str, int] = {}
     while len(chosen) < count:
         color, value = order[len(chosen)], rng.randint(1, SCALE)
-        is_test = (COLORS_OF_BARS.index(color) + value) % 3 == 2
-        is_in_part = part == "practice" or is_test == (part == "test")
-        if is_in_part and value not in chosen.values():
+        if has(part, COLORS_OF_BARS.index(color) + value) and value not in chosen.values():
             chosen[color] = value
     return chosen
 

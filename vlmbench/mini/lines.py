@@ -1,6 +1,6 @@
 """Pictures to learn reading from: lines of text and loose shapes, before any benchmark's layout.
 
-Of the train part only. The `marks` of the canvas say what covers each patch.
+None is of the test part. The `marks` of the canvas say what covers each patch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from vlmbench.mini.drawing import COLORS, SHAPES, Canvas, Color, luma, text_width
 from vlmbench.mini.fonts import FACES
+from vlmbench.mini.scenes import TRAINING
 from vlmbench.mini.words import words
 
 GLYPHS = tuple(map(chr, range(33, 127)))
@@ -91,7 +92,7 @@ def some_text(rng: random.Random) -> str:
     """A word, a random string, a number or a code."""
     draw = rng.random()
     if draw < 0.45:
-        text = rng.choice(words(rng.choice(("train", "practice"))))
+        text = rng.choice(words(rng.choice(TRAINING)))
     elif draw < 0.6:
         text = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(1, 7)))
     elif draw < 0.85:

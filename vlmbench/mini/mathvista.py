@@ -12,7 +12,7 @@ from vlmbench.mini import bars, objects
 from vlmbench.mini.drawing import Box, Canvas, text_width
 from vlmbench.mini.fonts import FACES
 from vlmbench.mini.objects import COLORS, Object, kinds
-from vlmbench.mini.scenes import Part
+from vlmbench.mini.scenes import Part, has
 
 UNIT = "cm"
 HINTS = {
@@ -224,7 +224,7 @@ def _ruler(rng: random.Random, part: Part, level: str) -> Scene:
         (start, end)
         for start in starts
         for end in range(start + 1, 10)
-        if part == "practice" or ((i + start + end) % 3 == 2) == (part == "test")
+        if has(part, i + start + end)
     ]
     length = rng.choice(sorted({end - start for start, end in spans}))
     start, end = rng.choice([span for span in spans if span[1] - span[0] == length])
@@ -252,9 +252,7 @@ def _clock(rng: random.Random, part: Part, level: str) -> Scene:
     """Easy: full hours, asked as a number. Hard: half hours too, among four times."""
     color = rng.choice(COLORS)
     i = COLORS.index(color)
-    is_practice = part == "practice"  # of which the hand is thin
-    hours = [h for h in range(1, 13) if is_practice or ((i + h) % 3 == 2) == (part == "test")]
-    hour = rng.choice(hours)
+    hour = rng.choice([h for h in range(1, 13) if has(part, i + h)])
     is_half = level == "hard" and rng.random() < 0.5
     size = rng.choice((64, 80, 96))
     centre, radius = size // 2, size // 2 - 3
@@ -265,7 +263,7 @@ def _clock(rng: random.Random, part: Part, level: str) -> Scene:
         )
     canvas.line(centre, centre, *_at(centre, 0.5 * is_half, 0.8 * radius), "black", 2)
     tip = _at(centre, (hour + 0.5 * is_half) / 12, 0.5 * radius)
-    canvas.line(centre, centre, *tip, color, 2 if is_practice else 4)
+    canvas.line(centre, centre, *tip, color, 2 if part == "practice" else 4)
     if level == "easy":
         return MEASURE, canvas.image, [Problem("what hour does the clock show?", str(hour))]
     every = [f"{h}:{m}" for h in range(1, 13) for m in ("00", "30")]

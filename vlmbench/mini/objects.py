@@ -8,7 +8,7 @@ from functools import cache
 from typing import NamedTuple
 
 from vlmbench.mini.drawing import Canvas, Color
-from vlmbench.mini.scenes import Part
+from vlmbench.mini.scenes import Part, has
 
 COLORS = ("red", "green", "blue", "yellow", "purple", "orange", "black", "gray", "pink")
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross")
@@ -39,13 +39,11 @@ def kinds(part: Part) -> tuple[Kind, ...]:
 
     To practise: the outlines of all of them.
     """
-    if part == "practice":
-        return tuple(Kind(color, shape, True) for color in COLORS for shape in SHAPES)
     return tuple(
-        Kind(color, shape)
+        Kind(color, shape, is_hollow=part == "practice")
         for i, color in enumerate(COLORS)
         for j, shape in enumerate(SHAPES)
-        if ((i + j) % 3 == 2) == (part == "test")
+        if has(part, i + j)
     )
 
 

@@ -13,6 +13,8 @@ Part = Literal["train", "test", "practice"]
 What is never combined in training is learnt as impossible long before it is seen. So a model can
 practise too: with made-up words, and with outlines that come in every combination.
 """
+TRAINING: tuple[Part, Part] = ("train", "practice")
+
 Draw = Callable[[random.Random, Part, int], list[dict[str, Any]]]
 """From the scene's own random numbers, its part and its number to its rows."""
 
@@ -31,6 +33,11 @@ NUM_SCENES = {
 
 SEED = "vlmbench mini 1"
 """Changes with anything that changes a row."""
+
+
+def has(part: Part, combination: int) -> bool:
+    """Whether a combination is in a part: every third is in the test part's; practice has all."""
+    return part == "practice" or (combination % 3 == 2) == (part == "test")
 
 
 def scene(task: str, part: Part, number: int) -> list[dict[str, Any]]:
