@@ -126,6 +126,8 @@ def execute(
         if rank in (None, 0):
             with writing(folder, "a run"):
                 runs.write_manifest(folder, manifest)
+                if rank is None:  # nobody else writes
+                    runs.cut_torn_lines(folder)
         done = runs.answered(folder)
         # under a launcher each rank's share is of all items: what is done changes while it looks
         items = planned.items

@@ -159,6 +159,18 @@ def _whole_lines(fd: int) -> int:
     return 0
 
 
+def cut_torn_lines(folder: Path) -> None:
+    """Leaves whole lines alone in all logs, also of workers that will not open theirs again.
+
+    Only for who has locked the folder for itself.
+    """
+    for path in _logs(folder):
+        with path.open("rb") as file:
+            size = _whole_lines(file.fileno())
+        if size < path.stat().st_size:
+            os.truncate(path, size)
+
+
 def records(folder: Path) -> Iterator[dict[str, Any]]:
     """All logged responses, worker by worker; a line that cannot be read counts as never written.
 

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from idefics2.products import Linear
+
 
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps), scaled; computed in float32 (Zhang and Sennrich, 2019)."""
@@ -49,9 +51,9 @@ class GatedMLP(nn.Module):
 
     def __init__(self, width: int, mlp_width: int, out_width: int) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(width, mlp_width, bias=False)
-        self.up_proj = nn.Linear(width, mlp_width, bias=False)
-        self.down_proj = nn.Linear(mlp_width, out_width, bias=False)
+        self.gate_proj = Linear(width, mlp_width, bias=False)
+        self.up_proj = Linear(width, mlp_width, bias=False)
+        self.down_proj = Linear(mlp_width, out_width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps the last axis, whatever the others are."""

@@ -15,6 +15,7 @@ from idefics2.cross_attention import GatedCrossAttention, VisualContext
 from idefics2.layers import RMSNorm
 from idefics2.mistral import MistralDecoder
 from idefics2.perceiver import Connector, PerceiverResampler
+from idefics2.products import Linear
 from idefics2.vision import Packing, VisionTower
 
 RESCALE = 0.00392156862745098  # rescale_factor in the released preprocessor_config.json
@@ -34,7 +35,7 @@ class Idefics2(nn.Module):
         self.vision_model = VisionTower(config.vision)
         self.connector = Connector(config)
         self.text_model = MistralDecoder(config)
-        self.lm_head = nn.Linear(config.text.width, config.text.vocab_size, bias=False)
+        self.lm_head = Linear(config.text.width, config.text.vocab_size, bias=False)
         self.tie_embeddings()
 
     def tie_embeddings(self) -> None:

@@ -14,8 +14,8 @@ import random
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path
@@ -44,6 +44,7 @@ from vlmbench.mini import described, fields, lines, textvqa
 from vlmbench.mini.columns import TASK_OF
 from vlmbench.mini.drawing import COLORS, SHAPES, Canvas, Mark
 from vlmbench.mini.scenes import Part
+from vlmbench.mini.stream import exercises as exercises_of
 from vlmbench.mini.stream import samples as samples_of
 from vlmbench.mini.words import words
 from vlmbench.schema import Prediction, Request, Sample
@@ -71,8 +72,8 @@ STYLE = "idefics2"
 MAX_TOKENS = 2048
 """Of a scene's questions with their pictures; a split picture takes 5 * 64 and a few."""
 
-MAX_TURNS = 6
-"""Questions of a scene."""
+MAX_TURNS, MAX_EXERCISES = 6, 12
+"""Questions of a scene, and of one whose questions are exercises."""
 
 MAX_LINES = 4
 """Of a picture to learn reading from."""
@@ -125,6 +126,38 @@ TASK_SHARES = {
 MORE_TEXT = TASK_SHARES | {"lines": 0.09, "textvqa": 0.2, "docvqa": 0.22}
 """The same for the longest stage."""
 
+EXERCISES = {
+    "pick": 0.05,
+    "lookup": 0.02,
+    "lines": 0.1,
+    "shapes": 0.04,
+    "places": 0.02,
+    "attributes": 0.02,
+    "chart": 0.06,
+    "easy_vqa": 0.05,
+    "vqav2": 0.07,
+    "textvqa": 0.17,
+    "docvqa": 0.12,
+    "mmmu": 0.1,
+    "mathvista": 0.14,
+    "mmbench": 0.04,
+}
+"""The same, where a scene is asked for all it has."""
+
+FINAL = EXERCISES | {"lines": 0.06, "textvqa": 0.2, "docvqa": 0.2, "easy_vqa": 0.07}
+"""The same, to the end."""
+
+PICKING = {
+    "pick": 0.46,
+    "lookup": 0.1,
+    "textvqa": 0.06,
+    "docvqa": 0.06,
+    "mmmu": 0.1,
+    "mathvista": 0.06,
+    "mmbench": 0.16,
+}
+"""The same, to learn letters."""
+
 
 def recipe() -> Recipe:
     """The whole training."""
@@ -142,6 +175,9 @@ def recipe() -> Recipe:
             last_stage(),
             picking_stage(),
             end_stage(),
+            naming_stage(),
+            exercises_stage(),
+            final_stage(),
         ),
         seed=SEED,
     )
@@ -218,7 +254,7 @@ def reading_stage() -> Stage:
         optimization=_optimization(peak=1.0, connector=0.3, schedule=LEVEL),
         frozen=(r"^vision_model\.",),
         num_steps=400,
-        closed_weight=CLOSED_WEIGHT,
+        asking=Asking(closed_weight=CLOSED_WEIGHT),
     )
 
 
@@ -239,8 +275,7 @@ def spelling_stage() -> Stage:
         optimization=_optimization(peak=1.0, connector=0.5, schedule=LEVEL),
         frozen=(r"^vision_model\.",),
         num_steps=400,
-        closed_weight=CLOSED_WEIGHT,
-        split_small=0.0,
+        asking=Asking(closed_weight=CLOSED_WEIGHT, split_small=0.0),
     )
 
 
@@ -271,7 +306,7 @@ def finding_stage() -> Stage:
         optimization=_optimization(peak=0.7, connector=0.5, schedule=LEVEL),
         frozen=(r"^vision_model\.",),
         num_steps=300,
-        split_small=0.0,
+        asking=Asking(split_small=0.0),
     )
 
 
@@ -291,19 +326,11 @@ def picking_stage() -> Stage:
     """
     return _answers_stage(
         "picking",
-        shares={
-            "pick": 0.46,
-            "lookup": 0.1,
-            "textvqa": 0.06,
-            "docvqa": 0.06,
-            "mmmu": 0.1,
-            "mathvista": 0.06,
-            "mmbench": 0.16,
-        },
+        shares=PICKING,
         optimization=_optimization(peak=0.4, schedule=LEVEL),
         frozen=(r"^vision_model\.", r"^connector\."),
         num_steps=400,
-        split_small=0.0,
+        asking=Asking(split_small=0.0),
     )
 
 
@@ -314,6 +341,52 @@ def end_stage() -> Stage:
     return replace(stage, evaluate=_evaluate)
 
 
+def naming_stage() -> Stage:
+    """Letters again: they were not learnt to the end."""
+    return replace(
+        picking_stage(),
+        name="naming",
+        draw=_mixture("naming", PICKING, Asking(split_small=0.0)),
+        num_steps=500,
+    )
+
+
+def exercises_stage() -> Stage:
+    """Everything that can be asked about a picture, mostly small ones, with answers worked out.
+
+    The tower learns faster than in the stages before: it had seen few clocks and rulers.
+    """
+    return _answers_stage(
+        "exercises",
+        shares=EXERCISES,
+        optimization=_optimization(peak=0.4, connector=0.5, tower=0.3, schedule=LEVEL),
+        frozen=(),
+        num_steps=1500,
+        asking=Asking(split_small=0.0, is_exercise=True, is_large=True),
+    )
+
+
+def final_stage() -> Stage:
+    """The same with pages and signs of small text, slower and slower."""
+    asking = Asking(split_small=0.2, is_exercise=True)
+    stage = _whole("final", FINAL, num_steps=1500, schedule=DOWN, peak=0.4, asking=asking)
+    return replace(stage, evaluate=_evaluate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How scenes become conversations."""
+
+    closed_weight: float = 1.0
+    """Of "yes" and "no" in the loss."""
+    split_small: float = SPLIT_SMALL
+    """How often small pictures are split."""
+    is_exercise: bool = False
+    """Whether a scene is asked for all it has, and answers are worked out."""
+    is_large: bool = False
+    """Whether signs and pages have large text only, in pictures that need no splitting."""
+
+
 def _whole(
     name: str,
     shares: Mapping[str, float],
@@ -321,6 +394,7 @@ def _whole(
     num_steps: int,
     schedule: Schedule,
     peak: float = 0.7,
+    asking: Asking = Asking(split_small=0.2),
 ) -> Stage:
     return _answers_stage(
         name,
@@ -328,7 +402,7 @@ def _whole(
         optimization=_optimization(peak=peak, connector=0.5, tower=0.15, schedule=schedule),
         frozen=(),
         num_steps=num_steps,
-        split_small=0.2,
+        asking=asking,
     )
 
 
@@ -339,26 +413,25 @@ def _answers_stage(
     optimization: Optimization,
     frozen: tuple[str, ...],
     num_steps: int,
-    closed_weight: float = 1.0,
-    split_small: float = SPLIT_SMALL,
+    asking: Asking = Asking(),
 ) -> Stage:
     return Stage(
         name=name,
-        draw=_mixture(name, shares, closed_weight, split_small),
+        draw=_mixture(name, shares, asking),
         objective=Answers(max_tokens=MAX_TOKENS, augmentation=Augmentation(shuffle_turns=True)),
         optimization=optimization,
         frozen=frozen,
         num_steps=num_steps,
         batch_size=64,
-        micro_tokens=16_384,
-        micro_patches=6144,
+        micro_tokens=4096,  # more of them leave the cache
+        micro_patches=1536,
         log_every=25,
         save_every=100,
     )
 
 
 def _mixture(
-    stage: str, shares: Mapping[str, float], closed_weight: float, split_small: float
+    stage: str, shares: Mapping[str, float], asking: Asking
 ) -> Callable[[int], Conversation]:
     """By number, a conversation of one of the sources, each as often as its share says."""
     names, weights = list(shares), list(shares.values())
@@ -369,8 +442,8 @@ def _mixture(
         if source in LETTERS:
             return _letters(source, rng)
         if source in DESCRIBED:
-            return _described(source, rng, split_small)
-        return _scene(source, rng, closed_weight, split_small)
+            return _described(source, rng, asking.split_small)
+        return _scene(source, rng, asking)
 
     return draw
 
@@ -409,20 +482,27 @@ def _split_share(shown: Content, small: float) -> float:
     return SPLIT_LARGE if any(max(each.size) > LONGEST for each in pictures) else small
 
 
-def _scene(
-    scenes: str, rng: random.Random, closed_weight: float, split_small: float
-) -> Conversation:
+def _scene(scenes: str, rng: random.Random, asking: Asking) -> Conversation:
     """A scene of a mini task with some of its questions, worded as in an evaluation.
 
     A choice takes two steps, what the answer is and which letter it has. The first is also asked
     alone here, the second in `_letters`.
     """
-    samples = samples_of(scenes, _part(scenes, rng), rng.randrange(10**9))
-    form = find(TASK_OF[scenes]).form
-    asked = rng.sample(samples, min(MAX_TURNS, len(samples)))
-    if _is_text(asked[0].options) and rng.random() < OPEN_SHARE:
-        asked, form = [_without_options(asked[0], form)], "short_answer"
-    return conversation(asked, form, scenes, rng, closed_weight, split_small)
+    part, number, form = _part(scenes, rng), rng.randrange(10**9), find(TASK_OF[scenes]).form
+    if asking.is_large and scenes in ("textvqa", "docvqa"):
+        number -= number % 2
+    if asking.is_exercise:
+        exercises = exercises_of(scenes, part, number)
+        asked = rng.sample(exercises, min(MAX_EXERCISES, len(exercises)))
+        is_choice = all(_is_text(sample.options) for sample, _ in asked)
+    else:
+        samples = samples_of(scenes, part, number)
+        asked = [(sample, "") for sample in rng.sample(samples, min(MAX_TURNS, len(samples)))]
+        is_choice = _is_text(asked[0][0].options)
+    if is_choice and rng.random() < OPEN_SHARE:
+        sample, working = asked[0]
+        asked, form = [(_without_options(sample, form), working)], "short_answer"
+    return conversation(asked, form, scenes, rng, asking)
 
 
 def _part(scenes: str, rng: random.Random) -> Part:
@@ -477,34 +557,36 @@ def _without_options(sample: Sample, form: str) -> Sample:
 
 
 def conversation(
-    samples: Sequence[Sample],
+    exercises: Iterable[tuple[Sample, str]],
     form: str,
     source: str,
     rng: random.Random,
-    closed_weight: float = 1.0,
-    split_small: float = SPLIT_SMALL,
+    asking: Asking = Asking(),
 ) -> Conversation:
-    """Samples with the same pictures and their gold answers, in the prompt style "idefics2".
+    """Samples of the same pictures, and what leads to their answers; prompt style "idefics2".
 
     Before its letter stands an option's text, as in "left (B)": a decoder of few layers has no room
-    for both steps in one token. `closed_weight`: of "yes" and "no" in the loss. `split_small`: how
-    often small pictures are split.
+    for both steps in one token. For the same reason stands there "3 + 4 = 7".
     """
     turns = []
     shared: Content = ()
-    for sample in samples:
+    for sample, working in exercises:
         request = prompts.request(sample, form=form, style=STYLE, max_new_tokens=None)
         shared, text = _divided(request)
         answer = prompts.gold(sample, form)
-        weight = closed_weight if answer in ("yes", "no") else 1.0
+        weight = asking.closed_weight if answer in ("yes", "no") else 1.0
         if _is_text(sample.options):
             answer = _named(sample.options[answer], answer)
+        elif sample.options and working:
+            answer = f"({answer})"
+        if working:
+            answer = f"{working} {answer}"
         turns.append(Turn((text,), answer, weight))
     return Conversation(
         turns=tuple(turns),
         shared=shared,
         layout="independent",
-        split=rng.random() < _split_share(shared, split_small),
+        split=rng.random() < _split_share(shared, asking.split_small),
         source=source,
     )
 
@@ -533,7 +615,7 @@ def mean_score(
 ) -> float:
     """The mean score of a task's samples in percent, by the official rules."""
     task = find(name)
-    sampling = Sampling(max_new_tokens=24, stop_ids=processor.stop_ids)
+    sampling = Sampling(max_new_tokens=40, stop_ids=processor.stop_ids)
     values = []
     for sample in samples:
         request = prompts.request(sample, form=task.form, style=STYLE, max_new_tokens=None)

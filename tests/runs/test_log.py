@@ -55,6 +55,16 @@ def test_a_torn_line_longer_than_a_block_is_cut_off(tmp_path: Path) -> None:
     assert path.read_bytes() == line
 
 
+def test_torn_lines_of_all_workers_are_cut_off_at_once(tmp_path: Path) -> None:
+    line = json.dumps(record("1")).encode() + b"\n"
+    (tmp_path / "responses-0.jsonl").write_bytes(line + b'{"task": "vqav2@valid')
+    (tmp_path / "responses-1.jsonl").write_bytes(line)
+    (tmp_path / "responses-2.jsonl").write_bytes(b'{"id": "9"}')
+    runs.cut_torn_lines(tmp_path)
+    left = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    assert left == [line, line, b""]
+
+
 def test_damaged_lines_in_the_middle_cost_their_own_samples_only(tmp_path: Path) -> None:
     lines = [json.dumps(record(str(n))).encode() + b"\n" for n in range(3)]
     (tmp_path / "responses-0.jsonl").write_bytes(lines[0] + b"\x00" * 50 + b"\n[]\n" + lines[2])

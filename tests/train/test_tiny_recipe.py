@@ -23,7 +23,7 @@ from vlmbench.mini import described, lines, textvqa
 from vlmbench.mini.drawing import SHAPES, Box, Canvas, rgb
 from vlmbench.mini.objects import kinds
 from vlmbench.mini.scenes import Part
-from vlmbench.mini.stream import DrawnPicture, samples
+from vlmbench.mini.stream import DrawnPicture, exercises, samples
 from vlmbench.mini.words import words
 from vlmbench.schema import Prediction, Sample
 from vlmbench.task import find
@@ -173,7 +173,7 @@ def test_three_hundred_steps_from_nothing_teach_colours(
     monkeypatch.setattr(tiny, "WIDTH", 64)
 
     def draw(index: int) -> Conversation:
-        asked = about_colours("train", index)[:2]
+        asked = [(sample, "") for sample in about_colours("train", index)[:2]]
         told: Conversation = tiny.conversation(
             asked, "short_answer", "colours", random.Random(index)
         )
@@ -221,10 +221,41 @@ def test_a_choice_is_named_before_its_letter(tiny: ModuleType) -> None:
             (sample, *_) = samples(name, "train", number)
             if not tiny._is_text(sample.options):
                 continue
-            (turn,) = tiny.conversation([sample], task.form, name, random.Random(number)).turns
+            exercise, rng = (sample, ""), random.Random(number)
+            (turn,) = tiny.conversation([exercise], task.form, name, rng).turns
             right = prompts.gold(sample, task.form)
             assert turn.answer == f"{sample.options[right]} ({right})"
             for letter, text in sample.options.items():
                 prediction = Prediction(id=sample.id, response=f"{text} ({letter})")
                 verdict = task.score(sample, prediction, "official")
                 assert verdict.value == (letter == right)
+
+
+def test_a_working_stands_before_the_answer(tiny: ModuleType) -> None:
+    answers = {}
+    for name in ("mmmu", "mathvista"):
+        form = find(name).form
+        for number in range(60):
+            asked = exercises(name, "train", number)
+            told = tiny.conversation(asked, form, name, random.Random(number), tiny.Asking())
+            for (sample, working), turn in zip(asked, told.turns, strict=True):
+                if working:
+                    final = turn.answer.removeprefix(f"{working} ")
+                    gold = prompts.gold(sample, form)
+                    answers[final] = gold
+                    text = sample.options.get(gold, "")
+                    named = f"{text} ({gold})" if tiny._is_text(sample.options) else f"({gold})"
+                    assert final == (named if sample.options else gold)
+    assert len(answers) > 20
+
+
+def test_large_exercises_need_no_splitting(tiny: ModuleType) -> None:
+    asking = tiny.Asking(split_small=0.0, is_exercise=True, is_large=True)
+    for name in ("textvqa", "docvqa"):
+        turns = []
+        for seed in range(30):
+            told = tiny._scene(name, random.Random(seed), asking)
+            (image,) = told.shared
+            assert max(image.size) <= tiny.LONGEST and not told.split
+            turns.append(len(told.turns))
+        assert max(turns) <= tiny.MAX_EXERCISES and sum(turns) > 30 * 3

@@ -17,7 +17,7 @@ from vlmbench.mini.drawing import Box, Canvas
 from vlmbench.mini.fields import Fact
 from vlmbench.mini.fonts import FACES
 from vlmbench.mini.paper import HEADING_STYLES, KEY_STYLES, SEPARATORS, Paper, Side, line_ink
-from vlmbench.mini.scenes import Part
+from vlmbench.mini.scenes import Exercise, Part
 from vlmbench.mini.words import divided
 
 LARGE, SMALL = "large text", "small text"
@@ -39,16 +39,36 @@ MARGIN = 4
 
 def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
     """Every second scene is large."""
-    level = (LARGE, SMALL)[index % 2]
-    canvas, facts = (_slip if level == LARGE else _page)(rng, part)
+    canvas, facts = _sheet_of(rng, part, index)
+    most = 4 if _level(index) == LARGE else 6
+    return _rows(rng, part, index, canvas, rng.sample(facts, min(len(facts), most)))
+
+
+def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
+    """All that the page says."""
+    canvas, facts = _sheet_of(rng, part, index)
+    return [Exercise(row) for row in _rows(rng, part, index, canvas, facts)]
+
+
+def _level(index: int) -> str:
+    return (LARGE, SMALL)[index % 2]
+
+
+def _sheet_of(rng: random.Random, part: Part, index: int) -> tuple[Canvas, Sequence[Fact]]:
+    return (_slip if _level(index) == LARGE else _page)(rng, part)
+
+
+def _rows(
+    rng: random.Random, part: Part, index: int, canvas: Canvas, facts: Sequence[Fact]
+) -> list[dict[str, Any]]:
     rows = []
-    for i, fact in enumerate(_asked(rng, facts, most=4 if level == LARGE else 6)):
+    for i, fact in enumerate(facts):
         question = rng.choice(fact.questions)
         rows.append(
             {
                 "questionId": str(10 * index + i),
                 "question": question.capitalize() if rng.random() < 0.5 else question,
-                "question_types": [fact.type, level],
+                "question_types": [fact.type, _level(index)],
                 "image": canvas.image,
                 "docId": index,
                 "ucsf_document_id": f"{part}{index}",
@@ -58,10 +78,6 @@ def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _asked(rng: random.Random, facts: Sequence[Fact], most: int) -> list[Fact]:
-    return rng.sample(facts, min(len(facts), most))
 
 
 def _slip(rng: random.Random, part: Part) -> tuple[Canvas, Sequence[Fact]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -11,8 +13,8 @@ from PIL import Image
 from vlmbench.mini import bars, objects
 from vlmbench.mini.drawing import Box, Canvas, text_width
 from vlmbench.mini.fonts import FACES
-from vlmbench.mini.objects import COLORS, Object, kinds
-from vlmbench.mini.scenes import Part, has
+from vlmbench.mini.objects import COLORS, Kind, Object, kinds
+from vlmbench.mini.scenes import Exercise, Part, has
 
 UNIT = "cm"
 HINTS = {
@@ -41,6 +43,8 @@ class Problem(NamedTuple):
     answer_type: str = "integer"
     choices: tuple[str, ...] = ()
     unit: str | None = None
+    working: str = ""
+    """See `Exercise`."""
 
 
 class Topic(NamedTuple):
@@ -49,6 +53,14 @@ class Topic(NamedTuple):
     task: str
     context: str
     skill: str
+
+
+class Scene(NamedTuple):
+    topic: Topic
+    image: Image.Image
+    problems: Sequence[Problem]
+    others: Sequence[Problem] = ()
+    """What else can be asked about the picture, to learn from."""
 
 
 CHART = Topic("figure question answering", "bar chart", "statistical reasoning")
@@ -61,16 +73,29 @@ def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
     """One or two questions; the source names the kind of scene and its level."""
     kind = rng.choice(("bars", "bars", "bars", "count", "rectangle", "ruler", "clock"))
     level = "hard" if rng.random() < 0.4 else "easy"
-    topic, image, problems = _SCENES[kind](rng, part, level)
+    scene = _SCENES[kind](rng, part, level)
+    source = f"mini {kind}, {level}"
     return [
-        _row(f"{index}-{i}", f"mini {kind}, {level}", part, topic, image, problem)
-        for i, problem in enumerate(problems)
+        _row(f"{index}-{i}", source, part, scene, problem)
+        for i, problem in enumerate(scene.problems)
     ]
 
 
-def _row(
-    pid: str, source: str, part: Part, topic: Topic, image: Image.Image, problem: Problem
-) -> dict[str, Any]:
+def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
+    """All that can be asked; kinds that give one question come oftener than in the task."""
+    kind = rng.choice(("bars", "count", "rectangle", "ruler", "ruler", "clock", "clock"))
+    level = rng.choice(("easy", "hard"))
+    scene = _SCENES[kind](rng, part, level)
+    source = f"mini {kind}, {level}"
+    problems = {problem.question: problem for problem in (*scene.problems, *scene.others)}
+    return [
+        Exercise(_row(f"{index}-{i}", source, part, scene, problem), problem.working)
+        for i, problem in enumerate(problems.values())
+    ]
+
+
+def _row(pid: str, source: str, part: Part, scene: Scene, problem: Problem) -> dict[str, Any]:
+    topic, image = scene.topic, scene.image
     choices = list(problem.choices) or None
     return {
         "pid": pid,
@@ -109,9 +134,6 @@ def query(problem: Problem) -> str:
     return "\n".join(lines)
 
 
-Scene = tuple[Topic, Image.Image, list[Problem]]
-
-
 def _bars(rng: random.Random, part: Part, level: str) -> Scene:
     """Easy: values stand above the bars. Hard: they are read off a scale, in twice the pixels."""
     count = rng.randint(2, 4)
@@ -122,33 +144,44 @@ def _bars(rng: random.Random, part: Part, level: str) -> Scene:
     asks = [rng.choice(CHART_QUESTIONS) for _ in range(2)]
     if rng.random() < 0.05:
         asks[0] = "list"
-    return CHART, chart.image, [_about(rng, chart.values, what) for what in dict.fromkeys(asks)]
+    asked = [_about(rng, chart.values, what) for what in dict.fromkeys(asks)]
+    others = [_about(rng, chart.values, what) for what in (*CHART_QUESTIONS, "list")]
+    return Scene(CHART, chart.image, asked, others)
 
 
 def _about(rng: random.Random, values: dict[str, int], what: str) -> Problem:
     a, b = rng.sample(sorted(values), 2)
     both = values[a] + values[b]
+    pair = f"{values[a]} + {values[b]}"
     if what == "value":
         return Problem(f"what is the value of the {a} bar?", str(values[a]))
     if what == "extreme":
         word, found = rng.choice((("highest", max), ("lowest", min)))
         choices = rng.sample(sorted(values), len(values))
         answer = found(values, key=values.__getitem__)
-        return Problem(f"which bar is the {word}?", answer, "text", tuple(choices))
+        listed = ", ".join(f"{color} {value}" for color, value in values.items())
+        return Problem(
+            f"which bar is the {word}?", answer, "text", tuple(choices), working=f"{listed}:"
+        )
     if what == "above":
         num_above = rng.randint(0, len(values))  # drawn first: all are equally likely
         possible = range(bars.SCALE + 1)
         bounds = [n for n in possible if sum(v > n for v in values.values()) == num_above]
-        return Problem(f"how many bars are higher than {rng.choice(bounds)}?", str(num_above))
+        bound = rng.choice(bounds)
+        listed = ", ".join(f"{v} {'yes' if v > bound else 'no'}" for v in values.values())
+        text = f"how many bars are higher than {bound}?"
+        return Problem(text, str(num_above), working=f"{listed} =")
     if what == "difference":
         text = f"what is the difference between the {a} bar and the {b} bar?"
-        return Problem(text, str(abs(values[a] - values[b])))
+        larger, smaller = max(values[a], values[b]), min(values[a], values[b])
+        return Problem(text, str(larger - smaller), working=f"{larger} - {smaller} =")
     if what == "sum":
-        return Problem(f"what is the sum of the {a} bar and the {b} bar?", str(both))
+        text = f"what is the sum of the {a} bar and the {b} bar?"
+        return Problem(text, str(both), working=f"{pair} =")
     if what == "mean":
-        return Problem(
-            f"what is the mean of the {a} bar and the {b} bar?", f"{both / 2:.1f}", "float"
-        )
+        text = f"what is the mean of the {a} bar and the {b} bar?"
+        working = f"({pair}) / 2 = {both} / 2 ="
+        return Problem(text, f"{both / 2:.1f}", "float", working=working)
     return Problem("what are the values from left to right?", str([*values.values()]), "list")
 
 
@@ -165,10 +198,18 @@ def _count(rng: random.Random, part: Part, level: str) -> Scene:
     places = objects.cells(rng, size, 3 if size < 192 else 4, count, fill=(0.55, 0.8))
     placed = [Object(one, *place) for one, place in zip(shown, places, strict=True)]
     image = objects.draw(rng, size, placed).image
-    if level == "easy":
-        return SHAPES, image, [Problem("how many shapes are there?", str(count))]
-    what = f"{kind.color} shapes" if field == 0 else objects.plural(kind.shape)
-    return SHAPES, image, [Problem(f"how many {what} are there?", str(same))]
+    every = Problem("how many shapes are there?", str(count))
+    numbers = Counter(_group(one, field) for one in shown)
+    some = [
+        Problem(f"how many {group} are there?", str(numbers[group]))
+        for group in dict.fromkeys((_group(kind, field), *numbers))
+    ]
+    return Scene(SHAPES, image, [every if level == "easy" else some[0]], [every, *some])
+
+
+def _group(kind: Kind, field: int) -> str:
+    """Shapes of the same colour (field 0) or form (1)."""
+    return f"{kind.color} shapes" if field == 0 else objects.plural(kind.shape)
 
 
 def _rectangle(rng: random.Random, part: Part, level: str) -> Scene:
@@ -196,23 +237,26 @@ def _rectangle(rng: random.Random, part: Part, level: str) -> Scene:
         box.right + 4, top + down // 2 - round(0.65 * type_size), str(height), face, type_size
     )
     unit = UNIT if rng.random() < 0.5 else None
-    if level == "easy":
-        side, length = rng.choice((("width", width), ("height", height)))
-        return (
-            GEOMETRY,
-            canvas.image,
-            [Problem(f"what is the {side} of the rectangle?", str(length), unit=unit)],
-        )
-    return (
-        GEOMETRY,
-        canvas.image,
-        [
-            Problem(
-                "what is the perimeter of the rectangle?", str(2 * (width + height)), unit=unit
-            ),
-            Problem("what is the area of the rectangle?", str(width * height)),
-        ],
-    )
+    sides = [
+        Problem(f"what is the {side} of the rectangle?", str(length), unit=unit)
+        for side, length in (("width", width), ("height", height))
+    ]
+    half = width + height
+    whole = [
+        Problem(
+            "what is the perimeter of the rectangle?",
+            str(2 * half),
+            unit=unit,
+            working=f"2 * ({width} + {height}) = 2 * {half} =",
+        ),
+        Problem(
+            "what is the area of the rectangle?",
+            str(width * height),
+            working=f"{width} * {height} =",
+        ),
+    ]
+    asked = [rng.choice(sides)] if level == "easy" else whole
+    return Scene(GEOMETRY, canvas.image, asked, [*sides, *whole])
 
 
 def _ruler(rng: random.Random, part: Part, level: str) -> Scene:
@@ -244,8 +288,10 @@ def _ruler(rng: random.Random, part: Part, level: str) -> Scene:
         if is_named:
             label = str(tick)
             canvas.write(x - text_width(label, face, type_size) // 2, y + 6, label, face, type_size)
-    problem = Problem(f"how long is the {color} bar?", str(length), unit=UNIT)
-    return MEASURE, canvas.image, [problem]
+    problem = Problem(
+        f"how long is the {color} bar?", str(length), unit=UNIT, working=f"{end} - {start} ="
+    )
+    return Scene(MEASURE, canvas.image, [problem])
 
 
 def _clock(rng: random.Random, part: Part, level: str) -> Scene:
@@ -264,14 +310,14 @@ def _clock(rng: random.Random, part: Part, level: str) -> Scene:
     canvas.line(centre, centre, *_at(centre, 0.5 * is_half, 0.8 * radius), "black", 2)
     tip = _at(centre, (hour + 0.5 * is_half) / 12, 0.5 * radius)
     canvas.line(centre, centre, *tip, color, 2 if part == "practice" else 4)
-    if level == "easy":
-        return MEASURE, canvas.image, [Problem("what hour does the clock show?", str(hour))]
+    full = Problem("what hour does the clock show?", str(hour))
     every = [f"{h}:{m}" for h in range(1, 13) for m in ("00", "30")]
     answer = f"{hour}:{'30' if is_half else '00'}"
     choices = [answer, *rng.sample([time for time in every if time != answer], 3)]
     rng.shuffle(choices)
-    problem = Problem("what time does the clock show?", answer, "text", tuple(choices))
-    return MEASURE, canvas.image, [problem]
+    time = Problem("what time does the clock show?", answer, "text", tuple(choices))
+    asked = full if level == "easy" else time
+    return Scene(MEASURE, canvas.image, [asked], [time] if is_half else [full, time])
 
 
 def _at(centre: int, turn: float, radius: float) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from vlmbench.mini import objects
 from vlmbench.mini.drawing import Canvas, text_width
 from vlmbench.mini.fonts import FACES
 from vlmbench.mini.objects import Kind, Object
-from vlmbench.mini.scenes import Part
+from vlmbench.mini.scenes import Exercise, Part
 from vlmbench.mini.words import words
 
 T = TypeVar("T")
@@ -36,9 +36,16 @@ class Problem(NamedTuple):
     """In the order in which they are shown, the answer among them; empty: an open question."""
 
     is_hard: bool = False
+    working: str = ""
+    """See `Exercise`."""
 
 
 def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
+    return [exercise.row for exercise in exercises(rng, part, index)]
+
+
+def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
+    """The task's own questions, worked out."""
     subject = sorted(_SUBJECTS)[index % len(_SUBJECTS)]
     problem = rng.choice(_SUBJECTS[subject])(rng, part)
     pictures: dict[str, Image.Image | None] = dict.fromkeys(map(_column, range(MAX_IMAGES)))
@@ -46,20 +53,19 @@ def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
     answer = problem.answer
     if problem.options:
         answer = "ABCDEFG"[list(problem.options).index(answer)]
-    return [
-        {
-            "id": f"mini_{subject}_{index}",
-            "question": problem.question,
-            "options": repr(list(problem.options)),
-            "explanation": "",
-            **pictures,
-            "img_type": "['Diagrams']",
-            "answer": answer,
-            "topic_difficulty": "Hard" if problem.is_hard else "Easy",
-            "question_type": "multiple-choice" if problem.options else "open",
-            "subfield": problem.subfield,
-        }
-    ]
+    row = {
+        "id": f"mini_{subject}_{index}",
+        "question": problem.question,
+        "options": repr(list(problem.options)),
+        "explanation": "",
+        **pictures,
+        "img_type": "['Diagrams']",
+        "answer": answer,
+        "topic_difficulty": "Hard" if problem.is_hard else "Easy",
+        "question_type": "multiple-choice" if problem.options else "open",
+        "subfield": problem.subfield,
+    }
+    return [Exercise(row, problem.working)]
 
 
 def _column(i: int) -> str:
@@ -73,7 +79,8 @@ def _named(number: int) -> str:
 def _corners(rng: random.Random, part: Part) -> Problem:
     kind = _cornered(rng, part)
     question = "<image 1> how many corners does the shape have?"
-    return Problem("Corners", question, [_one(rng, kind)], str(NUM_CORNERS[kind.shape]))
+    number = str(NUM_CORNERS[kind.shape])
+    return Problem("Corners", question, [_one(rng, kind)], number, working=f"{kind.shape} =")
 
 
 def _corners_of_two(rng: random.Random, part: Part) -> Problem:
@@ -82,7 +89,9 @@ def _corners_of_two(rng: random.Random, part: Part) -> Problem:
     sums = {x + y for x in NUM_CORNERS.values() for y in NUM_CORNERS.values()} - {total}
     options = _shuffled(rng, [str(total), *map(str, rng.sample(sorted(sums), 3))])
     question = "how many corners do the shapes in <image 1> and <image 2> have together?"
-    return Problem("Corners", question, [_one(rng, a), _one(rng, b)], str(total), options, True)
+    working = f"{a.shape} {NUM_CORNERS[a.shape]} + {b.shape} {NUM_CORNERS[b.shape]} ="
+    images = [_one(rng, a), _one(rng, b)]
+    return Problem("Corners", question, images, str(total), options, True, working)
 
 
 def _cornered(rng: random.Random, part: Part) -> Kind:
@@ -126,7 +135,8 @@ def _find_word(rng: random.Random, part: Part) -> Problem:
     options = [_named(i + 1) for i in range(len(chosen))]
     images = [_word(rng, part, word) for word in chosen]
     question = f"in which picture is the word {chosen[wanted]}?"
-    return Problem("Search", question, images, options[wanted], options, len(chosen) > 2)
+    working = _lettered(chosen)
+    return Problem("Search", question, images, options[wanted], options, len(chosen) > 2, working)
 
 
 def _short_words(part: Part) -> list[str]:
@@ -146,7 +156,8 @@ def _dots_of_two(rng: random.Random, part: Part) -> Problem:
     first = rng.randint(max(1, total - MAX_DOTS), min(MAX_DOTS, total - 1))
     images = [_several(rng, *pair) for pair in zip(kinds, (first, total - first), strict=True)]
     question = "how many shapes are there in <image 1> and <image 2> together?"
-    return Problem("Counts", question, images, str(total), is_hard=True)
+    working = f"{first} + {total - first} ="
+    return Problem("Counts", question, images, str(total), is_hard=True, working=working)
 
 
 def _most(rng: random.Random, part: Part) -> Problem:
@@ -156,7 +167,8 @@ def _most(rng: random.Random, part: Part) -> Problem:
     options = [_named(i + 1) for i in range(len(counts))]
     question = f"which picture has the {word} shapes?"
     answer = options[counts.index(find(counts))]
-    return Problem("Comparison", question, images, answer, options, len(counts) > 2)
+    working = _lettered(counts)
+    return Problem("Comparison", question, images, answer, options, len(counts) > 2, working)
 
 
 def _odd_one_out(rng: random.Random, part: Part) -> Problem:
@@ -172,7 +184,8 @@ def _odd_one_out(rng: random.Random, part: Part) -> Problem:
     what = "shape" if is_hard else "picture"
     question = f"which {what} is different?"
     images = [_one(rng, kind) for kind in shown]
-    return Problem("Odd one out", question, images, options[place], options, is_hard)
+    working = _lettered([kind.shape for kind in shown])
+    return Problem("Odd one out", question, images, options[place], options, is_hard, working)
 
 
 def _next(rng: random.Random, part: Part) -> Problem:
@@ -185,14 +198,20 @@ def _next(rng: random.Random, part: Part) -> Problem:
         right = first + 3 * step
         wrong = rng.choice([n for n in range(1, MAX_DOTS + 1) if n != right])
         candidates = [_several(rng, a, right), _several(rng, a, wrong)]
+        names = [*(str(first + step * i) for i in range(3)), str(right), str(wrong)]
     else:
         shown = [_one(rng, kind) for kind in (a, b, a)]
-        candidates = [_one(rng, b), _one(rng, rng.choice((a, other)))]
+        candidates = [_one(rng, b)]
+        false = rng.choice((a, other))
+        candidates.append(_one(rng, false))
+        names = [kind.shape for kind in (a, b, a, b, false)]
     order = _shuffled(rng, [0, 1])
     options = [_named(4), _named(5)]
     question = "<image 1> <image 2> <image 3> which picture is next?"
     images = [*shown, *(candidates[i] for i in order)]
-    return Problem("Sequences", question, images, options[order.index(0)], options, is_hard)
+    answer = options[order.index(0)]
+    working = f"{', '.join(names[:3])}, {_lettered([names[3 + i] for i in order])}"
+    return Problem("Sequences", question, images, answer, options, is_hard, working)
 
 
 def _same(rng: random.Random, part: Part) -> Problem:
@@ -204,7 +223,9 @@ def _same(rng: random.Random, part: Part) -> Problem:
         b = rng.choice([k for k in objects.kinds(part) if k[field] == a[field] and k != a])
     question = f"do <image 1> and <image 2> show the same {('color', 'shape')[field]}?"
     images = [_one(rng, a), _one(rng, b)]
-    return Problem("Comparison", question, images, "yes" if is_same else "no", ["yes", "no"])
+    answer, options = "yes" if is_same else "no", ["yes", "no"]
+    working = f"{a[field]}, {b[field]}:"
+    return Problem("Comparison", question, images, answer, options, working=working)
 
 
 def _find_place(rng: random.Random, part: Part) -> Problem:
@@ -219,7 +240,8 @@ def _find_place(rng: random.Random, part: Part) -> Problem:
         placed.append(Object(kind, x, y, size // rng.randint(6, 7)))
     images = [_one(rng, shown[0]), objects.draw(rng, size, placed).image]
     question = "where in <image 2> is the shape of <image 1>?"
-    return Problem("Maps", question, images, CORNERS[places[0]], CORNERS, len(shown) > 2)
+    answer, is_hard = CORNERS[places[0]], len(shown) > 2
+    return Problem("Maps", question, images, answer, CORNERS, is_hard, f"{shown[0]}:")
 
 
 def _direction(rng: random.Random, part: Part) -> Problem:
@@ -235,6 +257,11 @@ def _direction(rng: random.Random, part: Part) -> Problem:
     image = objects.draw(rng, SIZE, placed).image
     question = f"<image 1> on which side of the {b} is the {a}?"
     return Problem("Directions", question, [image], answer, _shuffled(rng, sorted(COMPASS)))
+
+
+def _lettered(names: Sequence[object]) -> str:
+    """What is in the pictures of the options: "a 3 b 5:"."""
+    return " ".join(f"{letter} {name}" for letter, name in zip("abcd", names, strict=False)) + ":"
 
 
 def _shuffled(rng: random.Random, items: Sequence[T]) -> list[T]:

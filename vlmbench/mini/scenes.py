@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import random
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 Part = Literal["train", "test", "practice"]
 """Train and test have different words, values, layouts, faces and combinations of colour and shape.
@@ -14,6 +14,15 @@ What is never combined in training is learnt as impossible long before it is see
 practise too: with made-up words, and with outlines that come in every combination.
 """
 TRAINING: tuple[Part, Part] = ("train", "practice")
+
+
+class Exercise(NamedTuple):
+    """A row to learn from."""
+
+    row: dict[str, Any]
+    working: str = ""
+    """What leads to the answer and stands before it, as in "3 + 4 = 7"; empty: nothing."""
+
 
 Draw = Callable[[random.Random, Part, int], list[dict[str, Any]]]
 """From the scene's own random numbers, its part and its number to its rows."""
@@ -45,3 +54,12 @@ def scene(task: str, part: Part, number: int) -> list[dict[str, Any]]:
     module = importlib.import_module(f"vlmbench.mini.{task}")
     draw = cast(Draw, module.draw)
     return draw(random.Random(f"{SEED}/{task}/{part}/{number}"), part, number)
+
+
+def exercises(task: str, part: Part, number: int) -> list[Exercise]:
+    """Rows of a scene as the task draws them, but with as many questions as it can ask."""
+    module = importlib.import_module(f"vlmbench.mini.{task}")
+    rng = random.Random(f"{SEED}/{task}/{part}/{number}/exercises")
+    if hasattr(module, "exercises"):
+        return cast(list[Exercise], module.exercises(rng, part, number))
+    return [Exercise(row) for row in module.draw(rng, part, number)]

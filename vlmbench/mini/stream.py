@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vlmbench import task
+from vlmbench.mini import scenes as drawn
 from vlmbench.mini.columns import TASK_OF, pictures
 from vlmbench.mini.row_file import png
-from vlmbench.mini.scenes import Part, scene
+from vlmbench.mini.scenes import Part
 from vlmbench.rows import Row
 from vlmbench.schema import Json, Picture, Sample
 
@@ -54,14 +55,22 @@ def samples(scenes: str, part: Part, number: int) -> list[Sample]:
     `prompts.request(sample, form=task.form, style=..., max_new_tokens=None).messages`, and
     `prompts.gold(sample, task.form)` is the answer to be learnt.
     """
-    read = _task(scenes).read
-    columns = pictures(scenes)
-    found = []
-    for i, row in enumerate(scene(scenes, part, number)):
-        images = {column: row.pop(column) for column in columns}
-        where = f"vlmbench.mini.{scenes} {part} scene {number} row {i}"
-        found.append(read(DrawnRow(row, images, where=where)))
-    return found
+    rows = drawn.scene(scenes, part, number)
+    return [_sample(scenes, row, f"{part} scene {number} row {i}") for i, row in enumerate(rows)]
+
+
+def exercises(scenes: str, part: Part, number: int) -> list[tuple[Sample, str]]:
+    """The samples of one scene to learn from, each with what stands before its answer."""
+    found = drawn.exercises(scenes, part, number)
+    return [
+        (_sample(scenes, row, f"{part} exercises {number} row {i}"), working)
+        for i, (row, working) in enumerate(found)
+    ]
+
+
+def _sample(scenes: str, row: dict[str, Any], where: str) -> Sample:
+    images = {column: row.pop(column) for column in pictures(scenes)}
+    return _task(scenes).read(DrawnRow(row, images, where=f"vlmbench.mini.{scenes} {where}"))
 
 
 @cache

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from vlmbench.mini.drawing import SHAPES, Box, Canvas, ink, luma
 from vlmbench.mini.fonts import FACES
-from vlmbench.mini.scenes import Part
+from vlmbench.mini.scenes import Exercise, Part
 from vlmbench.mini.words import number, words
 
 LARGE, SMALL = "large text", "small text"
@@ -103,12 +103,36 @@ class Text:
 
 
 def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
-    """Every second scene is large."""
-    level = (LARGE, SMALL)[index % 2]
+    """Every second scene is large; a question a text."""
+    canvas, texts = _picture(rng, part, index)
+    asked = [(text, _cased(rng, rng.choice(_forms(text, texts)))) for text in texts]
+    return _rows(part, index, canvas, texts, asked)
+
+
+def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
+    """Every question that names a text."""
+    canvas, texts = _picture(rng, part, index)
+    asked = [(text, _cased(rng, form)) for text in texts for form in _forms(text, texts)]
+    return [Exercise(row) for row in _rows(part, index, canvas, texts, asked)]
+
+
+def _picture(rng: random.Random, part: Part, index: int) -> tuple[Canvas, list[Text]]:
+    level = _level(index)
     canvas, cells = _ground(rng, level)
-    texts = _write(rng, part, level, canvas, cells)
-    asked = _questions(rng, texts)
-    shown = [text.text for text in texts]
+    return canvas, _write(rng, part, level, canvas, cells)
+
+
+def _level(index: int) -> str:
+    return (LARGE, SMALL)[index % 2]
+
+
+def _rows(
+    part: Part,
+    index: int,
+    canvas: Canvas,
+    texts: Sequence[Text],
+    asked: Sequence[tuple[Text, str]],
+) -> list[dict[str, Any]]:
     return [
         {
             "image_id": f"{part}-{index}",
@@ -120,12 +144,12 @@ def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
             "image_height": canvas.height,
             "flickr_original_url": "",
             "flickr_300k_url": "",
-            "answers": [answer] * 10,
-            "image_classes": [level],
+            "answers": [text.text] * 10,
+            "image_classes": [_level(index)],
             "set_name": part,
-            "ocr_tokens": shown,
+            "ocr_tokens": [one.text for one in texts],
         }
-        for i, (question, answer) in enumerate(asked)
+        for i, (text, question) in enumerate(asked)
     ]
 
 
@@ -270,19 +294,19 @@ def _colors(rng: random.Random, canvas: Canvas, box: Box, taken: set[str]) -> tu
     return "black" if luma(plate) > 128 else "white", plate
 
 
-def _questions(rng: random.Random, texts: Sequence[Text]) -> list[tuple[str, str]]:
-    """One question a text, each with its answer."""
-    asked = []
-    for text in texts:
-        forms = [form.format(noun=text.kind, place=place) for place in text.places for form in AT]
-        if text.plate:
-            forms += [form.format(color=text.plate) for form in ON_PLATE]
-        elif sum(other.color == text.color for other in texts) == 1:
-            forms += [form.format(noun=text.kind, color=text.color) for form in COLORED]
-        if sum(other.kind == text.kind for other in texts) == 1:
-            forms += ALONE[text.kind]
-        if len(texts) == 1:
-            forms += SINGLE
-        question = rng.choice(forms)
-        asked.append((question.capitalize() if rng.random() < 0.5 else question, text.text))
-    return asked
+def _forms(text: Text, texts: Sequence[Text]) -> list[str]:
+    """The questions that name this one of the texts."""
+    forms = [form.format(noun=text.kind, place=place) for place in text.places for form in AT]
+    if text.plate:
+        forms += [form.format(color=text.plate) for form in ON_PLATE]
+    elif sum(other.color == text.color for other in texts) == 1:
+        forms += [form.format(noun=text.kind, color=text.color) for form in COLORED]
+    if sum(other.kind == text.kind for other in texts) == 1:
+        forms += ALONE[text.kind]
+    if len(texts) == 1:
+        forms += SINGLE
+    return forms
+
+
+def _cased(rng: random.Random, question: str) -> str:
+    return question.capitalize() if rng.random() < 0.5 else question

@@ -9,7 +9,7 @@ from typing import Any
 from vlmbench.mini import easy_vqa, objects
 from vlmbench.mini.easy_vqa import Question
 from vlmbench.mini.objects import COLORS, RELATIONS, SHAPES, Kind, Object, kinds, lies
-from vlmbench.mini.scenes import Part
+from vlmbench.mini.scenes import Exercise, Part
 
 EASY, HARD = "easy", "hard"
 """Two levels: shapes that fill a small picture, and small shapes in one of 192 x 192."""
@@ -20,14 +20,27 @@ def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
     if not is_drawn and part != "practice":
         asked = balanced(rng, easy_vqa.questions(part, number))
         return easy_vqa.rows(index, easy_vqa.picture(part, number), asked)
+    return _drawn(rng, part, index, num_rounds=1)
+
+
+def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
+    """Drawn pictures alone, and several questions of each kind."""
+    return [Exercise(row) for row in _drawn(rng, part, index, num_rounds=4)]
+
+
+def _drawn(rng: random.Random, part: Part, index: int, num_rounds: int) -> list[dict[str, Any]]:
     level = HARD if rng.random() < 0.3 else EASY
     size, placed = _objects(rng, part, level)
     image = objects.draw(rng, size, placed).image
-    found = {name: ask(rng, part, placed) for name, ask in _TEMPLATES.items()}
-    kept = [(name, question) for name, question in found.items() if question]
+    asked = [
+        (name, question)
+        for _ in range(num_rounds)
+        for name, ask in _TEMPLATES.items()
+        if (question := ask(rng, part, placed))
+    ]
     return [
         easy_vqa.row(index, i, image, question.text, question.answer, f"{level} {name}")
-        for i, (name, question) in enumerate(kept)
+        for i, (name, question) in enumerate(dict.fromkeys(asked))
     ]
 
 

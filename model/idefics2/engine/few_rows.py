@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idefics2.products import Linear, has_onednn, product
+
 MAX_ROWS = 32
 ROWS = 8
 """What the layout is made for; one made for 32 does as well, one for 1 is slower for more."""
@@ -66,10 +68,10 @@ class FewRows:
 
 def _linears(modules: tuple[nn.Module, ...]) -> list[nn.Linear]:
     return [
-        module
-        for every in modules
-        for module in every.modules()
-        if type(module) is nn.Linear and "forward" not in vars(module)  # another's hook stays
+        layer
+        for module in modules
+        for layer in module.modules()
+        if type(layer) is Linear and "forward" not in vars(layer)  # another's hook stays
     ]
 
 
@@ -93,22 +95,14 @@ def _pack(linears: list[nn.Linear]) -> list[tuple[nn.Linear, Tensor]]:
     weights = [linear.weight for linear in linears]
     fits = sum(weight.nbytes for weight in weights) <= _memory_bytes() / MEMORY_SHARE
     suits = all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights)
-    if not (fits and suits and _has_operators()):
+    if not (fits and suits and has_onednn()):
         return []
     reorder: Any = torch.ops.mkldnn._reorder_linear_weight
     return [(linear, reorder(linear.weight.detach(), ROWS)) for linear in linears]
 
 
 def _product(packed: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
-    return y
-
-
-def _has_operators() -> bool:
-    """They are torch's own, for its compiler; nothing promises that they stay."""
-    names = ("_reorder_linear_weight", "_linear_pointwise")
-    mkldnn: Any = torch.backends.mkldnn
-    return mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
+    return product(x, packed, bias)
 
 
 def _memory_bytes() -> int:

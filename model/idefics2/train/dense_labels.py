@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from idefics2.images import pack
 from idefics2.model import Idefics2, normalize
 from idefics2.processor import Processor
+from idefics2.products import Linear
 from idefics2.train.objectives import Losses, Reader, by_source
 from idefics2.vision import Packing
 
@@ -174,7 +175,7 @@ class DenseLoss(nn.Module):
             if not name.startswith(parts):
                 parameter.requires_grad_(False)
         width = model.config.vision.width if self.places == "patches" else model.config.text.width
-        self.heads = nn.ModuleList(nn.Linear(width, classes) for classes in objective.num_classes)
+        self.heads = nn.ModuleList(Linear(width, classes) for classes in objective.num_classes)
         for head in self.heads:
             assert isinstance(head, nn.Linear)
             nn.init.zeros_(head.weight)

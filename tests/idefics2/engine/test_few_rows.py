@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 import idefics2.engine.few_rows as few_rows_module
 from idefics2.engine.few_rows import MAX_ROWS, FewRows
+from idefics2.products import Linear
 
 
 @pytest.fixture
 def layers() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(24, 40, bias=False), nn.SiLU(), nn.Linear(40, 8))
+    return nn.Sequential(Linear(24, 40, bias=False), nn.SiLU(), Linear(40, 8))
 
 
 def is_packed(layers: nn.Module) -> bool:
@@ -54,7 +55,7 @@ def test_the_copy_is_made_anew_only_when_the_weights_changed(
     few_rows.refresh()
     torch.testing.assert_close(product(few_rows, layers, x), layers(x), rtol=1e-5, atol=1e-6)
     assert copies == [2, 2]
-    layers[2] = nn.Linear(40, 8)
+    layers[2] = Linear(40, 8)
     few_rows.refresh()
     torch.testing.assert_close(product(few_rows, layers, x), layers(x), rtol=1e-5, atol=1e-6)
 
