@@ -88,6 +88,9 @@ OPEN_SHARE = 0.25
 WITH_OPTIONS = ("mmmu", "mathvista", "mmbench")
 """Tasks from which the texts of lookups come."""
 
+WORKED = ("mmmu", "mathvista")
+"""Tasks whose answers are worked out."""
+
 SPLIT_LARGE, SPLIT_SMALL = 0.85, 0.35
 """How often a scene's pictures are split: those beyond a crop's size, and others."""
 
@@ -144,7 +147,23 @@ EXERCISES = {
 }
 """The same, where a scene is asked for all it has."""
 
-FINAL = EXERCISES | {"lines": 0.06, "textvqa": 0.2, "docvqa": 0.2, "easy_vqa": 0.07}
+FINAL = {
+    "pick": 0.04,
+    "lookup": 0.01,
+    "conclude": 0.06,
+    "lines": 0.06,
+    "shapes": 0.03,
+    "places": 0.02,
+    "attributes": 0.02,
+    "chart": 0.05,
+    "easy_vqa": 0.06,
+    "vqav2": 0.07,
+    "textvqa": 0.17,
+    "docvqa": 0.18,
+    "mmmu": 0.12,
+    "mathvista": 0.16,
+    "mmbench": 0.05,
+}
 """The same, to the end."""
 
 PICKING = {
@@ -361,15 +380,15 @@ def exercises_stage() -> Stage:
         shares=EXERCISES,
         optimization=_optimization(peak=0.4, connector=0.5, tower=0.3, schedule=LEVEL),
         frozen=(),
-        num_steps=1500,
+        num_steps=600,
         asking=Asking(split_small=0.0, is_exercise=True, is_large=True),
     )
 
 
 def final_stage() -> Stage:
     """The same with pages and signs of small text, slower and slower."""
-    asking = Asking(split_small=0.2, is_exercise=True)
-    stage = _whole("final", FINAL, num_steps=1500, schedule=DOWN, peak=0.4, asking=asking)
+    asking = Asking(is_exercise=True)
+    stage = _whole("final", FINAL, num_steps=1600, schedule=DOWN, peak=0.4, asking=asking)
     return replace(stage, evaluate=_evaluate)
 
 
@@ -441,6 +460,8 @@ def _mixture(
         source = rng.choices(names, weights)[0]
         if source in LETTERS:
             return _letters(source, rng)
+        if source == "conclude":
+            return _conclude(rng)
         if source in DESCRIBED:
             return _described(source, rng, asking.split_small)
         return _scene(source, rng, asking)
@@ -521,6 +542,21 @@ def _letters(source: str, rng: random.Random) -> Conversation:
     return Conversation(turns=tuple(turns[:MAX_TURNS]), layout="independent", source=source)
 
 
+def _conclude(rng: random.Random) -> Conversation:
+    """What follows from a working that the question has, asked without a picture."""
+    turns: list[Turn] = []
+    while len(turns) < MAX_TURNS:
+        task = rng.choice(WORKED)
+        form = find(task).form
+        for sample, working in exercises_of(task, _part(task, rng), rng.randrange(10**9)):
+            if working:
+                asked = re.sub("<image [0-9]> ?", "", sample.question)
+                choices = _choices(sample.options) if _is_text(sample.options) else ""
+                text = f"Question: {working} {asked}\n{choices}Answer with what follows."
+                turns.append(Turn((text,), _answer(sample, form, working)))
+    return Conversation(turns=tuple(turns[:MAX_TURNS]), layout="independent", source="conclude")
+
+
 def _lookup(options: Mapping[str, str], rng: random.Random) -> Turn:
     """The letter of a text that the question has."""
     letter, text = rng.choice(tuple(options.items()))
@@ -533,9 +569,12 @@ def _pick(options: Mapping[str, str], rng: random.Random) -> Turn:
 
 
 def _choice(question: str, options: Mapping[str, str], letter: str) -> Turn:
-    choices = "".join(f"{key}. {value}\n" for key, value in options.items())
-    asked = f"Question: {question}\nChoices:\n{choices}Answer with the letter."
+    asked = f"Question: {question}\n{_choices(options)}Answer with the letter."
     return Turn((asked,), _named(options[letter], letter))
+
+
+def _choices(options: Mapping[str, str]) -> str:
+    return "Choices:\n" + "".join(f"{key}. {value}\n" for key, value in options.items())
 
 
 LETTERS = {"lookup": _lookup, "pick": _pick}
@@ -573,14 +612,8 @@ def conversation(
     for sample, working in exercises:
         request = prompts.request(sample, form=form, style=STYLE, max_new_tokens=None)
         shared, text = _divided(request)
-        answer = prompts.gold(sample, form)
+        answer = _answer(sample, form, working)
         weight = asking.closed_weight if answer in ("yes", "no") else 1.0
-        if _is_text(sample.options):
-            answer = _named(sample.options[answer], answer)
-        elif sample.options and working:
-            answer = f"({answer})"
-        if working:
-            answer = f"{working} {answer}"
         turns.append(Turn((text,), answer, weight))
     return Conversation(
         turns=tuple(turns),
@@ -589,6 +622,15 @@ def conversation(
         split=rng.random() < _split_share(shared, asking.split_small),
         source=source,
     )
+
+
+def _answer(sample: Sample, form: str, working: str) -> str:
+    answer = prompts.gold(sample, form)
+    if _is_text(sample.options):
+        answer = _named(sample.options[answer], answer)
+    elif sample.options and working:
+        answer = f"({answer})"
+    return f"{working} {answer}" if working else answer
 
 
 def _divided(request: Request) -> tuple[Content, str]:

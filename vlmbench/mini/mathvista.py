@@ -153,13 +153,14 @@ def _about(rng: random.Random, values: dict[str, int], what: str) -> Problem:
     a, b = rng.sample(sorted(values), 2)
     both = values[a] + values[b]
     pair = f"{values[a]} + {values[b]}"
+    listed = ", ".join(f"{color} {value}" for color, value in values.items())
     if what == "value":
-        return Problem(f"what is the value of the {a} bar?", str(values[a]))
+        text = f"what is the value of the {a} bar?"
+        return Problem(text, str(values[a]), working=f"{listed} =")
     if what == "extreme":
         word, found = rng.choice((("highest", max), ("lowest", min)))
         choices = rng.sample(sorted(values), len(values))
         answer = found(values, key=values.__getitem__)
-        listed = ", ".join(f"{color} {value}" for color, value in values.items())
         return Problem(
             f"which bar is the {word}?", answer, "text", tuple(choices), working=f"{listed}:"
         )
@@ -168,16 +169,16 @@ def _about(rng: random.Random, values: dict[str, int], what: str) -> Problem:
         possible = range(bars.SCALE + 1)
         bounds = [n for n in possible if sum(v > n for v in values.values()) == num_above]
         bound = rng.choice(bounds)
-        listed = ", ".join(f"{v} {'yes' if v > bound else 'no'}" for v in values.values())
+        each = ", ".join(f"{v} {'yes' if v > bound else 'no'}" for v in values.values())
         text = f"how many bars are higher than {bound}?"
-        return Problem(text, str(num_above), working=f"{listed} =")
+        return Problem(text, str(num_above), working=f"{each} =")
     if what == "difference":
         text = f"what is the difference between the {a} bar and the {b} bar?"
         larger, smaller = max(values[a], values[b]), min(values[a], values[b])
-        return Problem(text, str(larger - smaller), working=f"{larger} - {smaller} =")
+        return Problem(text, str(larger - smaller), working=f"{listed}: {larger} - {smaller} =")
     if what == "sum":
         text = f"what is the sum of the {a} bar and the {b} bar?"
-        return Problem(text, str(both), working=f"{pair} =")
+        return Problem(text, str(both), working=f"{listed}: {pair} =")
     if what == "mean":
         text = f"what is the mean of the {a} bar and the {b} bar?"
         working = f"({pair}) / 2 = {both} / 2 ="
