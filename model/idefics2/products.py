@@ -29,16 +29,16 @@ def has_onednn() -> bool:
 
 @cache
 def prefers_onednn() -> bool:
-    """Whether this machine's processor is one that MKL was not made for."""
+    """Whether this machine's processor has AVX-512, but is not of MKL's maker."""
     try:
-        vendors = {
-            line.partition(":")[2].strip()
-            for line in CPU_INFO.read_text().splitlines()
-            if line.startswith("vendor_id")
-        }
+        lines = CPU_INFO.read_text().splitlines()
     except OSError:
         return False
-    return bool(vendors) and "GenuineIntel" not in vendors and has_onednn()
+    told = {
+        name.strip(): value.split() for name, _, value in (line.partition(":") for line in lines)
+    }
+    is_others = told.get("vendor_id", ["GenuineIntel"]) != ["GenuineIntel"]
+    return is_others and "avx512f" in told.get("flags", ()) and has_onednn()
 
 
 class Linear(nn.Linear):

@@ -164,6 +164,22 @@ FINAL = {
     "mathvista": 0.16,
     "mmbench": 0.05,
 }
+"""The same, with small text too."""
+
+SETTLING = FINAL | {
+    "conclude": 0.03,
+    "pick": 0.03,
+    "lines": 0.09,
+    "shapes": 0.04,
+    "places": 0.01,
+    "attributes": 0.01,
+    "chart": 0.04,
+    "vqav2": 0.08,
+    "textvqa": 0.2,
+    "docvqa": 0.22,
+    "mmmu": 0.1,
+    "mathvista": 0.13,
+}
 """The same, to the end."""
 
 PICKING = {
@@ -197,6 +213,7 @@ def recipe() -> Recipe:
             naming_stage(),
             exercises_stage(),
             final_stage(),
+            settling_stage(),
         ),
         seed=SEED,
     )
@@ -386,9 +403,27 @@ def exercises_stage() -> Stage:
 
 
 def final_stage() -> Stage:
-    """The same with pages and signs of small text, slower and slower."""
+    """The same with pages and signs of small text.
+
+    By its name its samples are drawn; it was to be the last.
+    """
     asking = Asking(is_exercise=True)
-    stage = _whole("final", FINAL, num_steps=1600, schedule=DOWN, peak=0.4, asking=asking)
+    return _whole("final", FINAL, num_steps=300, schedule=LEVEL, peak=0.4, asking=asking)
+
+
+def settling_stage() -> Stage:
+    """The same, slower and slower.
+
+    Tower and resampler move more: what is misread was not seen well.
+    """
+    stage = _answers_stage(
+        "settling",
+        shares=SETTLING,
+        optimization=_optimization(peak=0.4, connector=0.7, tower=0.35, schedule=SLOWLY_DOWN),
+        frozen=(),
+        num_steps=1100,
+        asking=Asking(is_exercise=True),
+    )
     return replace(stage, evaluate=_evaluate)
 
 
@@ -698,6 +733,7 @@ def _muon(peak: float) -> MuonRule:
 
 LEVEL = Schedule(warmup_steps=50)
 DOWN = Schedule(warmup_steps=50, decay="linear", level_share=0.2, floor=0.01)
+SLOWLY_DOWN = Schedule(warmup_steps=50, decay="linear", level_share=0.1, floor=0.01)
 LEVEL_THEN_DOWN = Schedule(warmup_steps=50, decay="linear", level_share=0.5, floor=0.02)
 
 

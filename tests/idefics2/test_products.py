@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from idefics2 import products
 from idefics2.products import Linear
 
-INTEL = "processor\t: 0\nvendor_id\t: GenuineIntel\n"
-AMD = "processor\t: 0\nvendor_id\t: AuthenticAMD\n"
+CPU = "processor\t: 0\nvendor_id\t: {}\nflags\t\t: fpu avx2 {}\n\n"
+INTEL, AMD = CPU.format("GenuineIntel", "avx512f"), CPU.format("AuthenticAMD", "avx512f")
 
 
 @pytest.fixture(params=[AMD, INTEL], ids=["by oneDNN", "by torch"])
@@ -91,10 +91,14 @@ def test_other_numbers_are_left_to_torch(
     assert not shapes
 
 
-def test_a_machine_that_tells_no_maker_leaves_all_to_torch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("told", [None, "", "flags: avx512f", CPU.format("AuthenticAMD", "")])
+def test_other_machines_leave_all_to_torch(
+    told: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(products, "CPU_INFO", tmp_path / "none")
+    """No such file, no maker, no AVX-512."""
+    if told is not None:
+        (tmp_path / "cpuinfo").write_text(told)
+    monkeypatch.setattr(products, "CPU_INFO", tmp_path / "cpuinfo")
     products.prefers_onednn.cache_clear()
     assert not products.prefers_onednn()
     products.prefers_onednn.cache_clear()

@@ -259,3 +259,21 @@ def test_large_exercises_need_no_splitting(tiny: ModuleType) -> None:
             assert max(image.size) <= tiny.LONGEST and not told.split
             turns.append(len(told.turns))
         assert max(turns) <= tiny.MAX_EXERCISES and sum(turns) > 30 * 3
+
+
+def test_conclusions_have_all_they_follow_from(tiny: ModuleType) -> None:
+    for seed in range(30):
+        told = tiny._conclude(random.Random(seed))
+        assert len(told.turns) == tiny.MAX_TURNS and not told.shared
+        for turn in told.turns:
+            (question,) = turn.content
+            working = next(
+                turn.answer[:end]
+                for end in range(len(turn.answer), 0, -1)
+                if question.startswith(f"Question: {turn.answer[:end]} ")
+            )
+            final = turn.answer.removeprefix(working).strip()
+            assert final and "<image" not in question
+            if "Choices:" in question:
+                text, _, letter = final.removesuffix(")").rpartition(" (")
+                assert f"\n{letter}. {text}\n" in question
