@@ -546,7 +546,7 @@ def _scene(scenes: str, rng: random.Random, asking: Asking) -> Conversation:
     """
     part, number, form = _part(scenes, rng), rng.randrange(10**9), find(TASK_OF[scenes]).form
     if asking.is_large and scenes in ("textvqa", "docvqa"):
-        number -= number % 2
+        number -= number % 2  # every second scene is large
     if asking.is_exercise:
         exercises = exercises_of(scenes, part, number)
         asked = rng.sample(exercises, min(MAX_EXERCISES, len(exercises)))

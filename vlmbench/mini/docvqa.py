@@ -17,10 +17,8 @@ from vlmbench.mini.drawing import Box, Canvas
 from vlmbench.mini.fields import Fact
 from vlmbench.mini.fonts import FACES
 from vlmbench.mini.paper import HEADING_STYLES, KEY_STYLES, SEPARATORS, Paper, Side, line_ink
-from vlmbench.mini.scenes import Exercise, Part
+from vlmbench.mini.scenes import LARGE, Exercise, Part, text_level
 from vlmbench.mini.words import divided
-
-LARGE, SMALL = "large text", "small text"
 
 SIDES: tuple[Side, ...] = ("left", "right")
 STYLES = tuple(product(KEY_STYLES, SIDES, HEADING_STYLES, SEPARATORS))
@@ -38,9 +36,9 @@ MARGIN = 4
 
 
 def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
-    """Every second scene is large."""
+    """Up to four questions about a slip, six about a page."""
     canvas, facts = _sheet_of(rng, part, index)
-    most = 4 if _level(index) == LARGE else 6
+    most = 4 if text_level(index) == LARGE else 6
     return _rows(rng, part, index, canvas, rng.sample(facts, min(len(facts), most)))
 
 
@@ -50,12 +48,8 @@ def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
     return [Exercise(row) for row in _rows(rng, part, index, canvas, facts)]
 
 
-def _level(index: int) -> str:
-    return (LARGE, SMALL)[index % 2]
-
-
 def _sheet_of(rng: random.Random, part: Part, index: int) -> tuple[Canvas, Sequence[Fact]]:
-    return (_slip if _level(index) == LARGE else _page)(rng, part)
+    return (_slip if text_level(index) == LARGE else _page)(rng, part)
 
 
 def _rows(
@@ -68,7 +62,7 @@ def _rows(
             {
                 "questionId": str(10 * index + i),
                 "question": question.capitalize() if rng.random() < 0.5 else question,
-                "question_types": [fact.type, _level(index)],
+                "question_types": [fact.type, text_level(index)],
                 "image": canvas.image,
                 "docId": index,
                 "ucsf_document_id": f"{part}{index}",

@@ -44,6 +44,15 @@ SEED = "vlmbench mini 1"
 """Changes with anything that changes a row."""
 
 
+LARGE, SMALL = "large text", "small text"
+"""Two levels of signs and pages."""
+
+
+def text_level(number: int) -> str:
+    """Every second scene is large."""
+    return (LARGE, SMALL)[number % 2]
+
+
 def has(part: Part, combination: int) -> bool:
     """Whether a combination is in a part: every third is in the test part's; practice has all."""
     return part == "practice" or (combination % 3 == 2) == (part == "test")

@@ -16,10 +16,8 @@ from PIL import Image, ImageOps
 
 from vlmbench.mini.drawing import SHAPES, Box, Canvas, ink, luma
 from vlmbench.mini.fonts import FACES
-from vlmbench.mini.scenes import Exercise, Part
+from vlmbench.mini.scenes import LARGE, SMALL, Exercise, Part, text_level
 from vlmbench.mini.words import number, words
-
-LARGE, SMALL = "large text", "small text"
 
 Kind = Literal["word", "number", "price", "code"]
 KINDS: tuple[Kind, ...] = ("word", "number", "price", "code")
@@ -103,7 +101,7 @@ class Text:
 
 
 def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
-    """Every second scene is large; a question a text."""
+    """A question a text."""
     canvas, texts = _picture(rng, part, index)
     asked = [(text, _cased(rng, rng.choice(_forms(text, texts)))) for text in texts]
     return _rows(part, index, canvas, texts, asked)
@@ -117,13 +115,9 @@ def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
 
 
 def _picture(rng: random.Random, part: Part, index: int) -> tuple[Canvas, list[Text]]:
-    level = _level(index)
+    level = text_level(index)
     canvas, cells = _ground(rng, level)
     return canvas, _write(rng, part, level, canvas, cells)
-
-
-def _level(index: int) -> str:
-    return (LARGE, SMALL)[index % 2]
 
 
 def _rows(
@@ -145,7 +139,7 @@ def _rows(
             "flickr_original_url": "",
             "flickr_300k_url": "",
             "answers": [text.text] * 10,
-            "image_classes": [_level(index)],
+            "image_classes": [text_level(index)],
             "set_name": part,
             "ocr_tokens": [one.text for one in texts],
         }
