@@ -180,6 +180,20 @@ SETTLING = FINAL | {
     "mmmu": 0.1,
     "mathvista": 0.13,
 }
+"""The same, for long."""
+
+CONCLUDING = {
+    "conclude": 0.3,
+    "lines": 0.02,
+    "shapes": 0.02,
+    "easy_vqa": 0.03,
+    "vqav2": 0.04,
+    "textvqa": 0.1,
+    "docvqa": 0.11,
+    "mmmu": 0.16,
+    "mathvista": 0.17,
+    "mmbench": 0.05,
+}
 """The same, to the end."""
 
 PICKING = {
@@ -214,6 +228,7 @@ def recipe() -> Recipe:
             exercises_stage(),
             final_stage(),
             settling_stage(),
+            concluding_stage(),
         ),
         seed=SEED,
     )
@@ -424,6 +439,16 @@ def settling_stage() -> Stage:
         num_steps=1100,
         asking=Asking(is_exercise=True),
     )
+    return replace(stage, evaluate=_evaluate)
+
+
+def concluding_stage() -> Stage:
+    """Above all what follows from a working: what it lacked of arithmetic and of looking up.
+
+    Half of all small pictures are split, as all are where the harness asks.
+    """
+    asking = Asking(split_small=0.5, is_exercise=True)
+    stage = _whole("concluding", CONCLUDING, num_steps=400, schedule=DOWN, peak=0.3, asking=asking)
     return replace(stage, evaluate=_evaluate)
 
 

@@ -51,7 +51,7 @@ def test_a_wrong_answer_after_a_right_working_is_wrong(name: str) -> None:
 
 
 def test_workings_are_true() -> None:
-    """What stands before "=" has the answer's value; the yeses are as many as the answer says."""
+    """Both sides of an equation are equal; the yeses are as many as the answer says."""
     found = Counter[str]()
     for name in WORKED:
         for number in range(200):
@@ -64,11 +64,14 @@ def test_workings_are_true() -> None:
                 if "yes" in working or "no" in working:
                     found["yes"] += 1
                     assert working.count("yes") == int(answer), (working, answer)
-                elif terms := re.sub("[a-z]+ ", "", working).removesuffix("=").strip():
-                    found["terms"] += 1
-                    for side in terms.split(" = "):
-                        assert float(printed(f"print({side})") or "nan") == float(answer), working
-    assert found["yes"] > 30 and found["terms"] > 100
+                    continue
+                last = working.rpartition(":")[2].removesuffix("=")
+                for equation in f"{last}= {answer}".split(", "):
+                    sides = re.sub("[a-z]+ ", "", equation).split("= ")
+                    values = {float(printed(f"print({side})") or "nan") for side in sides if side}
+                    assert len(values) == 1, equation
+                    found["equations"] += len(sides) > 1
+    assert found["yes"] > 30 and found["equations"] > 100
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -152,11 +152,11 @@ def _bars(rng: random.Random, part: Part, level: str) -> Scene:
 def _about(rng: random.Random, values: dict[str, int], what: str) -> Problem:
     a, b = rng.sample(sorted(values), 2)
     both = values[a] + values[b]
-    pair = f"{values[a]} + {values[b]}"
+    pair = f"{a} {values[a]} + {b} {values[b]}"
     listed = ", ".join(f"{color} {value}" for color, value in values.items())
     if what == "value":
         text = f"what is the value of the {a} bar?"
-        return Problem(text, str(values[a]), working=f"{listed} =")
+        return Problem(text, str(values[a]), working=f"{listed}: {a} {values[a]} =")
     if what == "extreme":
         word, found = rng.choice((("highest", max), ("lowest", min)))
         choices = rng.sample(sorted(values), len(values))
@@ -175,13 +175,15 @@ def _about(rng: random.Random, values: dict[str, int], what: str) -> Problem:
     if what == "difference":
         text = f"what is the difference between the {a} bar and the {b} bar?"
         larger, smaller = max(values[a], values[b]), min(values[a], values[b])
-        return Problem(text, str(larger - smaller), working=f"{listed}: {larger} - {smaller} =")
+        both_listed = f"{a} {values[a]}, {b} {values[b]}"
+        working = f"{listed}: {both_listed}: {larger} - {smaller} ="
+        return Problem(text, str(larger - smaller), working=working)
     if what == "sum":
         text = f"what is the sum of the {a} bar and the {b} bar?"
         return Problem(text, str(both), working=f"{listed}: {pair} =")
     if what == "mean":
         text = f"what is the mean of the {a} bar and the {b} bar?"
-        working = f"({pair}) / 2 = {both} / 2 ="
+        working = f"{pair} = {both}, {both} / 2 ="
         return Problem(text, f"{both / 2:.1f}", "float", working=working)
     return Problem("what are the values from left to right?", str([*values.values()]), "list")
 
@@ -242,18 +244,18 @@ def _rectangle(rng: random.Random, part: Part, level: str) -> Scene:
         Problem(f"what is the {side} of the rectangle?", str(length), unit=unit)
         for side, length in (("width", width), ("height", height))
     ]
-    half = width + height
+    half, (shorter, longer) = width + height, sorted((width, height))
     whole = [
         Problem(
             "what is the perimeter of the rectangle?",
             str(2 * half),
             unit=unit,
-            working=f"2 * ({width} + {height}) = 2 * {half} =",
+            working=f"2 * ({shorter} + {longer}) = 2 * {half} =",
         ),
         Problem(
             "what is the area of the rectangle?",
             str(width * height),
-            working=f"{width} * {height} =",
+            working=f"{shorter} * {longer} =",
         ),
     ]
     asked = [rng.choice(sides)] if level == "easy" else whole
