@@ -20,7 +20,7 @@ BRIDGES = {  # the files that may import what their folder may not
     "vlmbench/commands/train.py": {"idefics2"},
     "vlmbench/backends/transformers.py": {"torch", "transformers"},
     "vlmbench/backends/auto_model.py": {"torch", "transformers"},
-    "vlmbench/backends/ceilings.py": {"torch"},
+    "vlmbench/backends/ceilings.py": {"idefics2", "torch"},
     "vlmbench/backends/decoding.py": {"torch"},
     "vlmbench/backends/devices.py": {"torch"},
     "vlmbench/backends/rendering.py": {"transformers"},
