@@ -3,7 +3,8 @@
 First the vision tower alone learns which letter or shape covers each patch, then tower and
 resampler what stands in the cell of each latent. The decoder learns which letter an option has,
 then to read lines, and at last the whole model answers the mini tasks, worded as the harness asks
-them. Sizes and settings are not the paper's, but for the number of latents.
+them, and works out what takes steps. Sizes and settings are not the paper's, but for the number of
+latents.
 """
 
 from __future__ import annotations
@@ -129,24 +130,6 @@ TASK_SHARES = {
 MORE_TEXT = TASK_SHARES | {"lines": 0.09, "textvqa": 0.2, "docvqa": 0.22}
 """The same for the longest stage."""
 
-EXERCISES = {
-    "pick": 0.05,
-    "lookup": 0.02,
-    "lines": 0.1,
-    "shapes": 0.04,
-    "places": 0.02,
-    "attributes": 0.02,
-    "chart": 0.06,
-    "easy_vqa": 0.05,
-    "vqav2": 0.07,
-    "textvqa": 0.17,
-    "docvqa": 0.12,
-    "mmmu": 0.1,
-    "mathvista": 0.14,
-    "mmbench": 0.04,
-}
-"""The same, where a scene is asked for all it has."""
-
 FINAL = {
     "pick": 0.04,
     "lookup": 0.01,
@@ -164,37 +147,7 @@ FINAL = {
     "mathvista": 0.16,
     "mmbench": 0.05,
 }
-"""The same, with small text too."""
-
-SETTLING = FINAL | {
-    "conclude": 0.03,
-    "pick": 0.03,
-    "lines": 0.09,
-    "shapes": 0.04,
-    "places": 0.01,
-    "attributes": 0.01,
-    "chart": 0.04,
-    "vqav2": 0.08,
-    "textvqa": 0.2,
-    "docvqa": 0.22,
-    "mmmu": 0.1,
-    "mathvista": 0.13,
-}
-"""The same, for long."""
-
-CONCLUDING = {
-    "conclude": 0.3,
-    "lines": 0.02,
-    "shapes": 0.02,
-    "easy_vqa": 0.03,
-    "vqav2": 0.04,
-    "textvqa": 0.1,
-    "docvqa": 0.11,
-    "mmmu": 0.16,
-    "mathvista": 0.17,
-    "mmbench": 0.05,
-}
-"""The same, to the end."""
+"""The same, where a scene is asked for all it has."""
 
 PICKING = {
     "pick": 0.46,
@@ -205,7 +158,7 @@ PICKING = {
     "mathvista": 0.06,
     "mmbench": 0.16,
 }
-"""The same, to learn letters."""
+"""Of all samples, to learn letters."""
 
 
 def recipe() -> Recipe:
@@ -409,7 +362,22 @@ def exercises_stage() -> Stage:
     """
     return _answers_stage(
         "exercises",
-        shares=EXERCISES,
+        shares={
+            "pick": 0.05,
+            "lookup": 0.02,
+            "lines": 0.1,
+            "shapes": 0.04,
+            "places": 0.02,
+            "attributes": 0.02,
+            "chart": 0.06,
+            "easy_vqa": 0.05,
+            "vqav2": 0.07,
+            "textvqa": 0.17,
+            "docvqa": 0.12,
+            "mmmu": 0.1,
+            "mathvista": 0.14,
+            "mmbench": 0.04,
+        },
         optimization=_optimization(peak=0.4, connector=0.5, tower=0.3, schedule=LEVEL),
         frozen=(),
         num_steps=600,
@@ -433,7 +401,21 @@ def settling_stage() -> Stage:
     """
     stage = _answers_stage(
         "settling",
-        shares=SETTLING,
+        shares=FINAL
+        | {
+            "conclude": 0.03,
+            "pick": 0.03,
+            "lines": 0.09,
+            "shapes": 0.04,
+            "places": 0.01,
+            "attributes": 0.01,
+            "chart": 0.04,
+            "vqav2": 0.08,
+            "textvqa": 0.2,
+            "docvqa": 0.22,
+            "mmmu": 0.1,
+            "mathvista": 0.13,
+        },
         optimization=_optimization(peak=0.4, connector=0.7, tower=0.35, schedule=SLOWLY_DOWN),
         frozen=(),
         num_steps=1100,
@@ -447,8 +429,25 @@ def concluding_stage() -> Stage:
 
     Half of all small pictures are split, as all are where the harness asks.
     """
-    asking = Asking(split_small=0.5, is_exercise=True)
-    stage = _whole("concluding", CONCLUDING, num_steps=400, schedule=DOWN, peak=0.3, asking=asking)
+    stage = _whole(
+        "concluding",
+        shares={
+            "conclude": 0.3,
+            "lines": 0.02,
+            "shapes": 0.02,
+            "easy_vqa": 0.03,
+            "vqav2": 0.04,
+            "textvqa": 0.1,
+            "docvqa": 0.11,
+            "mmmu": 0.16,
+            "mathvista": 0.17,
+            "mmbench": 0.05,
+        },
+        num_steps=400,
+        schedule=DOWN,
+        peak=0.3,
+        asking=Asking(split_small=0.5, is_exercise=True),
+    )
     return replace(stage, evaluate=_evaluate)
 
 
