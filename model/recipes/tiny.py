@@ -36,7 +36,7 @@ from idefics2.train.augmentation import Augmentation
 from idefics2.train.dense_labels import UNLABELLED, DenseLabels, LabelledPicture
 from idefics2.train.objectives import Answers
 from idefics2.train.optimization import AdamW, MuonRule, Optimization, Rule, Schedule
-from idefics2.train.recipe import Recipe, Stage
+from idefics2.train.recipe import Evaluate, Recipe, Stage
 from idefics2.train.samples import Content, Conversation, Turn
 from idefics2.train.vocabulary import SPECIAL, build_tokenizer, count_words
 from idefics2.weights import save_model
@@ -148,17 +148,6 @@ FINAL = {
     "mmbench": 0.05,
 }
 """The same, where a scene is asked for all it has."""
-
-PICKING = {
-    "pick": 0.46,
-    "lookup": 0.1,
-    "textvqa": 0.06,
-    "docvqa": 0.06,
-    "mmmu": 0.1,
-    "mathvista": 0.06,
-    "mmbench": 0.16,
-}
-"""Of all samples, to learn letters."""
 
 
 def recipe() -> Recipe:
@@ -319,8 +308,7 @@ def last_stage() -> Stage:
 
     It was the last when it was run; by its name its samples are drawn.
     """
-    stage = _whole("last", MORE_TEXT, num_steps=1100, schedule=DOWN)
-    return replace(stage, evaluate=_evaluate)
+    return _whole("last", MORE_TEXT, num_steps=1100, schedule=DOWN, evaluate=_evaluate)
 
 
 def picking_stage() -> Stage:
@@ -328,30 +316,36 @@ def picking_stage() -> Stage:
 
     A lookup's question has the text already, and teaches something else.
     """
-    return _answers_stage(
-        "picking",
-        shares=PICKING,
-        optimization=_optimization(peak=0.4, schedule=LEVEL),
-        frozen=(r"^vision_model\.", r"^connector\."),
-        num_steps=400,
-        asking=Asking(split_small=0.0),
-    )
+    return _picking("picking", num_steps=400)
 
 
 def end_stage() -> Stage:
     """All tasks, and letters."""
     shares = MORE_TEXT | {"pick": 0.08, "easy_vqa": 0.12}
-    stage = _whole("end", shares, num_steps=280, schedule=DOWN, peak=0.35)
-    return replace(stage, evaluate=_evaluate)
+    return _whole("end", shares, num_steps=280, schedule=DOWN, peak=0.35, evaluate=_evaluate)
 
 
 def naming_stage() -> Stage:
     """Letters again: they were not learnt to the end."""
-    return replace(
-        picking_stage(),
-        name="naming",
-        draw=_mixture("naming", PICKING, Asking(split_small=0.0)),
-        num_steps=500,
+    return _picking("naming", num_steps=500)
+
+
+def _picking(name: str, *, num_steps: int) -> Stage:
+    return _answers_stage(
+        name,
+        shares={
+            "pick": 0.46,
+            "lookup": 0.1,
+            "textvqa": 0.06,
+            "docvqa": 0.06,
+            "mmmu": 0.1,
+            "mathvista": 0.06,
+            "mmbench": 0.16,
+        },
+        optimization=_optimization(peak=0.4, schedule=LEVEL),
+        frozen=(r"^vision_model\.", r"^connector\."),
+        num_steps=num_steps,
+        asking=Asking(split_small=0.0),
     )
 
 
@@ -360,7 +354,7 @@ def exercises_stage() -> Stage:
 
     The tower learns faster than in the stages before: it had seen few clocks and rulers.
     """
-    return _answers_stage(
+    return _whole(
         "exercises",
         shares={
             "pick": 0.05,
@@ -378,9 +372,10 @@ def exercises_stage() -> Stage:
             "mathvista": 0.14,
             "mmbench": 0.04,
         },
-        optimization=_optimization(peak=0.4, connector=0.5, tower=0.3, schedule=LEVEL),
-        frozen=(),
         num_steps=600,
+        schedule=LEVEL,
+        peak=0.4,
+        tower=0.3,
         asking=Asking(split_small=0.0, is_exercise=True, is_large=True),
     )
 
@@ -399,7 +394,7 @@ def settling_stage() -> Stage:
 
     Tower and resampler move more: what is misread was not seen well.
     """
-    stage = _answers_stage(
+    return _whole(
         "settling",
         shares=FINAL
         | {
@@ -416,12 +411,14 @@ def settling_stage() -> Stage:
             "mmmu": 0.1,
             "mathvista": 0.13,
         },
-        optimization=_optimization(peak=0.4, connector=0.7, tower=0.35, schedule=SLOWLY_DOWN),
-        frozen=(),
         num_steps=1100,
+        schedule=SLOWLY_DOWN,
+        peak=0.4,
+        connector=0.7,
+        tower=0.35,
         asking=Asking(is_exercise=True),
+        evaluate=_evaluate,
     )
-    return replace(stage, evaluate=_evaluate)
 
 
 def concluding_stage() -> Stage:
@@ -429,7 +426,7 @@ def concluding_stage() -> Stage:
 
     Half of all small pictures are split, as all are where the harness asks.
     """
-    stage = _whole(
+    return _whole(
         "concluding",
         shares={
             "conclude": 0.3,
@@ -447,8 +444,8 @@ def concluding_stage() -> Stage:
         schedule=DOWN,
         peak=0.3,
         asking=Asking(split_small=0.5, is_exercise=True),
+        evaluate=_evaluate,
     )
-    return replace(stage, evaluate=_evaluate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -472,16 +469,21 @@ def _whole(
     num_steps: int,
     schedule: Schedule,
     peak: float = 0.7,
+    connector: float = 0.5,
+    tower: float = 0.15,
     asking: Asking = Asking(split_small=0.2),
+    evaluate: Evaluate | None = None,
 ) -> Stage:
-    return _answers_stage(
+    """All of the model learns; rates as in `_optimization`."""
+    stage = _answers_stage(
         name,
         shares=shares,
-        optimization=_optimization(peak=peak, connector=0.5, tower=0.15, schedule=schedule),
+        optimization=_optimization(peak=peak, connector=connector, tower=tower, schedule=schedule),
         frozen=(),
         num_steps=num_steps,
         asking=asking,
     )
+    return replace(stage, evaluate=evaluate)
 
 
 def _answers_stage(

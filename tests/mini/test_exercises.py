@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,41 +13,44 @@ from vlmbench.metrics.mathvista.program import printed
 from vlmbench.mini import TASKS
 from vlmbench.mini.scenes import TRAINING, Part
 from vlmbench.mini.stream import exercises, samples
-from vlmbench.schema import Prediction
+from vlmbench.schema import Prediction, Sample
 
 NUMBERS = range(60)
 WORKED = ("mmmu", "mathvista")
 DENSE = ("vqav2", "textvqa", "docvqa", "mathvista")
 
 
+def asked(name: str) -> Iterator[tuple[Sample, str, str]]:
+    """Samples, what stands before their answers, and the answers."""
+    for number in NUMBERS:
+        for sample, working in exercises(name, "train", number):
+            yield sample, working, prompts.gold(sample, task.find(name).form)
+
+
 @pytest.mark.parametrize("name", WORKED)
 def test_an_answer_with_its_working_gets_the_verdict_of_the_answer(name: str) -> None:
     checked = 0
-    for number in NUMBERS:
-        for sample, working in exercises(name, "train", number):
-            gold = prompts.gold(sample, task.find(name).form)
-            final = f"({gold})" if sample.options else gold
-            response = f"{working} {final}" if working else gold
-            prediction = Prediction(id=sample.id, response=response)
-            assert task.find(name).score(sample, prediction, "official").value == 1, response
-            assert task.find(name).score(sample, prediction, "strict").value == 1, response
-            checked += bool(working)
+    for sample, working, gold in asked(name):
+        final = f"({gold})" if sample.options else gold
+        response = f"{working} {final}" if working else gold
+        prediction = Prediction(id=sample.id, response=response)
+        assert task.find(name).score(sample, prediction, "official").value == 1, response
+        assert task.find(name).score(sample, prediction, "strict").value == 1, response
+        checked += bool(working)
     assert checked >= 30
 
 
 @pytest.mark.parametrize("name", WORKED)
 def test_a_wrong_answer_after_a_right_working_is_wrong(name: str) -> None:
     checked = 0
-    for number in NUMBERS:
-        for sample, working in exercises(name, "train", number):
-            gold = prompts.gold(sample, task.find(name).form)
-            if not working or not (sample.options or gold.isdecimal()):
-                continue
-            others = [letter for letter in sample.options if letter != gold]
-            final = f"({others[0]})" if others else str(int(gold) + 1)
-            prediction = Prediction(id=sample.id, response=f"{working} {final}")
-            assert task.find(name).score(sample, prediction, "official").value == 0, prediction
-            checked += 1
+    for sample, working, gold in asked(name):
+        if not working or not (sample.options or gold.isdecimal()):
+            continue
+        others = [letter for letter in sample.options if letter != gold]
+        final = f"({others[0]})" if others else str(int(gold) + 1)
+        prediction = Prediction(id=sample.id, response=f"{working} {final}")
+        assert task.find(name).score(sample, prediction, "official").value == 0, prediction
+        checked += 1
     assert checked >= 30
 
 
@@ -79,11 +83,11 @@ def test_workings_are_true() -> None:
 def test_there_are_more_of_them_than_rows_and_no_two_alike(name: str, part: Part) -> None:
     numbers = Counter[str]()
     for number in NUMBERS:
-        asked = [sample.question for sample, _ in exercises(name, part, number)]
-        numbers["exercises"] += len(asked)
+        questions = [sample.question for sample, _ in exercises(name, part, number)]
+        numbers["exercises"] += len(questions)
         numbers["rows"] += len(samples(name, part, number))
         if name in DENSE:
-            assert len(set(asked)) == len(asked), asked
+            assert len(set(questions)) == len(questions), questions
     assert numbers["exercises"] > numbers["rows"] * (1.8 if name in DENSE else 0.8)
 
 

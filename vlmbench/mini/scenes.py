@@ -60,15 +60,18 @@ def has(part: Part, combination: int) -> bool:
 
 def scene(task: str, part: Part, number: int) -> list[dict[str, Any]]:
     """The rows of one scene: a hub row each, pictures as PIL images. The same on every machine."""
-    module = importlib.import_module(f"vlmbench.mini.{task}")
-    draw = cast(Draw, module.draw)
+    draw = cast(Draw, _module(task).draw)
     return draw(random.Random(f"{SEED}/{task}/{part}/{number}"), part, number)
 
 
 def exercises(task: str, part: Part, number: int) -> list[Exercise]:
     """Rows of a scene as the task draws them, but with as many questions as it can ask."""
-    module = importlib.import_module(f"vlmbench.mini.{task}")
+    module = _module(task)
     rng = random.Random(f"{SEED}/{task}/{part}/{number}/exercises")
     if hasattr(module, "exercises"):
         return cast(list[Exercise], module.exercises(rng, part, number))
     return [Exercise(row) for row in module.draw(rng, part, number)]
+
+
+def _module(task: str) -> Any:
+    return importlib.import_module(f"vlmbench.mini.{task}")
