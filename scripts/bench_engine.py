@@ -38,8 +38,8 @@ from provenance import provenance
 import idefics2
 from idefics2.engine import Work
 from idefics2.flops import Forecast
-from vlmbench.backends import ceilings
-from vlmbench.bench.workloads import ONE_QUESTION, SHAPES, Question, draw, shape_of
+from vlmbench.backends.bench import ceilings
+from vlmbench.backends.bench.workloads import ONE_QUESTION, SHAPES, Question, draw, shape_of
 from vlmbench.tables import aligned
 
 BATCH_SIZES = (1, 2, 4, 8, 16)

@@ -15,7 +15,7 @@ import idefics2
 from idefics2.engine import Engine, Request, defer
 from idefics2.generate import Sampling
 from idefics2.prompt import Slots
-from vlmbench.bench.workloads import Question
+from vlmbench.backends.bench.workloads import Question
 
 
 def attention_of_lmms_eval(device: str) -> str:

@@ -18,8 +18,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from vlmbench.differences import difference
-from vlmbench.stats import Floats, estimate
+from vlmbench.metrics.intervals import Floats, estimate
+from vlmbench.metrics.paired import difference
 from vlmbench.tables import aligned
 
 VQA_VALUES = (0.0, 0.3, 0.6, 0.9, 1.0)

@@ -13,7 +13,7 @@ from idefics2 import Idefics2, Idefics2Config
 from idefics2.chat import RELEASED_TEMPLATE
 from idefics2.config import PerceiverConfig, TextConfig, VisionConfig
 from idefics2.weights import checkpoint_names, checkpoint_shapes
-from vlmbench.bench.workloads import CHOICE, INSTRUCTION, LETTERS, WORDS
+from vlmbench.backends.bench.workloads import CHOICE, INSTRUCTION, LETTERS, WORDS
 
 SPECIAL = ("<fake_token_around_image>", "<image>", "<end_of_utterance>")
 """The last ids of the vocabulary."""

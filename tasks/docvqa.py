@@ -1,10 +1,10 @@
 """DocVQA (Mathew et al., 2020), single page: questions about scanned documents, scored by ANLS."""
 
-from vlmbench.data import Hub, Split, drawn
+from vlmbench.data.rows import Row
+from vlmbench.data.splits import Hub, Split, drawn
 from vlmbench.metrics import anls
-from vlmbench.rows import Row
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task import Task
+from vlmbench.task.task import Task
 
 REVISION = "59fed3cdc38662abeef8f363171b2ec7c95c165c"
 M4_REVISION = "695cc83877dd856b4d309063de9a278c37be7bc5"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
-from vlmbench.data import Hub, Split, drawn
+from vlmbench.data.rows import Row
+from vlmbench.data.splits import Hub, Split, drawn
 from vlmbench.metrics import mathvista
-from vlmbench.rows import Row
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task import Task
+from vlmbench.task.task import Task
 
 if TYPE_CHECKING:  # it loads what talks to a server
     from vlmbench.metrics.judge import Judge, Judged

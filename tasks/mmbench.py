@@ -1,10 +1,10 @@
 """MMBench (Liu et al., 2023): multiple choice; right only if right in every rotation of options."""
 
-from vlmbench.data import Hub, Split, Url, drawn
+from vlmbench.data.rows import Row
+from vlmbench.data.splits import Hub, Split, Url, drawn
 from vlmbench.metrics import mmbench
-from vlmbench.rows import Row
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task import Task
+from vlmbench.task.task import Task
 
 REVISION = "ac155b9c318a37ac5a75267b18cbca12cbcc6bab"
 OLD_REVISION = "ecd23e001f5c649c959eda84b846a01cc6fafbde"

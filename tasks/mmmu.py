@@ -3,11 +3,11 @@
 import ast
 from string import ascii_uppercase
 
-from vlmbench.data import AnswerFile, Hub, Split, drawn
+from vlmbench.data.rows import Row
+from vlmbench.data.splits import AnswerFile, Hub, Split, drawn
 from vlmbench.metrics import mmmu
-from vlmbench.rows import Row
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task import Task
+from vlmbench.task.task import Task
 
 REVISION = "364f2e2eb107b36e07ff4c5a15f5947a759cef47"
 PICTURES = tuple(f"image_{number}" for number in range(1, 8))

@@ -1,10 +1,10 @@
 """TextVQA 0.5.1 (Singh et al., 2019): questions about text in a photograph, ten answers each."""
 
-from vlmbench.data import Hub, Split, drawn
+from vlmbench.data.rows import Row
+from vlmbench.data.splits import Hub, Split, drawn
 from vlmbench.metrics import vqa
-from vlmbench.rows import Row
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task import Task
+from vlmbench.task.task import Task
 
 LEVELS = ("large text", "small text")
 """Of the mini split; no class of Open Images has such a name."""

@@ -1,10 +1,10 @@
 """VQAv2 (Goyal et al., 2017): questions about COCO photographs, ten human answers each."""
 
-from vlmbench.data import Hub, Split, drawn
+from vlmbench.data.rows import Row
+from vlmbench.data.splits import Hub, Split, drawn
 from vlmbench.metrics import vqa
-from vlmbench.rows import Row
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task import Task
+from vlmbench.task.task import Task
 
 COLUMNS = ("question_id", "image_id", "question", "answers")
 

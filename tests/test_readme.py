@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vlmbench.cli import COMMANDS, main, parser_of
+from vlmbench.cli.main import COMMANDS, main, parser_of
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "model/README.md")  # that of tasks/ is followed in tests/tasks
@@ -122,11 +122,11 @@ def test_a_python_example_runs(
     hub_copies: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from vlmbench import execution
+    from vlmbench.runs import execute
 
-    evaluate: Callable[..., object] = execution.evaluate
+    evaluate: Callable[..., object] = execute.evaluate
     monkeypatch.setattr(
-        execution, "evaluate", lambda *a, **k: evaluate(*a, **{"data_dir": hub_copies} | k)
+        execute, "evaluate", lambda *a, **k: evaluate(*a, **{"data_dir": hub_copies} | k)
     )
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})

@@ -2,7 +2,7 @@
 
 import sys
 
-from vlmbench.cli import main
+from vlmbench.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -40,16 +40,17 @@ from idefics2.train.recipe import Evaluate, Recipe, Stage
 from idefics2.train.samples import Content, Conversation, Turn
 from idefics2.train.vocabulary import SPECIAL, build_tokenizer, count_words
 from idefics2.weights import save_model
-from vlmbench import mini, prompts
-from vlmbench.mini import described, fields, lines, textvqa
-from vlmbench.mini.columns import TASK_OF
-from vlmbench.mini.drawing import COLORS, SHAPES, Canvas, Mark
-from vlmbench.mini.scenes import Part
-from vlmbench.mini.stream import exercises as exercises_of
-from vlmbench.mini.stream import samples as samples_of
-from vlmbench.mini.words import words
+from vlmbench.data import mini
+from vlmbench.data.mini import described, fields, lines, textvqa
+from vlmbench.data.mini.columns import TASK_OF
+from vlmbench.data.mini.drawing import COLORS, SHAPES, Canvas, Mark
+from vlmbench.data.mini.scenes import Part
+from vlmbench.data.mini.stream import exercises as exercises_of
+from vlmbench.data.mini.stream import samples as samples_of
+from vlmbench.data.mini.words import words
 from vlmbench.schema import Prediction, Request, Sample
-from vlmbench.task import find
+from vlmbench.task import prompts
+from vlmbench.task.loading import find
 
 SEED = 0
 DECODER = (r"^text_model\.", r"^lm_head\.")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vlmbench.cli import main
+from vlmbench.cli.main import main
 
 TASKS = "vqav2,textvqa,docvqa,mmmu,mathvista,mmbench"
 NUM_SAMPLES = 73

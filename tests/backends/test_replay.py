@@ -12,7 +12,7 @@ import pytest
 
 from vlmbench.backends.registry import check, identity, open_backend
 from vlmbench.errors import VlmbenchError
-from vlmbench.runs import Log
+from vlmbench.runs.folder.responses import Log
 from vlmbench.schema import Message, Request, Response, Timings
 
 

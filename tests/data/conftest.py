@@ -17,8 +17,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from vlmbench import data, task
-from vlmbench.rows import Rows
+from vlmbench.data import splits
+from vlmbench.data.rows import Rows
+from vlmbench.task import loading
 
 
 @dataclass
@@ -161,7 +162,7 @@ def load(hub_copy: Callable[..., Path]) -> Callable[[str], Rows]:
     """A function: a task's name -> the rows of its first split."""
 
     def loaded(name: str) -> Rows:
-        split = task.find(name).splits[0]
-        return data.load(name, split, hub_copy(name))
+        split = loading.find(name).splits[0]
+        return splits.load(name, split, hub_copy(name))
 
     return loaded

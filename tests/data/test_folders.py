@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vlmbench import data, task
+from vlmbench.data import splits
 from vlmbench.errors import VlmbenchError
+from vlmbench.task import loading
 
 ROW = {"index": 1, "question": "?", "A": "x", "B": "y", "answer": "A", "image": "aGk="}
 ROW |= {"question_id": 1, "image_id": 1, "answers": ["x"], "image_1": "aGk=", "id": "dev_Art_1"}
@@ -25,8 +26,8 @@ def chosen(tmp_path: Path) -> Callable[[str, Sequence[str]], list[str]]:
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(ROW | {"question": name}) + "\n", encoding="utf-8")
-        found, split, _ = task.parse_spec(spec)
-        return [row.text("question") for row in data.load(found.name, split, tmp_path)]
+        found, split, _ = loading.parse_spec(spec)
+        return [row.text("question") for row in splits.load(found.name, split, tmp_path)]
 
     return read
 
@@ -118,11 +119,11 @@ def test_a_folder_without_data_is_an_error(
 ) -> None:
     make(tmp_path / "here")
     with pytest.raises(VlmbenchError, match=message):
-        data.load("textvqa", task.find("textvqa").splits[0], tmp_path / "here")
+        splits.load("textvqa", loading.find("textvqa").splits[0], tmp_path / "here")
 
 
 def test_columns_that_a_task_reads_must_be_there(tmp_path: Path) -> None:
-    split = task.find("textvqa").splits[0]
+    split = loading.find("textvqa").splits[0]
     lines = [
         {"question_id": 1, "question": "?", "answers": ["a"]},
         {"question_id": 1, "image_id": 1, "question": "?", "answers": ["a"]},
@@ -130,22 +131,22 @@ def test_columns_that_a_task_reads_must_be_there(tmp_path: Path) -> None:
     path = tmp_path / "validation.jsonl"
     path.write_text(json.dumps(lines[0]) + "\n", encoding="utf-8")
     with pytest.raises(VlmbenchError, match=r"lacks the columns image_id, image; there are: quest"):
-        data.load("textvqa", split, tmp_path)
+        splits.load("textvqa", split, tmp_path)
     path.write_text(json.dumps(lines[1]) + "\n", encoding="utf-8")
     with pytest.raises(VlmbenchError, match=r"lacks the column image; there are: question_id, "):
-        data.load("textvqa", split, tmp_path)
-    assert len(data.load("textvqa", split, tmp_path, needs_pictures=False)) == 1
+        splits.load("textvqa", split, tmp_path)
+    assert len(splits.load("textvqa", split, tmp_path, needs_pictures=False)) == 1
 
 
 def test_a_split_without_sources_has_local_copies_only(tmp_path: Path) -> None:
-    split = data.Split(name="test", columns=("question",), pictures=())
+    split = splits.Split(name="test", columns=("question",), pictures=())
     with pytest.raises(VlmbenchError, match=r"^mine@test cannot be downloaded; name a local"):
-        data.load("mine", split)
+        splits.load("mine", split)
     (tmp_path / "validation.jsonl").write_text(json.dumps(ROW), encoding="utf-8")
     with pytest.raises(VlmbenchError, match=r"has no file for mine@test: expected test\.\*; there"):
-        data.load("mine", split, tmp_path)
+        splits.load("mine", split, tmp_path)
     (tmp_path / "test.jsonl").write_text(json.dumps(ROW), encoding="utf-8")
-    assert [row.text("question") for row in data.load("mine", split, tmp_path)] == ["?"]
+    assert [row.text("question") for row in splits.load("mine", split, tmp_path)] == ["?"]
 
 
 def test_a_file_without_rows_is_an_error(tmp_path: Path) -> None:
@@ -155,8 +156,8 @@ def test_a_file_without_rows_is_an_error(tmp_path: Path) -> None:
     empty = pa.Table.from_pylist([ROW]).slice(0, 0)
     pq.write_table(empty, tmp_path / "validation.parquet")
     with pytest.raises(VlmbenchError, match=r"validation\.parquet"):
-        data.load("textvqa", task.find("textvqa").splits[0], tmp_path)
+        splits.load("textvqa", loading.find("textvqa").splits[0], tmp_path)
     with pa.ipc.new_stream(tmp_path / "test.arrow", empty.schema) as writer:
         writer.write_table(empty)
     with pytest.raises(VlmbenchError, match="has no rows of test"):
-        data.load("textvqa", task.find("textvqa").split("test"), tmp_path)
+        splits.load("textvqa", loading.find("textvqa").split("test"), tmp_path)

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from PIL import ImageChops
 
-from vlmbench import data, task
+from vlmbench.data import splits
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Sample
+from vlmbench.task import loading
 
 Copy = Callable[..., Path]
 MakeRows = Callable[[str, str], list[dict[str, Any]]]
@@ -26,8 +27,8 @@ DEFAULTS = {
 
 
 def samples_in(folder: Path, name: str) -> list[Sample]:
-    found = task.find(name)
-    return [found.read(row) for row in data.load(name, found.split(DEFAULTS[name]), folder)]
+    found = loading.find(name)
+    return [found.read(row) for row in splits.load(name, found.split(DEFAULTS[name]), folder)]
 
 
 def assert_same(ours: list[Sample], theirs: list[Sample]) -> None:
@@ -149,8 +150,8 @@ def test_a_tsv_with_two_splits_gives_the_one_that_is_asked_for(
     official_sheet: Callable[..., Path],
 ) -> None:
     """The file that has the answers of MMBench's test split has the development split too."""
-    mmbench = task.find("mmbench")
-    rows = data.load("mmbench", mmbench.split("test-en"), official_sheet())
+    mmbench = loading.find("mmbench")
+    rows = splits.load("mmbench", mmbench.split("test-en"), official_sheet())
     samples = [mmbench.read(row) for row in rows]
     assert {sample.id[-1] for sample in samples} == {"9"} and len(samples) == 13
     assert all(sample.answers for sample in samples)
@@ -237,14 +238,14 @@ def test_an_edit_anywhere_is_another_data_set(made_rows: MakeRows, tmp_path: Pat
     rows = as_text(made_rows("textvqa", "validation"), tmp_path)
     rows[0]["set_name"] = rows[11]["set_name"] = "x" * 100_000
     path = write_lines(tmp_path / "one" / "validation.jsonl", rows)
-    textvqa = task.find("textvqa")
-    before = data.load("textvqa", textvqa.splits[0], path.parent)
+    textvqa = loading.find("textvqa")
+    before = splits.load("textvqa", textvqa.splits[0], path.parent)
     stamp = path.stat().st_mtime_ns
     rows[6]["question"] = rows[6]["question"].swapcase()
     write_lines(path, rows)
     os.utime(path, ns=(stamp, stamp))
-    after = data.load("textvqa", textvqa.splits[0], path.parent)
+    after = splits.load("textvqa", textvqa.splits[0], path.parent)
     assert before.fingerprint != after.fingerprint
     assert after[6].text("question") == rows[6]["question"] != before[6].text("question")
     copy = write_lines(tmp_path / "two" / "validation.jsonl", rows)
-    assert data.load("textvqa", textvqa.splits[0], copy.parent).fingerprint == after.fingerprint
+    assert splits.load("textvqa", textvqa.splits[0], copy.parent).fingerprint == after.fingerprint

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from vlmbench import data, task
-from vlmbench.rows import Rows
+from vlmbench.data import splits
+from vlmbench.data.rows import Rows
+from vlmbench.task import loading
 
 Copy = Callable[..., Path]
 
@@ -26,11 +27,11 @@ def test_reading_all_rows_reads_no_picture(
     def refuse(*_: object) -> None:
         raise AssertionError("a picture was read")
 
-    loaded = {found.name: load(found.name) for found in task.every()}
+    loaded = {found.name: load(found.name) for found in loading.every()}
     monkeypatch.setattr(Rows, "picture_bytes", refuse)
     monkeypatch.setattr(Image, "open", refuse)
     for name, rows in loaded.items():
-        samples = [task.find(name).read(row) for row in rows]
+        samples = [loading.find(name).read(row) for row in rows]
         assert all(sample.images for sample in samples)
         with pytest.raises(AssertionError, match="a picture was read"):
             samples[0].images[1].decode()
@@ -78,7 +79,7 @@ def test_an_empty_cell_is_no_picture(hub_copy: Copy) -> None:
     Image.new("L", (3, 2)).save(content, "PNG")
     picture = {"bytes": content.getvalue(), "path": None}
     folder = hub_copy("textvqa", "validation", cells(picture, None, picture, None))
-    rows = data.load("textvqa", task.find("textvqa").splits[0], folder)
+    rows = splits.load("textvqa", loading.find("textvqa").splits[0], folder)
     pictures = [row.picture("image") for row in rows]
     assert [picture is not None for picture in pictures] == [True, False, True, False]
     assert pictures[2] and pictures[2].decode().size == (3, 2)
@@ -92,7 +93,7 @@ def test_a_picture_may_be_a_path_beside_the_file(tmp_path: Path) -> None:
     paths = ("page.png", "images/ab.png")  # the second less its mark would be base64
     rows = cells(*({"bytes": None, "path": path} for path in paths))
     datasets.Dataset.from_list(rows).to_parquet(tmp_path / "validation.parquet")
-    found = list(data.load("textvqa", task.find("textvqa").splits[0], tmp_path))
+    found = list(splits.load("textvqa", loading.find("textvqa").splits[0], tmp_path))
     first, second = found[0].picture("image"), found[1].picture("image")
     assert first and second and first.decode().size == (3, 2)
     with pytest.raises(ValueError, match=r"row 1: column 'image' is neither base64 nor a file in"):
@@ -114,8 +115,10 @@ def test_a_broken_picture_names_row_and_column(hub_copy: Copy) -> None:
             changed[noise.randrange(min(len(changed), 40))] = noise.randrange(256)
         broken.append(bytes(changed))
     values = [{"bytes": content, "path": None} for content in broken]
-    rows = data.load(
-        "textvqa", task.find("textvqa").splits[0], hub_copy("textvqa", "validation", cells(*values))
+    rows = splits.load(
+        "textvqa",
+        loading.find("textvqa").splits[0],
+        hub_copy("textvqa", "validation", cells(*values)),
     )
     failures = 0
     for index, row in enumerate(rows):

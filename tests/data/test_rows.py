@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from vlmbench import data, task
+from vlmbench.data import splits
+from vlmbench.data.rows import Row, Rows
 from vlmbench.errors import VlmbenchError
-from vlmbench.rows import Row, Rows
+from vlmbench.task import loading
 
 Copy = Callable[..., Path]
 
@@ -123,12 +124,12 @@ def test_reading_rows_is_fast(load: Callable[[str], Rows], tmp_path: Path) -> No
     """100,000 rows take about 2 s on a free core; ten times that still finds a slow path."""
     import datasets
 
-    vqav2 = task.find("vqav2")
+    vqav2 = loading.find("vqav2")
     (file,) = Path(load("vqav2").source).rglob("validation*.parquet")
     few = datasets.Dataset.from_parquet(str(file))
     many = datasets.concatenate_datasets([few] * 834)
     many.to_parquet(tmp_path / "validation.parquet")
-    rows = data.load("vqav2", vqav2.splits[0], tmp_path)
+    rows = splits.load("vqav2", vqav2.splits[0], tmp_path)
     start = time.process_time()
     count = sum(1 for row in rows if vqav2.read(row).answers)
     assert count == 10_008
@@ -139,7 +140,7 @@ def test_threads_read_the_same(load: Callable[[str], Rows]) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     rows = load("mmmu")
-    mmmu = task.find("mmmu")
+    mmmu = loading.find("mmmu")
 
     def read(_: int) -> Sequence[tuple[str, list[int]]]:
         samples = [mmmu.read(row) for row in rows]
@@ -158,14 +159,14 @@ def test_answers_in_a_file_of_their_own_replace_those_of_the_rows(
 
     folder = tmp_path / "mmmu"
     shutil.copytree(hub_copy("mmmu", "test"), folder)
-    mmmu = task.find("mmmu")
+    mmmu = loading.find("mmmu")
     test = mmmu.split("test")
-    hidden = [mmmu.read(row) for row in data.load("mmmu", test, tmp_path)]
+    hidden = [mmmu.read(row) for row in splits.load("mmmu", test, tmp_path)]
     assert not any(sample.answers for sample in hidden)
     answers = {sample.id: {"question_type": "?", "ground_truth": "A"} for sample in hidden[1:]}
     answers["test_Chemistry_901"]["ground_truth"] = ["$MgS$", "MgS"]  # type: ignore[assignment]
     (folder / "answer_dict_test.json").write_text(json.dumps(answers), encoding="utf-8")
-    rows = data.load("mmmu", test, tmp_path)
+    rows = splits.load("mmmu", test, tmp_path)
     shown = {sample.id: sample for sample in map(mmmu.read, rows)}
     assert shown["test_Accounting_901"].answers == ()
     assert shown["test_Chemistry_901"].answers == ("$MgS$", "MgS")
@@ -178,4 +179,4 @@ def test_a_bad_answer_file_is_one_clear_error(content: str, hub_copy: Copy, tmp_
     (tmp_path / "data").symlink_to(hub_copy("mmmu", "test") / "data")
     (tmp_path / "answer_dict_test.json").write_text(content, encoding="utf-8")
     with pytest.raises(VlmbenchError, match=r"answer_dict_test\.json is no JSON object of id to"):
-        data.load("mmmu", task.find("mmmu").split("test"), tmp_path)
+        splits.load("mmmu", loading.find("mmmu").split("test"), tmp_path)

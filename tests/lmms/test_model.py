@@ -83,7 +83,7 @@ def test_the_simple_form_gives_the_same_answers_and_ranks_choices(
 def test_our_board_labels_the_score_as_theirs(
     harness: Any, ours: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from vlmbench.cli import main
+    from vlmbench.cli.main import main
 
     assert main(["board", str(ours)]) == 0
     board = capsys.readouterr().out.replace("\\_", "_")

@@ -30,7 +30,7 @@ def test_without_lmms_eval_the_way_out_is_said(
 ) -> None:
     import sys
 
-    from vlmbench.cli import main
+    from vlmbench.cli.main import main
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "lmms_eval"]:
         monkeypatch.delitem(sys.modules, name)

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from vlmbench import json_lines, runs
+from vlmbench import files
 from vlmbench.errors import VlmbenchError
+from vlmbench.runs.folder import layout
+from vlmbench.runs.folder.manifest import changes, read_manifest, write_manifest
+from vlmbench.runs.folder.responses import Log, Responses, answered, records
 from vlmbench.schema import Json
 
 
@@ -23,27 +26,27 @@ def record(
 
 
 def test_what_is_appended_is_read_back_in_order(tmp_path: Path) -> None:
-    log = runs.Log(tmp_path, "0")
+    log = Log(tmp_path, "0")
     texts = ["yes", "", "line\nbreak", "\u2028 \x00 \ud800", "ja \u00e4 \U0001f600"]
     for number, text in enumerate(texts):
         log.append(record(str(number), text))
     log.close()
-    assert [found["response"] for found in runs.records(tmp_path)] == texts
+    assert [found["response"] for found in records(tmp_path)] == texts
 
 
 @pytest.mark.parametrize("torn", [b'{"task": "vqav2@valid', b"\x00\x00\x00", b"{}", b'{"id": "9"}'])
 def test_a_torn_last_line_is_cut_off_and_its_sample_runs_again(tmp_path: Path, torn: bytes) -> None:
-    log = runs.Log(tmp_path, "0")
+    log = Log(tmp_path, "0")
     log.append(record("1"))
     log.close()
     path = tmp_path / "responses-0.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
-    assert runs.answered(tmp_path) == {"vqav2@validation": {"1"}}
-    log = runs.Log(tmp_path, "0")
+    assert answered(tmp_path) == {"vqav2@validation": {"1"}}
+    log = Log(tmp_path, "0")
     log.append(record("2"))
     log.close()
-    assert [found["id"] for found in runs.records(tmp_path)] == ["1", "2"]
+    assert [found["id"] for found in records(tmp_path)] == ["1", "2"]
     assert path.read_bytes().startswith(whole)
 
 
@@ -51,7 +54,7 @@ def test_a_torn_line_longer_than_a_block_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "responses-0.jsonl"
     line = json.dumps(record("1")).encode() + b"\n"
     path.write_bytes(line + b"x" * 200_000)
-    runs.Log(tmp_path, "0").close()
+    Log(tmp_path, "0").close()
     assert path.read_bytes() == line
 
 
@@ -60,7 +63,7 @@ def test_torn_lines_of_all_workers_are_cut_off_at_once(tmp_path: Path) -> None:
     (tmp_path / "responses-0.jsonl").write_bytes(line + b'{"task": "vqav2@valid')
     (tmp_path / "responses-1.jsonl").write_bytes(line)
     (tmp_path / "responses-2.jsonl").write_bytes(b'{"id": "9"}')
-    runs.cut_torn_lines(tmp_path)
+    layout.cut_torn_lines(tmp_path)
     left = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
     assert left == [line, line, b""]
 
@@ -68,15 +71,15 @@ def test_torn_lines_of_all_workers_are_cut_off_at_once(tmp_path: Path) -> None:
 def test_damaged_lines_in_the_middle_cost_their_own_samples_only(tmp_path: Path) -> None:
     lines = [json.dumps(record(str(n))).encode() + b"\n" for n in range(3)]
     (tmp_path / "responses-0.jsonl").write_bytes(lines[0] + b"\x00" * 50 + b"\n[]\n" + lines[2])
-    assert runs.answered(tmp_path) == {"vqav2@validation": {"0", "2"}}
+    assert answered(tmp_path) == {"vqav2@validation": {"0", "2"}}
 
 
 def test_failed_samples_count_as_not_answered(tmp_path: Path) -> None:
-    log = runs.Log(tmp_path, "0")
+    log = Log(tmp_path, "0")
     log.append(record("1", None))
     log.append(record("2"))
     log.close()
-    assert runs.answered(tmp_path) == {"vqav2@validation": {"2"}}
+    assert answered(tmp_path) == {"vqav2@validation": {"2"}}
 
 
 FILL = """
@@ -108,11 +111,11 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
 
 
 def test_a_second_run_is_kept_out_until_the_first_has_ended(tmp_path: Path) -> None:
-    lock = runs.Lock(tmp_path)
+    lock = layout.Lock(tmp_path)
     with pytest.raises(VlmbenchError, match="another run"):
-        runs.Lock(tmp_path, wait_s=0)
+        layout.Lock(tmp_path, wait_s=0)
     lock.release()
-    runs.Lock(tmp_path, wait_s=0).release()
+    layout.Lock(tmp_path, wait_s=0).release()
 
 
 HOLD = """
@@ -136,14 +139,14 @@ def test_the_lock_goes_with_the_last_process_of_a_killed_run(tmp_path: Path) -> 
         assert owner.stdout.readline() == "locked\n"
         owner.send_signal(signal.SIGKILL)
     with pytest.raises(VlmbenchError, match="another run"):
-        runs.Lock(tmp_path, wait_s=0)
-    runs.Lock(tmp_path, wait_s=10).release()
+        layout.Lock(tmp_path, wait_s=0)
+    layout.Lock(tmp_path, wait_s=10).release()
 
 
 def test_a_manifest_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    runs.write_manifest(tmp_path, {"schema_version": 1, "status": "running"})
-    runs.write_manifest(tmp_path, {"schema_version": 1, "status": "complete"})
-    assert runs.read_manifest(tmp_path)["status"] == "complete"
+    write_manifest(tmp_path, {"schema_version": 1, "status": "running"})
+    write_manifest(tmp_path, {"schema_version": 1, "status": "complete"})
+    assert read_manifest(tmp_path)["status"] == "complete"
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
@@ -161,7 +164,7 @@ def test_a_folder_without_a_readable_run_is_an_error(
     if text is not None:
         (tmp_path / "run.json").write_text(text)
     with pytest.raises(VlmbenchError, match=message):
-        runs.read_manifest(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_changes_name_what_can_move_a_score_and_nothing_else() -> None:
@@ -177,8 +180,8 @@ def test_changes_name_what_can_move_a_score_and_nothing_else() -> None:
         "data": {"vqav2@validation": {"version": 2}, "mmmu@dev": {"version": 1}},
         "num_workers": 8,
     }
-    assert runs.changes(before, before) == []
-    assert runs.changes(before, now) == [
+    assert changes(before, before) == []
+    assert changes(before, now) == [
         'model.weights was "a", is now "b"',
         "data.vqav2@validation.version was 1, is now 2",
     ]
@@ -203,15 +206,15 @@ def test_a_line_that_is_no_record_counts_as_never_written(
     tmp_path: Path, changes: dict[str, Json]
 ) -> None:
     lines = [record("1"), record("2") | changes, record("3")]
-    (tmp_path / "responses-0.jsonl").write_bytes(b"".join(map(json_lines.encode, lines)))
-    assert [found["id"] for found in runs.records(tmp_path)] == ["1", "3"]
-    assert runs.answered(tmp_path) == {"vqav2@validation": {"1", "3"}}
+    (tmp_path / "responses-0.jsonl").write_bytes(b"".join(map(files.encode, lines)))
+    assert [found["id"] for found in records(tmp_path)] == ["1", "3"]
+    assert answered(tmp_path) == {"vqav2@validation": {"1", "3"}}
 
 
 def test_what_a_line_does_not_say_is_unknown(tmp_path: Path) -> None:
     line = json.dumps({"task": "t@s", "id": "1", "response": "yes"})
     (tmp_path / "responses-0.jsonl").write_text(f'{line}\n{{"task": "t@s", "id": "2"}}\n')
-    log = runs.Responses(tmp_path)
+    log = Responses(tmp_path)
     assert log.ids("t@s") == ["1"]
     found = log.get("t@s", "1")
     log.close()
@@ -221,7 +224,7 @@ def test_what_a_line_does_not_say_is_unknown(tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "responses-0.jsonl").mkdir()
-    for read in (runs.answered, runs.Responses):
+    for read in (answered, Responses):
         with pytest.raises(VlmbenchError, match=r"cannot read .*responses-0.jsonl: Is a directory"):
             read(tmp_path)
 
@@ -229,14 +232,14 @@ def test_a_log_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 def test_a_lock_that_cannot_be_taken_is_one_line(tmp_path: Path) -> None:
     (tmp_path / ".lock-end").mkdir()
     message = r"cannot write .*\.lock-end: Is a directory; remove it"
-    with pytest.raises(VlmbenchError, match=message), runs.alone(tmp_path):
+    with pytest.raises(VlmbenchError, match=message), layout.alone(tmp_path):
         pass
 
 
 def test_a_name_that_is_no_utf8_stands_in_the_manifest(tmp_path: Path) -> None:
     name = os.fsdecode(b"r\xff \xc3\xa4")
-    runs.write_manifest(tmp_path, {"schema_version": 1, "command": [name]})
-    assert runs.read_manifest(tmp_path)["command"] == [name]
+    write_manifest(tmp_path, {"schema_version": 1, "command": [name]})
+    assert read_manifest(tmp_path)["command"] == [name]
     assert "\u00e4" in (tmp_path / "run.json").read_text("utf-8")
 
 
@@ -255,5 +258,5 @@ def test_a_name_that_is_no_utf8_stands_in_the_manifest(tmp_path: Path) -> None:
 def test_of_a_damaged_manifest_the_way_out_is_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(VlmbenchError, match=r"answers in .* are safe: remove run\.json") as raised:
-        runs.read_manifest(tmp_path)
+        read_manifest(tmp_path)
     assert "\n" not in str(raised.value)

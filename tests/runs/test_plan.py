@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmbench.plan import Item, assign
+from vlmbench.runs.plan import Item, assign
 
 
 def item(index: int, group: int, cost: float = 1.0, task: str = "vqav2@validation") -> Item:

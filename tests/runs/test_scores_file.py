@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vlmbench.errors import VlmbenchError
-from vlmbench.scores_file import ScoresFile
+from vlmbench.runs.folder.scores import ScoresFile
 
 
 def test_lines_stand_in_the_order_of_ids(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from vlmbench import data, task
-from vlmbench.rows import Row
+from vlmbench.data import splits
+from vlmbench.data.rows import Row
 from vlmbench.schema import Sample
+from vlmbench.task import loading
 
 MakeRows = Callable[[str, str], list[dict[str, Any]]]
 
@@ -20,8 +21,8 @@ def samples(hub_copies: Path) -> Callable[[str], list[Sample]]:
     """A function: task@split -> its samples."""
 
     def read(spec: str) -> list[Sample]:
-        found, split, _ = task.parse_spec(spec)
-        return [found.read(row) for row in data.load(found.name, split, hub_copies)]
+        found, split, _ = loading.parse_spec(spec)
+        return [found.read(row) for row in splits.load(found.name, split, hub_copies)]
 
     return read
 
@@ -31,7 +32,7 @@ def read(made_rows: MakeRows) -> Callable[..., Sample]:
     """A function: a task and changed columns -> the sample of its first row with these changed."""
 
     def changed(name: str, **columns: Any) -> Sample:
-        values = made_rows(name, task.find(name).splits[0].name)[0] | columns
-        return task.find(name).read(Row(values, where="row 0"))
+        values = made_rows(name, loading.find(name).splits[0].name)[0] | columns
+        return loading.find(name).read(Row(values, where="row 0"))
 
     return changed

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from vlmbench import task
-from vlmbench.data import Hub
+from vlmbench.data.rows import Row
+from vlmbench.data.splits import Hub
 from vlmbench.errors import VlmbenchError
-from vlmbench.rows import Row
 from vlmbench.schema import Sample
+from vlmbench.task import loading
 
 MakeRows = Callable[[str, str], list[dict[str, Any]]]
 
@@ -40,13 +40,13 @@ HIDDEN = [
 
 
 def test_there_are_these_tasks_and_splits_and_no_others() -> None:
-    found = {one.name: {split.name: split.size for split in one.splits} for one in task.every()}
+    found = {one.name: {split.name: split.size for split in one.splits} for one in loading.every()}
     assert found == SPLITS
 
 
 def test_a_revision_is_a_commit_unless_none_is_known() -> None:
     moving = set()
-    for found in task.every():
+    for found in loading.every():
         for split in (*found.splits, *([found.train] if found.train else [])):
             for source in split.sources:
                 if isinstance(source, Hub) and len(source.revision) != 40:
@@ -62,7 +62,7 @@ def test_a_revision_is_a_commit_unless_none_is_known() -> None:
 
 
 def test_sets_that_moved_are_sought_at_their_new_id_first() -> None:
-    for found in task.every():
+    for found in loading.every():
         for split in found.splits:
             homes = [source.name.split("/")[0] for source in split.sources]
             assert "lmms-lab-encoder" not in homes[1:]
@@ -111,7 +111,7 @@ def test_other_copies_hide_answers_in_other_ways(
 @pytest.mark.parametrize("name", ["vqav2", "textvqa", "docvqa"])
 def test_answers_must_be_there_where_a_row_comes_with_a_prediction(name: str) -> None:
     with pytest.raises(VlmbenchError, match="line 1: no column 'answers'"):
-        task.find(name).read(Row({"question": "?"}, where="line 1", key="1"))
+        loading.find(name).read(Row({"question": "?"}, where="line 1", key="1"))
 
 
 def test_questions_about_one_picture_share_a_group(
@@ -211,7 +211,7 @@ def test_textvqa_gives_the_words_that_were_read_in_the_picture(read: Callable[..
 def test_a_wrong_type_in_any_column_names_row_and_column(
     name: str, wrong: Any, made_rows: MakeRows
 ) -> None:
-    found = task.find(name)
+    found = loading.find(name)
     values = made_rows(name, next(iter(SPLITS[name])))[0]
     for column in found.splits[0].columns:
         if wrong == ["x"] and column in ("answers", "choices", "options", "answer"):

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vlmbench import task
 from vlmbench.schema import Json, Prediction, Sample
-from vlmbench.scoring import Score, score
-from vlmbench.task import Task
+from vlmbench.task import loading
+from vlmbench.task.scoring import Score, score
+from vlmbench.task.task import Task
 
 TASKS = ("vqav2", "textvqa", "docvqa", "mmmu", "mathvista", "mmbench")
 Pairs = list[tuple[Sample, Prediction]]
@@ -38,7 +38,7 @@ def gold_responses(name: str, sample: Sample) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_the_gold_answer_is_right(name: str, samples: Callable[[str], list[Sample]]) -> None:
-    found = task.find(name)
+    found = loading.find(name)
     for sample in samples(name):
         for response in gold_responses(name, sample):
             prediction = Prediction(id=sample.id, response=response)
@@ -51,7 +51,7 @@ def test_the_gold_answer_is_right(name: str, samples: Callable[[str], list[Sampl
 def test_the_gold_answer_is_right_when_it_was_extracted_before(
     name: str, samples: Callable[[str], list[Sample]]
 ) -> None:
-    found = task.find(name)
+    found = loading.find(name)
     for sample in samples(name):
         for answer in sample.answers:
             prediction = Prediction(id=sample.id, response="?", final=answer, is_final=True)
@@ -60,7 +60,7 @@ def test_the_gold_answer_is_right_when_it_was_extracted_before(
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_wrong_answer_is_wrong(name: str, samples: Callable[[str], list[Sample]]) -> None:
-    found = task.find(name)
+    found = loading.find(name)
     for sample in samples(name):
         wrong = [letter for letter in sample.options if letter not in sample.answers]
         if name == "mathvista":
@@ -93,7 +93,7 @@ def test_order_and_shards_and_threads_change_nothing(
     name: str, samples: Callable[[str], list[Sample]]
 ) -> None:
     """Shards keep the rotations of a question together, as runs do."""
-    found = task.find(name)
+    found = loading.find(name)
     pairs = mixed(name, samples(name))
     if found.splits[0].name == "dev-en":
         pairs = pairs[: len(samples(name))]  # a row of a circular group comes once
@@ -125,7 +125,7 @@ def test_order_and_shards_and_threads_change_nothing(
 def test_scoring_leaves_the_sample_as_it_was(
     name: str, samples: Callable[[str], list[Sample]]
 ) -> None:
-    found = task.find(name)
+    found = loading.find(name)
     before, after = samples(name), samples(name)
     state = random.getstate()
     for sample in after:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vlmbench.cli import main
+from vlmbench.cli.main import main
 
 HEAVY = (
     "torch",

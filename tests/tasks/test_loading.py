@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vlmbench import task
 from vlmbench.errors import VlmbenchError
+from vlmbench.task import loading
 
 MINE = """
 from vlmbench.data import Hub, Split
@@ -61,16 +61,16 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 
 def test_a_users_folder_adds_to_the_built_in_tasks(write: Callable[..., Path]) -> None:
     folder = write()
-    names = [found.name for found in task.every(folder)]
+    names = [found.name for found in loading.every(folder)]
     assert names == ["docvqa", "mathvista", "mine", "mmbench", "mmmu", "textvqa", "vqav2"]
-    assert task.find("mine", folder).title == "Mine"
-    assert task.find("vqav2", folder) is task.find("vqav2")
+    assert loading.find("mine", folder).title == "Mine"
+    assert loading.find("vqav2", folder) is loading.find("vqav2")
 
 
 def test_an_installed_package_adds_tasks(install: Callable[..., None]) -> None:
     install("mine = their_package:TASK")
-    assert task.find("mine").title == "Mine"
-    assert "mine" in [found.name for found in task.every()]
+    assert loading.find("mine").title == "Mine"
+    assert "mine" in [found.name for found in loading.every()]
 
 
 def test_a_task_file_may_define_dataclasses(write: Callable[..., Path]) -> None:
@@ -79,23 +79,23 @@ def test_a_task_file_may_define_dataclasses(write: Callable[..., Path]) -> None:
         "from __future__ import annotations\nfrom dataclasses import dataclass\n"
         "@dataclass\nclass Settings:\n    value: int = 1\n"
     )
-    assert task.find("mine", write(text + MINE)).name == "mine"
+    assert loading.find("mine", write(text + MINE)).name == "mine"
 
 
 def test_a_task_file_runs_once_in_a_process(write: Callable[..., Path]) -> None:
     folder = write()
-    assert task.find("mine", folder) is task.find("mine", folder)
+    assert loading.find("mine", folder) is loading.find("mine", folder)
 
 
 def test_files_of_one_name_in_two_folders_are_two_modules(write: Callable[..., Path]) -> None:
     other = write(MINE.replace('"Mine"', '"Another"'), folder="other")
-    assert task.find("mine", write()).title == "Mine"
-    assert task.find("mine", other).title == "Another"
+    assert loading.find("mine", write()).title == "Mine"
+    assert loading.find("mine", other).title == "Another"
 
 
 def test_helper_files_are_no_tasks(write: Callable[..., Path]) -> None:
     folder = write("raise RuntimeError", name="_helper")
-    assert "_helper" not in [found.name for found in task.every(folder)]
+    assert "_helper" not in [found.name for found in loading.every(folder)]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_bad_task_file_is_one_line_that_names_it(
     folder = write(text)
     for _ in range(2):  # a file that failed is not taken for loaded
         with pytest.raises(VlmbenchError) as caught:
-            task.find("mine", folder)
+            loading.find("mine", folder)
         line = str(caught.value)
         assert line.startswith(f"{folder / 'mine.py'} {message}"), line
         assert "\n" not in line
@@ -160,11 +160,11 @@ def test_a_name_that_is_there_twice_is_an_error(
     with pytest.raises(
         VlmbenchError, match=r"several tasks named 'vqav2': .* and .*; rename yours"
     ):
-        task.find("vqav2", folder)
-    assert task.find("textvqa", folder).name == "textvqa"
+        loading.find("vqav2", folder)
+    assert loading.find("textvqa", folder).name == "textvqa"
     install("textvqa = their_package:TASK")
     with pytest.raises(VlmbenchError, match="entry point their_package:TASK of their-package; ren"):
-        task.find("textvqa")
+        loading.find("textvqa")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_bad_package_is_named(
     install(points, module)
     where = "entry point their_package:TASK of their-package"
     with pytest.raises(VlmbenchError, match=f"^{where} {message}"):
-        task.find(points.partition(" ")[0])
+        loading.find(points.partition(" ")[0])
 
 
 @pytest.mark.parametrize(
@@ -200,21 +200,21 @@ def test_a_bad_package_is_named(
 )
 def test_an_unknown_name_gets_the_nearest_ones(spec: str, message: str) -> None:
     with pytest.raises(VlmbenchError) as caught:
-        task.parse_spec(spec)
+        loading.parse_spec(spec)
     assert str(caught.value).startswith(message)
 
 
 def test_a_task_alone_is_its_first_split_and_the_training_split_has_a_name_too() -> None:
-    found, split, is_named = task.parse_spec("docvqa")
+    found, split, is_named = loading.parse_spec("docvqa")
     assert (split.name, is_named) == ("validation", False)
-    assert task.parse_spec("docvqa@train") == (found, found.train, True)
+    assert loading.parse_spec("docvqa@train") == (found, found.train, True)
 
 
 def test_a_tasks_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(VlmbenchError, match=r"no folder .*nowhere: --tasks-dir takes a folder of"):
-        task.find("vqav2", tmp_path / "nowhere")
+        loading.find("vqav2", tmp_path / "nowhere")
 
 
 def test_the_built_in_folder_may_be_named(tmp_path: Path) -> None:
     built_in = Path(__file__).parents[2] / "tasks"
-    assert task.find("vqav2", built_in) is task.find("vqav2")
+    assert loading.find("vqav2", built_in) is loading.find("vqav2")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vlmbench import task
-from vlmbench.cli import main
+from vlmbench.cli.main import main
+from vlmbench.task import loading
 
 README = (Path(__file__).parents[2] / "tasks" / "README.md").read_text(encoding="utf-8")
 
@@ -49,26 +49,26 @@ def test_its_task_reads_a_local_copy_of_its_data(folder: Path) -> None:
     import base64
     import json
 
-    from vlmbench import data
+    from vlmbench.data import splits
 
     rows = [json.loads(line)["sample"] for line in block("json").splitlines()]
     lines = [json.dumps(row | {"image": base64.b64encode(b"picture").decode()}) for row in rows]
     (folder / "data").mkdir()
     (folder / "data" / "test.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    found, split, _ = task.parse_spec("bills", folder / "my_tasks")
-    samples = [found.read(row) for row in data.load("bills", split, folder / "data")]
+    found, split, _ = loading.parse_spec("bills", folder / "my_tasks")
+    samples = [found.read(row) for row in splits.load("bills", split, folder / "data")]
     assert [sample.id for sample in samples] == ["1", "2"]
     assert samples[1].images[1].encoded() == b"picture"
 
 
 def test_its_entry_point_names_the_group_that_is_read() -> None:
-    assert f'[project.entry-points."{task.ENTRY_POINTS}"]' in block("toml")
+    assert f'[project.entry-points."{loading.ENTRY_POINTS}"]' in block("toml")
 
 
 def test_the_test_splits_that_it_says_can_be_scored_are_those_with_published_answers() -> None:
     published = {
         f"{found.name}@{split.name}"
-        for found in task.every()
+        for found in loading.every()
         for split in found.splits
         if split.answers == "some sources"
     }

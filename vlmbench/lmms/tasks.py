@@ -22,14 +22,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlmbench.data import Split
+from vlmbench.data.rows import Row, Rows
+from vlmbench.data.splits import Split
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.lmms.conversation import Decoding, Pictures, messages_of, visuals_of
 from vlmbench.lmms.judges import judge_of
-from vlmbench.rows import Row, Rows
-from vlmbench.runner import Asking
 from vlmbench.schema import Message, Prediction, Profile, Request, Sample, Verdict
-from vlmbench.task import Task
+from vlmbench.task.binding import Asking
+from vlmbench.task.task import Task
 
 REASONING_TAGS = [["<think>", "</think>"], ["<analysis>", "</analysis>"]]
 """Cut out of answers with what they hold: the default of lmms-eval's command line."""

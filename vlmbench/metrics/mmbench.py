@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from vlmbench.parse import API_FAILURE, NO_CHOICE, Choice, infer_option
+from vlmbench.metrics.parse import API_FAILURE, NO_CHOICE, Choice, infer_option
 from vlmbench.schema import Profile, Verdict
 
 LMMS_LETTERS = tuple("ABCDE")
@@ -28,7 +28,7 @@ def row(
     `parsed` is the inferred letter. "Z", a refusal, is an answer and wrong; a row that no rule
     decides has None. `how` is "letter", "answer is", "option text", "refusal", "none" or "guess".
 
-    - official and vlmevalkit: `vlmbench.parse.infer_option`; there is no judge, so an undecided
+    - official and vlmevalkit: `metrics.parse.infer_option`; there is no judge, so an undecided
       row is wrong. (The submission server, now closed, gave LLaVA-1.5-13B the same score.)
     - strict: the same without credit for parts of words. "answer is bird" does not name B nor
       "answer is a dog" A; "catfish" does not name the option "cat"; an option without text is

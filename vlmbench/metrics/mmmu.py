@@ -6,7 +6,7 @@ Four sets of rules (`vlmbench.schema.Profile`):
   it finds none; here such an answer has the expected value of the draw and counts as unparsed, so
   that neither order nor shards matter.
 - strict: the same without free credit. An unparsed answer is wrong; an option's or a gold answer's
-  text must occur as whole words (`vlmbench.parse.last_whole`): "yes" is not in "yesterday", and an
+  text must occur as whole words (`metrics.parse.last_whole`): "yes" is not in "yesterday", and an
   option without words is in nothing.
 - lmms: lmms-eval 0.7.3, tasks/mmmu/utils.py. Another choice parser, whose draws are treated as
   above; the harness strips a response before it (api/task.py). Several gold answers of an open
@@ -23,7 +23,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from vlmbench.parse import NO_CHOICE, Choice, infer_option, last_whole
+from vlmbench.metrics.parse import NO_CHOICE, Choice, infer_option, last_whole
 from vlmbench.schema import Json, Profile, Verdict
 
 DOMAINS: Mapping[str, tuple[str, ...]] = {

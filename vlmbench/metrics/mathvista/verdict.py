@@ -13,7 +13,7 @@ from vlmbench.metrics.mathvista.extraction import NOTHING, extract
 from vlmbench.metrics.mathvista.notation import plain
 from vlmbench.metrics.mathvista.options import named
 from vlmbench.metrics.mathvista.problem import Problem
-from vlmbench.parse import Choice, infer_option
+from vlmbench.metrics.parse import Choice, infer_option
 from vlmbench.schema import Json, Profile, Verdict
 
 NEAREST = "nearest option"
@@ -61,7 +61,7 @@ def verdict_of_extraction(
       script's `--ignore_empty_extractions`.
     - lmms: as official, but a float answer is never right: the hub's `precision` is a float, and
       rounding to 2.0 places fails.
-    - vlmevalkit: options as `vlmbench.parse.infer_option` finds them; integers by int(), for which
+    - vlmevalkit: options as `metrics.parse.infer_option` finds them; integers by int(), for which
       "14.0" is none; floats unrounded; a list is never right.
 
     `parsed` is what was compared. It is None where there is nothing to compare, and for an empty

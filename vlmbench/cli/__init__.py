@@ -1,0 +1,1 @@
+"""The command line: the words that a user types."""

@@ -1,0 +1,136 @@
+"""Show runs beside each other and beside results that others report.
+
+A column is one task and split, asked and scored in one way; what is asked otherwise stands in a
+table of its own. Nothing is run: all is read from the run folders and results/baselines.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import TYPE_CHECKING
+
+from vlmbench.cli.arguments import path, result_path
+from vlmbench.errors import VlmbenchError
+from vlmbench.files import put
+from vlmbench.schema import PROFILES
+
+if TYPE_CHECKING:
+    from vlmbench.reports.board.leaderboard import Board
+
+EXAMPLES = """examples:
+  vlmbench board runs/idefics2-8b runs/other --reference idefics2:HuggingFaceM4/idefics2-8b
+  vlmbench board --baselines all --task docvqa,mmmu --where "params<10e9 and verified" --sort docvqa
+
+Conditions ask for params, tokens (of an image), system, kind (run, control, open, proprietary),
+source, trust, verified, or a task (its score), joined by and, or, not and parentheses.
+"""
+
+FORMATS = {"markdown": ".md", "json": ".json", "csv": ".csv", "latex": ".tex", "html": ".html"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="*", type=path, metavar="RUN", help="run folders")
+    parser.add_argument(
+        "--baselines",
+        metavar="all|none|NAME,...",
+        help="reported results (default: those that share a column with a run; all without runs)",
+    )
+    parser.add_argument(
+        "--controls", action="store_true", help="for mini tasks: chance, majority, question only"
+    )
+    parser.add_argument("--task", metavar="TASK[@SPLIT],...", help="these columns only")
+    parser.add_argument("--where", metavar="CONDITION", help="these cells only, see below")
+    parser.add_argument(
+        "--sort", metavar="KEY", help="a task (best first), or name, params, tokens (least first)"
+    )
+    parser.add_argument("--reference", metavar="ROW", help="show distances to this row's scores")
+    parser.add_argument("--profile", default="official", choices=PROFILES, help="the runs' rules")
+    parser.add_argument(
+        "--allow-mixed",
+        action="store_true",
+        help="give prompt styles, shots and task versions columns of their own",
+    )
+    parser.add_argument("--format", choices=FORMATS, help="default: as --out ends, else markdown")
+    parser.add_argument(
+        "--out", type=result_path, metavar="FILE", help="write there, not to stdout"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    board = _board(args)
+    if args.task:
+        board = board.only([name.strip() for name in args.task.split(",")])
+    if args.reference:
+        board = board.against(args.reference)
+    if args.where:
+        from vlmbench.reports.board import conditions
+
+        board = board.where(conditions.parse(args.where, board.fact_names()))
+    if args.sort:
+        board = board.sorted_by(args.sort)
+    if not board.rows:
+        raise VlmbenchError("no cell is left on the board; leave out --where or --task")
+    put(_rendered(board, _format(args), _command(args)), args.out)
+    return 0
+
+
+def _board(args: argparse.Namespace) -> Board:
+    from vlmbench.reports.board import baselines
+    from vlmbench.reports.board import rows as board_rows
+    from vlmbench.runs.folder.finished import open_run
+
+    given = args.baselines
+    if given == "none" and not args.runs:
+        raise VlmbenchError("there is nothing to show: give run folders, or --baselines all")
+    systems = () if given == "none" else baselines.load()
+    if given not in (None, "all", "none"):
+        systems = baselines.choose(systems, [name.strip() for name in given.split(",")])
+    board = board_rows.board_of(
+        [open_run(folder) for folder in args.runs],
+        systems,
+        profile=args.profile,
+        allow_mixed=args.allow_mixed,
+        with_controls=args.controls,
+    )
+    return board_rows.matching(board) if given is None and args.runs else board
+
+
+def _format(args: argparse.Namespace) -> str:
+    if args.format:
+        return str(args.format)
+    if args.out is None:
+        return "markdown"
+    for name, ending in FORMATS.items():
+        if args.out.suffix == ending:
+            return name
+    raise VlmbenchError(
+        f"--out {args.out} ends in none of {', '.join(FORMATS.values())}; give --format"
+    )
+
+
+def _rendered(board: Board, form: str, command: str) -> str:
+    from vlmbench.reports.board import exports as board_data
+    from vlmbench.reports.board import markup as board_text
+
+    if form == "markdown":
+        return board_text.as_markdown(board, command)
+    renderers = {
+        "json": board_data.as_json,
+        "csv": board_data.as_csv,
+        "latex": board_text.as_latex,
+        "html": board_text.as_html,
+    }
+    return renderers[form](board)
+
+
+def _command(args: argparse.Namespace) -> str:
+    """What makes this board again, without where it is written."""
+    words = ["vlmbench", "board", *(folder.as_posix() for folder in args.runs)]
+    for name in ("baselines", "task", "where", "sort", "reference"):
+        if getattr(args, name):
+            words += [f"--{name}", getattr(args, name)]
+    words += ["--controls"] if args.controls else []
+    words += ["--profile", args.profile] if args.profile != "official" else []
+    words += ["--allow-mixed"] if args.allow_mixed else []
+    return shlex.join(words)

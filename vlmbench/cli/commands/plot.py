@@ -1,0 +1,95 @@
+"""Draw figures of runs: accuracy against costs, categories, all tasks, latencies, training.
+
+Series differ by marker, line and hatch, so that they can be told apart in black and white. What
+the runs lack the data for is left out, with the reason on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from vlmbench.cli.arguments import path
+from vlmbench.errors import VlmbenchError, no_such
+from vlmbench.reports import plots
+from vlmbench.reports.board.baselines import choose, load
+from vlmbench.reports.plots import Drawing, Skipped, training
+from vlmbench.runs.folder.finished import open_run
+from vlmbench.schema import PROFILES
+
+EXAMPLES = """examples:
+  vlmbench plot runs/one-crop runs/five-crops --out figures
+  vlmbench plot runs/my-model --kind tradeoff,radar --size slide --format png
+  vlmbench plot --training runs/train/log.jsonl"""
+
+KINDS = (*plots.KINDS, "training", "all")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="*", type=path, metavar="RUN", help="run folders")
+    parser.add_argument("--kind", default="all", metavar="KIND,...", help=", ".join(KINDS))
+    parser.add_argument(
+        "--training",
+        action="append",
+        default=[],
+        type=path,
+        metavar="LOG",
+        help="a training log; several are drawn together",
+    )
+    parser.add_argument("--out", type=path, default=Path("plots"), metavar="DIR")
+    parser.add_argument(
+        "--format", default="png,svg", metavar="NAME,...", help=", ".join(plots.FORMATS)
+    )
+    parser.add_argument(
+        "--size", default="column", choices=plots.SIZES, help="of a paper's column or a slide"
+    )
+    parser.add_argument("--profile", default="official", choices=PROFILES, help="scoring rules")
+    parser.add_argument(
+        "--baselines",
+        default="*",
+        metavar="NAME,...",
+        help="reported systems beside the runs (default: all that fit; none: no others)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    kinds = _listed(args.kind, KINDS, "kind of plot")
+    formats = _listed(args.format, plots.FORMATS, "format")
+    size = plots.SIZES[args.size]
+    if "all" in kinds:
+        kinds = [*plots.KINDS, "training"]
+    if "training" in kinds and kinds == ["training"] and not args.training:
+        raise VlmbenchError("training curves are drawn from a log: give --training LOG")
+    if args.training and "training" not in kinds:
+        raise VlmbenchError("--training has no part in --kind; add training to it")
+    if not args.runs and not args.training:
+        raise VlmbenchError("nothing to plot: name run folders, or a log with --training")
+    if not args.runs and args.kind not in ("all", "training"):
+        raise VlmbenchError(f"--kind {args.kind} needs run folders, and none is named")
+    drawings: list[Drawing | Skipped] = []
+    if args.runs:
+        systems = () if args.baselines == "none" else choose(load(), args.baselines.split(","))
+        found = [open_run(folder) for folder in args.runs]
+        drawings += plots.figures(found, kinds, profile=args.profile, systems=systems, size=size)
+    if args.training:
+        drawings.append(training.drawing([plots.read_log(log) for log in args.training], size))
+    num_drawn = 0
+    for drawing in drawings:
+        if isinstance(drawing, Skipped):
+            print(f"vlmbench: left out: {drawing.reason}", file=sys.stderr)
+            continue
+        num_drawn += 1
+        for written in plots.write(drawing, args.out, formats):
+            print(written, flush=True)
+    if not num_drawn:
+        raise VlmbenchError("no figure could be drawn: the reasons are above")
+    return 0
+
+
+def _listed(value: str, known: tuple[str, ...], what: str) -> list[str]:
+    names = [name.strip() for name in value.split(",")]
+    for name in names:
+        if name not in known:
+            raise no_such(what, name, known)
+    return list(dict.fromkeys(names))

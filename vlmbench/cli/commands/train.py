@@ -1,0 +1,101 @@
+"""Train a model by a recipe, or go on with a training that was begun in the same folder.
+
+A recipe is a function in a file of model/recipes, or in your own file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from vlmbench.cli.arguments import path, track_argument
+from vlmbench.errors import VlmbenchError
+from vlmbench.runs import ranks
+
+EXAMPLES = """examples:
+  vlmbench train tiny --out runs/tiny --processes 2
+  vlmbench train my_recipes.py:small --out runs/small --set words.num_steps=200"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="NAME or PATH.py, and :FUNCTION")
+    parser.add_argument("--out", type=path, metavar="DIR", help="where all is written")
+    parser.add_argument("--steps", type=int, metavar="N", help="steps of every stage")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another value of a setting, such as STAGE.batch_size=32",
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="train data-parallel in so many"
+    )
+    parser.add_argument(
+        "--shard", action="store_true", help="each process holds a part of the model (FSDP)"
+    )
+    track_argument(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the recipe as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.processes < 1 or (args.steps is not None and args.steps < 1):
+        raise VlmbenchError("--processes and --steps must be positive")
+    if args.out is None and not args.dry_run:
+        raise VlmbenchError("name a folder with --out, or look at the recipe with --dry-run")
+    try:
+        return _train(args)
+    except ValueError as error:
+        raise VlmbenchError(str(error)) from error
+
+
+def _train(args: argparse.Namespace) -> int:
+    from idefics2.train.recipe import describe
+    from idefics2.train.recipe_files import find_recipe, override, with_steps
+
+    recipe = find_recipe(args.recipe)
+    if args.steps is not None:
+        recipe = with_steps(recipe, args.steps)
+    recipe = override(recipe, args.set)
+    if args.dry_run:
+        print(json.dumps(describe(recipe), indent=1))
+        return 0
+    from vlmbench.reports import tracking
+
+    rank = ranks.rank()
+    is_first = rank in (None, 0)
+    tracker = tracking.parse(args.track) if args.track and is_first else None
+    if args.processes > 1 and rank is None:
+        from idefics2.train.processes import run_together
+
+        with tracking.following(tracker, args.out / "log.jsonl"):
+            return run_together(_command(args), args.processes)
+    from idefics2.train.loop import train
+
+    with tracking.following(tracker, args.out / "log.jsonl"):
+        folder = train(recipe, args.out, is_quiet=args.quiet, is_sharded=args.shard)
+    if is_first:
+        _draw_curves(args.out)
+        print(folder)
+    return 0
+
+
+def _draw_curves(folder: Path) -> None:
+    from vlmbench.reports import plots
+    from vlmbench.reports.plots import training
+
+    log = plots.read_log(folder / "log.jsonl")
+    plots.write(training.drawing([log], plots.SIZES["column"]), folder, ("svg", "png"))
+
+
+def _command(args: argparse.Namespace) -> list[str]:
+    """What each of several processes runs."""
+    command = ["-m", "vlmbench", "train", args.recipe, "--out", str(args.out)]
+    if args.steps is not None:
+        command += ["--steps", str(args.steps)]
+    for setting in args.set:
+        command += ["--set", setting]
+    command += [flag for flag in ("--quiet", "--shard") if getattr(args, flag[2:])]
+    return command

@@ -1,0 +1,180 @@
+"""The command line: results on stdout, progress and errors on stderr.
+
+Exit codes: 0 done, 1 some samples failed, 2 the user's mistake, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import gc
+import importlib
+import io
+import keyword
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, NoReturn, TextIO, cast
+
+from vlmbench import __version__
+from vlmbench.data.rows import GC_THRESHOLD
+from vlmbench.errors import VlmbenchError, no_such
+
+COMMANDS = {
+    "list": "show the tasks and their splits",
+    "run": "run a model on tasks and score its answers",
+    "score": "score a prediction file",
+    "bench": "measure how fast a model answers",
+    "ask": "ask an Idefics2 checkpoint about pictures",
+    "fetch": "download a split's data ahead",
+    "train": "train an Idefics2 by a recipe",
+    "import": "make run folders of another harness's results",
+    "compare": "compare two runs on the same samples",
+    "board": "show runs beside each other and beside reported results",
+    "export": "write a run's scores as metadata of a model card",
+    "submit": "make a file for a benchmark's server from a run",
+    "plot": "draw figures of runs",
+    "view": "write a report that shows runs and all their samples",
+}
+
+
+ELSEWHERE = {
+    "--model-args": "--model BACKEND:MODEL",
+    "--gen-kwargs": "--temperature, --top-p, --max-new-tokens",
+    "--num-fewshot": "--shots",
+    "--output-path": "--out",
+    "--include-path": "--tasks-dir",
+    "--log-samples": "every answer is logged, always",
+}
+"""What lmms-eval's options are here, where they are not named alike."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with one-line errors: what is wrong and where help is."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint(unknown[0])}")
+        return found
+
+    def _hint(self, unknown: str) -> str:
+        name = unknown.partition("=")[0].lower().replace("_", "-")
+        own = [option for option in self._option_string_actions if option.startswith("--")]
+        near = [ELSEWHERE[name]] if name in ELSEWHERE else difflib.get_close_matches(name, own, 1)
+        return f"; here: {near[0]}" if near and name.startswith("--") else ""
+
+    def error(self, message: str) -> NoReturn:
+        raise VlmbenchError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    gc.set_threshold(GC_THRESHOLD)
+    try:
+        with _printing():
+            return _run(arguments)
+    except VlmbenchError as error:
+        print(f"vlmbench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("vlmbench: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        _drop(sys.stdout)
+        return 0
+
+
+class _Stdout:
+    """Standard output, whose failures are told from those of other files."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._told():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._told():
+            self._stream.flush()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _drop(self._stream)
+            raise VlmbenchError(f"cannot write to standard output: {error.strerror}") from None
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Lets a command print any text, also to an output that is closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (open to the end)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with redirect_stdout(cast(TextIO, _Stdout(sys.stdout))):
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+
+
+def _drop(stream: TextIO) -> None:
+    """Send what the stream still holds nowhere: the interpreter flushes it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _run(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else ""
+    if name == "ask":  # the model's own command, which must not need the harness
+        return int(_module(name).run(arguments[1:]))
+    if name in COMMANDS:
+        code: int = _module(name).run(parser_of(name).parse_args(arguments[1:]))
+        return code
+    if name and not name.startswith("-"):
+        raise no_such("command", name, COMMANDS)
+    parser = _Parser(
+        prog="vlmbench",
+        description="Evaluate vision-language models.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="vlmbench COMMAND --help tells more of each.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"vlmbench {__version__}")
+    commands = parser.add_argument_group("commands")
+    for command, does in COMMANDS.items():
+        commands.add_argument(command, nargs="?", help=does)
+    parser.parse_args(arguments)
+    parser.print_help()
+    return 0 if arguments else 2
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """The parser of one command's arguments; its errors are VlmbenchErrors."""
+    module = _module(command)
+    parser = _Parser(
+        prog=f"vlmbench {command}",
+        description=module.__doc__,
+        epilog=module.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    return parser
+
+
+def _module(command: str) -> Any:
+    """Only the command that runs is imported: --help and list stay quick."""
+    name = command + "_" * keyword.iskeyword(command)
+    return importlib.import_module(f"vlmbench.cli.commands.{name}")

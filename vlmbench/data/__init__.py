@@ -1,0 +1,1 @@
+"""A row, from wherever it is: the hub, a local folder, drawn scenes, or a prediction file."""

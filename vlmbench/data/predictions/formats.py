@@ -1,0 +1,171 @@
+"""Which format a prediction file has, told from its content."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from vlmbench.data.predictions import (
+    lmms_eval,
+    own_lines,
+    sheets,
+    submissions,
+    text_file,
+    vlmevalkit,
+)
+from vlmbench.data.predictions.line import Predictions, kind, nearest
+from vlmbench.data.predictions.own_lines import Record
+from vlmbench.errors import VlmbenchError
+from vlmbench.schema import Json
+
+EXPECTED = (
+    'expected JSON lines {"id": ..., "response": ...}, or a file of lmms-eval, VLMEvalKit or the '
+    "benchmark's own submission format"
+)
+OTHER_FILES = {
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"\x1f\x8b": "a gzip archive: unpack it",
+    b"\xd0\xcf\x11\xe0": "an old Excel file: save it as .xlsx",
+    b"\x80": "a Python pickle",
+    b"\x00": "no text: it begins with a zero byte",
+    b"\xff\xfe": "UTF-16 text: save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text: save it as UTF-8",
+}
+
+
+def read(path: Path, task: str) -> Predictions:
+    """The predictions of a file for the task of that name (no split), in the file's order.
+
+    JSON lines are read one by one as `lines` is consumed; other files are loaded whole. Ids are
+    checked for their type only: whether each is there once, the data set's reader can tell.
+
+    Raises: VlmbenchError with the file and line, here or while `lines` is consumed.
+    """
+    head = _head(path)
+    for signature, what in OTHER_FILES.items():
+        if head.startswith(signature):
+            raise VlmbenchError(f"{path} is {what}; {EXPECTED}")
+    if head.startswith(b"PK"):
+        return _sheet(path, task, sheets.read_xlsx(path), "xlsx")
+    first = next(text_file.lines(path), None)
+    if first is None:
+        raise VlmbenchError(f"{path} is empty; {EXPECTED}")
+    number, line = first
+    if line.lstrip().startswith("["):
+        return _list(path, task)
+    if line.lstrip().startswith("{"):
+        return _objects(path, task, line, f"{path}:{number}")
+    if "\t" in line:
+        return _sheet(path, task, sheets.read_tsv(path), "tsv")
+    raise VlmbenchError(f"{path}:{number}: starts with {line.strip()[:40]!r}; {EXPECTED}")
+
+
+def _head(path: Path) -> bytes:
+    if path.is_dir():
+        raise VlmbenchError(f"{path} is a folder; name the prediction file in it")
+    if path.is_fifo() or path.is_char_device():
+        raise VlmbenchError(f"{path} is no file on disk; save the predictions to one first")
+    try:
+        with path.open("rb") as file:
+            return file.read(8)
+    except FileNotFoundError:
+        raise VlmbenchError(f"no prediction file {path}") from None
+    except OSError as error:
+        raise VlmbenchError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _objects(path: Path, task: str, first: str, where: str) -> Predictions:
+    """JSON lines of ours or lmms-eval's, or one object by id: the first line tells."""
+    if first.strip() == "{" or (task in submissions.BY_ID and _is_by_id(path, first, where)):
+        return _by_id(path, task)
+    record = own_lines.record(first, where)
+    records = own_lines.records(path)
+    if not lmms_eval.is_sample(record):
+        lines = (own_lines.ours(record, where, task) for where, record in records)
+        return Predictions(format="vlmbench jsonl", lines=lines)
+    by_row = not lmms_eval.has_id(record, task)
+    return Predictions(
+        format="lmms-eval samples",
+        lines=(lmms_eval.line(r, where, task, by_row_number=by_row) for where, r in records),
+        by_row_number=by_row,
+    )
+
+
+def _is_by_id(path: Path, first: str, where: str) -> bool:
+    """Whether the file is one object on one line, or one that is broken between its entries."""
+    try:
+        record = own_lines.record(first, where)
+    except VlmbenchError:
+        return first.rstrip().endswith(",")
+    is_ours = "id" in map(str.lower, record) or nearest("response", record)
+    num_lines = len(list(itertools.islice(text_file.lines(path), 2)))
+    return num_lines == 1 and not is_ours and not lmms_eval.is_sample(record)
+
+
+def _by_id(path: Path, task: str) -> Predictions:
+    document = _load(path, own_lines.refuse_constant)
+    if not isinstance(document, dict) or task not in submissions.BY_ID:
+        raise VlmbenchError(f"{path}: one JSON object, which is no prediction file; {EXPECTED}")
+    if not document:
+        raise VlmbenchError(f"{path} holds no predictions")
+    lines = submissions.by_id(path, document, task)
+    return Predictions(format=submissions.NAMES[task], lines=lines)
+
+
+def _list(path: Path, task: str) -> Predictions:
+    """A list of answers, of VLMEvalKit's rows, or of objects that are lines of ours."""
+    constants: list[str] = []
+    document = _load(path, constants.append)
+    assert isinstance(document, list)  # the file starts with a bracket
+    entries: list[tuple[str, Record]] = []
+    for number, entry in enumerate(document, 1):
+        if not isinstance(entry, dict):
+            raise VlmbenchError(f"{path}: entry {number} is {kind(entry)}, expected an object")
+        entries.append((f"{path}: entry {number}", entry))
+    if not entries:
+        raise VlmbenchError(f"{path} holds no predictions")
+    columns = entries[0][1]
+    if "prediction" in columns and "response" not in columns:
+        lines = vlmevalkit.lines(path, task, columns, entries)
+        return Predictions(format="VLMEvalKit json", lines=lines)
+    if constants:  # VLMEvalKit writes NaN for an empty cell; elsewhere it is a mistake
+        raise VlmbenchError(f"{path}: {constants[0]} is not JSON; write null or text")
+    if nearest("response", columns):
+        lines = (own_lines.ours(entry, where, task) for where, entry in entries)
+        return Predictions(format="vlmbench json", lines=lines)
+    lines = submissions.answers(entries, task)
+    return Predictions(format=submissions.NAMES.get(task, "list of answers"), lines=lines)
+
+
+def _load(path: Path, constant: Callable[[str], None]) -> Json:
+    def unique(pairs: list[tuple[str, Json]]) -> Record:
+        record = dict(pairs)
+        if len(record) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise VlmbenchError(f"{path}: key {twice!r} stands twice in one object")
+        return record
+
+    text = text_file.whole(path)
+    try:
+        document: Json = json.loads(text, parse_constant=constant, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        where = f"{path}:{error.lineno}"
+        raise VlmbenchError(f"{where}: not JSON: {error.msg} (column {error.colno})") from None
+    except (ValueError, RecursionError) as error:
+        raise VlmbenchError(f"{path}: {own_lines.reason(error)}") from None
+    return document
+
+
+def _sheet(path: Path, task: str, sheet: sheets.Sheet, suffix: str) -> Predictions:
+    rows = ((f"{path}:{number}", cells) for number, cells in sheet.rows)
+    lines = vlmevalkit.lines(path, task, sheet.columns, rows)
+    if not sheet.rows:
+        raise VlmbenchError(f"{path} holds no predictions")
+    is_upload = task == "mmbench" and "category" not in sheet.columns
+    return Predictions(
+        format=f"{'MMBench upload' if is_upload else 'VLMEvalKit'} {suffix}", lines=lines
+    )

@@ -1,0 +1,102 @@
+"""Files of results: lines of JSON, and outputs that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from vlmbench.errors import VlmbenchError
+from vlmbench.schema import Json
+
+
+def encode(record: Mapping[str, Json]) -> bytes:
+    """One line, in UTF-8 where it can be: a lone surrogate, which that lacks, is escaped."""
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:  # also for whole numbers beyond 64 bits
+        return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Any:
+    """Raises: ValueError where the line is no JSON."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(line)
+        except RecursionError:
+            raise ValueError("lists or objects nested too deeply") from None
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file of lines, to be read. Raises: VlmbenchError where it cannot be."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise VlmbenchError(f"cannot read {path}: {error.strerror}") from None
+
+
+class OutputFile:
+    """Takes bytes beside its place, and moves there when the block ends well; else they are gone.
+
+    A link is written through, and a device or a pipe as it is: /dev/stdout may be any of them.
+
+    Raises: VlmbenchError where it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with writing(path):
+            if not path.name or path.is_dir():
+                raise VlmbenchError(f"--out takes a file, {path} is a folder")
+            is_file = path.is_file() and not path.is_symlink()
+            self._is_moved = is_file or not os.path.lexists(path)
+        self._path = path
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self._written = partial if self._is_moved else path
+
+    def __enter__(self) -> OutputFile:
+        with writing(self._path):
+            self._file = self._written.open("wb")
+        return self
+
+    def write(self, content: bytes) -> None:
+        with writing(self._path):
+            self._file.write(content)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with writing(self._path):
+                self._file.close()
+                if kind is None and self._is_moved:
+                    self._written.replace(self._path)
+        finally:
+            if self._is_moved:
+                self._written.unlink(missing_ok=True)
+
+
+def put(text: str, path: Path | None) -> None:
+    """Write the text to the file, or print it where there is none."""
+    if path is None:
+        sys.stdout.write(text)
+        return
+    with OutputFile(path) as output:
+        output.write(text.encode("utf-8", "backslashreplace"))
+
+
+@contextmanager
+def writing(path: Path, what: str = "", way_out: str = "") -> Iterator[None]:
+    """Makes OSErrors of the block one line: cannot write WHAT to PATH: the reason; WAY OUT."""
+    try:
+        yield
+    except OSError as error:
+        name = f"{what} to {path}" if what else path
+        raise VlmbenchError(
+            f"cannot write {name}: {error.strerror}{way_out and '; ' + way_out}"
+        ) from None

@@ -1,6 +1,0 @@
-"""Prediction files: ours, lmms-eval's, VLMEvalKit's and the benchmarks' own submission formats."""
-
-from vlmbench.predictions.formats import read
-from vlmbench.predictions.line import Line, Predictions
-
-__all__ = ["Line", "Predictions", "read"]

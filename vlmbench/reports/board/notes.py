@@ -1,0 +1,111 @@
+"""What stands below the board's tables: how to read them, remarks, and numbered sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vlmbench.reports.board.baselines import BaselineSource, Reported
+from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row
+
+TRUST_MARKS = {
+    "benchmark": ("b", "the leaderboard of the benchmark's authors"),
+    "competitor": ("c", "a table of another system's authors"),
+    "later paper": ("l", "a later paper's table"),
+    "low": ("t", "a third party's note"),
+    "memory": ("m", "from memory"),
+}
+"""Letters beside the number of a source; a system's own authors have none."""
+
+UNVERIFIED = "unverified"
+
+
+def numbers(board: Board) -> dict[str, int]:
+    """Every source that the board quotes, numbered in the order in which a reader meets them."""
+    numbers: dict[str, int] = {}
+    for result in _shown(board):
+        if result.source:
+            numbers.setdefault(result.source.key, len(numbers) + 1)
+    return numbers
+
+
+def _shown(board: Board) -> Iterable[Reported]:
+    for _, _, cell in _reported_cells(board):
+        if cell.reported:
+            yield cell.reported
+            yield from cell.also
+
+
+def _reported_cells(board: Board) -> Iterable[tuple[Row, Column, Cell]]:
+    for table in board.tables:
+        for row in table.rows:
+            for column in table.columns:
+                if column in row.cells and row.cells[column].reported:
+                    yield row, column, row.cells[column]
+
+
+def endnotes(board: Board, numbers: dict[str, int]) -> list[tuple[str, list[str]]]:
+    """Sections of sentences below the tables; empty ones are left out."""
+    reading = []
+    if any(cell.low is not None for row in board.rows for cell in row.cells.values()):
+        reading.append(
+            "Brackets hold 95 % intervals, clustered by picture; by question where options rotate."
+        )
+    if board.reference:
+        reading.append(f"Parentheses hold the distance in points to {board.reference}.")
+    reading += board.notes
+    cells, results = list(_reported_cells(board)), list(_shown(board))
+    if results:
+        reading.append(
+            "A number raised beside a score is its source, below; harness, prompt and sample count "
+            "of a reported score are the source's own, so small differences mean nothing."
+        )
+    trusts = {result.trust for result in results}
+    letters = [f"{mark}: {means}" for key, (mark, means) in TRUST_MARKS.items() if key in trusts]
+    if letters:
+        reading.append(f"A letter says by whose word: {'; '.join(letters)}; none: its authors.")
+    if any(cell.also or (cell.reported and cell.reported.note) for _, _, cell in cells):
+        reading.append("*: see the remarks.")
+    if not all(result.is_verified for result in results):
+        reading.append(f"What is {UNVERIFIED} was not seen in any source: do not quote it.")
+    remarks = _remarks(board, numbers)
+    sources = {r.source.key: r.source for r in results if r.source}
+    listed = [_source(numbers[key], sources[key]) for key in numbers]
+    sections = [("How to read this", reading), ("Remarks", remarks)]
+    return [
+        (title, list(sentences))
+        for title, sentences in [*sections, ("Sources", listed)]
+        if sentences
+    ]
+
+
+def _remarks(board: Board, numbers: dict[str, int]) -> list[str]:
+    """One for all systems of a column that it holds for."""
+    systems: dict[tuple[str, str], list[str]] = {}
+    for row, column, cell in _reported_cells(board):
+        parts = [cell.reported.note] if cell.reported and cell.reported.note else []
+        parts += [f"also reported: {_other(other, numbers)}" for other in cell.also]
+        if parts:
+            systems.setdefault((column.name, "; ".join(parts)), []).append(row.name)
+    of_rows = [f"{row.name}: {row.note}" for row in board.rows if row.note]
+    return of_rows + [
+        f"{', '.join(dict.fromkeys(names))} on {column}: {text}"
+        for (column, text), names in systems.items()
+    ]
+
+
+def _other(result: Reported, numbers: dict[str, int]) -> str:
+    by = f"source {numbers[result.source.key]}" if result.source else result.trust
+    doubt = "" if result.is_verified else f", {UNVERIFIED}"
+    note = f", {result.note}" if result.note else ""
+    return f"{as_printed(result.score)} ({by}{doubt}{note})"
+
+
+def _source(number: int, source: BaselineSource) -> str:
+    address = f" {source.address}" if source.address else ""
+    seen = "" if source.read in ("yes", "in full") else f" (seen {source.read})"
+    return f"{number}: {source.title}.{address}{seen}"
+
+
+def as_printed(score: float) -> str:
+    """With one decimal, as nearly every report has it, or with those that it has."""
+    return f"{score:.1f}" if round(score, 1) == score else f"{score:g}"

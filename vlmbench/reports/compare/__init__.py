@@ -1,0 +1,1 @@
+"""Two runs on the samples that they have in common."""

@@ -1,0 +1,122 @@
+"""A run's scores as `model-index`: the part of a model card's metadata that the hub shows.
+
+Source: the hub's model card specification; huggingface_hub's EvalResult has the same fields.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from vlmbench.errors import VlmbenchError, no_such
+from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
+from vlmbench.schema import Profile
+
+QUESTION = ("visual-question-answering", "Visual Question Answering")
+HUB_TASKS = {"docvqa": ("document-question-answering", "Document Question Answering")}
+"""The hub's names of our tasks, where they are not those of `QUESTION`."""
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+PLACES = 2
+
+
+def model_name(run: FinishedRun) -> str:
+    """A name for the model: the last part of its spec, "idefics2-8b"."""
+    argument = run.model.partition(":")[2]
+    return re.split(r"[/#]", argument.rstrip("/"))[-1] or run.model
+
+
+def model_index(
+    run: FinishedRun,
+    *,
+    name: str = "",
+    tasks: Sequence[str] = (),
+    profile: Profile = "official",
+    allow_part: bool = False,
+) -> list[dict[str, Any]]:
+    """What stands under `model-index` in a model card: scores in percent, with how they came about.
+
+    `name`: of the model; empty: see `model_name`. `tasks`: `TASK@SPLIT`s; empty: all with a score.
+    `allow_part`: also tasks that were not run as a whole; the metric's name then says so.
+
+    Raises: VlmbenchError for an unknown task, one without a score or without that profile, and for
+    one that is not whole.
+    """
+    from huggingface_hub.repocard_data import EvalResult, eval_results_to_model_index
+
+    known = {task.name: task for task in run.tasks if task.summaries}
+    for wanted in tasks:
+        if wanted not in known:
+            raise no_such("task", wanted, known or {"none"}, f"with a score in {run.folder}")
+    results = [
+        EvalResult(**_result(run, known[task], profile, allow_part)) for task in tasks or known
+    ]
+    if not results:
+        raise VlmbenchError(f"{run.folder} has no scores: the answers of its splits are not public")
+    index: list[dict[str, Any]] = eval_results_to_model_index(name or model_name(run), results)
+    return index
+
+
+def _result(
+    run: FinishedRun, task: FinishedTask, profile: Profile, allow_part: bool
+) -> dict[str, Any]:
+    if profile not in task.summaries:
+        raise VlmbenchError(
+            f"{task.name} has no profile {profile!r}; it has: {', '.join(task.summaries)}"
+        )
+    summary = task.summaries[profile]
+    num_run = task.num_selected - task.num_missing - task.num_failed
+    is_part = num_run < task.num_rows
+    if is_part and not allow_part:
+        raise VlmbenchError(
+            f"{task.name} has answers to {num_run:,} of {task.num_rows:,} samples; "
+            "run the rest, or give --allow-part, and the card will say so"
+        )
+    if summary.estimate is None:
+        raise VlmbenchError(f"{task.name} in {run.folder}: no sample was scored")
+    shown = summary.estimate
+    task_type, task_title = HUB_TASKS.get(task.task, QUESTION)
+    return {
+        "task_type": task_type,
+        "task_name": task_title,
+        **_dataset(run, task),
+        "metric_type": task.metric,
+        "metric_name": _metric_name(task, profile, num_run if is_part else None),
+        "metric_value": round(100 * shown.mean, PLACES),
+        "metric_args": {
+            "interval_95": [round(100 * shown.low, PLACES), round(100 * shown.high, PLACES)],
+            "n": shown.n,
+            "samples": summary.num_rows,
+            "failed": summary.failed,
+            "unparsed": summary.unparsed,
+            "profile": profile,
+            "prompt_style": task.prompt_style,
+            "shots": task.shots,
+            "task_version": task.version,
+            "vlmbench": run.manifest["vlmbench"],
+        },
+    }
+
+
+def _dataset(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
+    """The hub's data set; a local copy's path stays private, and our task's name stands for it."""
+    data = run.manifest["data"][task.name]
+    if HUB_ID.fullmatch(data["source"]) and not task.is_mini and data["revision"] != "local":
+        return {
+            "dataset_type": data["source"],
+            "dataset_name": task.name,
+            "dataset_split": task.split,
+            "dataset_revision": data["revision"],
+        }
+    title = f"{task.name} (embedded stand-in, not the benchmark)" if task.is_mini else task.name
+    return {"dataset_type": task.name, "dataset_name": title, "dataset_split": task.split}
+
+
+def _metric_name(task: FinishedTask, profile: Profile, num_run: int | None) -> str:
+    parts = [f"{profile} rules", f"{task.shots} shots"]
+    parts += ["no pictures shown"] if task.is_blind else []
+    parts += [f"{task.pictures} pictures shown"] if task.pictures != "own" else []
+    parts += ["OCR tokens given"] if task.has_ocr else []
+    parts += [f"{num_run:,} of {task.num_rows:,} samples"] if num_run is not None else []
+    return f"{task.metric} ({', '.join(parts)})"

@@ -1,0 +1,153 @@
+"""Runs as the series of a figure: a label, a look, and the tasks that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from vlmbench.errors import VlmbenchError
+from vlmbench.metrics.intervals import Estimate
+from vlmbench.reports.plots.style import Look, Size, look
+from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
+from vlmbench.schema import Profile
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A figure that is drawn when asked for."""
+
+    name: str
+    """Of its file, without suffix."""
+
+    size: Size
+    draw: Callable[[], Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A figure that the runs lack the data for."""
+
+    reason: str
+
+
+Drawings: TypeAlias = Iterator[Drawing | Skipped]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """A run in a figure; it keeps its look in every one."""
+
+    label: str
+    look: Look
+    run: FinishedRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A task of a series, scored."""
+
+    series: Series
+    task: FinishedTask
+    profile: Profile
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """None: the answers are not public, or nothing could be scored."""
+        summary = self.task.summaries.get(self.profile)
+        return summary.estimate if summary else None
+
+
+def series_of(runs: Sequence[FinishedRun]) -> list[Series]:
+    """Labels say what the runs differ in: model, prompt style, shots; else their folders.
+
+    Raises: VlmbenchError where there are more runs than looks, or a run is named twice.
+    """
+    folders = [run.folder.resolve() for run in runs]
+    if len(set(folders)) < len(folders):
+        raise VlmbenchError("a run is named twice")
+    styles = {run.manifest["prompt"]["style"] for run in runs}
+    shots = {run.manifest["prompt"]["shots"] for run in runs}
+    labels = []
+    for run in runs:
+        prompt, parts = run.manifest["prompt"], [run.title]
+        parts += [f"prompt of {prompt['style']}"] if len(styles) > 1 else []
+        parts += [f"{prompt['shots']} shots"] if len(shots) > 1 else []
+        labels.append(", ".join(parts))
+    if len(set(labels)) < len(labels):
+        places = _places(folders)
+        labels = [f"{label} ({place})" for label, place in zip(labels, places, strict=True)]
+    # of a name that is no UTF-8 there are lone surrogates, which cannot be drawn
+    labels = [label.encode("utf-8", "backslashreplace").decode() for label in labels]
+    return [
+        Series(label=label, look=look(index), run=run)
+        for index, (label, run) in enumerate(zip(labels, runs, strict=True))
+    ]
+
+
+def _places(folders: Sequence[Path]) -> list[str]:
+    """As much of each path's end as tells them apart."""
+    depth = 1
+    while len({folder.parts[-depth:] for folder in folders}) < len(folders):
+        depth += 1
+    return ["/".join(folder.parts[-depth:]) for folder in folders]
+
+
+def by_task(every: Iterable[Series], profile: Profile) -> dict[str, list[Cell]]:
+    """`TASK@SPLIT` to its cells, in the order of the runs.
+
+    Raises: VlmbenchError where runs have different versions of a task: they never share a figure.
+    """
+    found: dict[str, list[Cell]] = {}
+    for series in every:
+        for task in series.run.tasks:
+            cells = found.setdefault(task.name, [])
+            if cells and cells[0].task.version != task.version:
+                raise VlmbenchError(
+                    f"{cells[0].series.run.folder} has version {cells[0].task.version} of "
+                    f"{task.name} and {series.run.folder} has version {task.version}: "
+                    "run the older one again, or plot them apart"
+                )
+            cells.append(Cell(series=series, task=task, profile=profile))
+    return found
+
+
+def scored(cells: Sequence[Cell]) -> list[tuple[Cell, Estimate]]:
+    """The cells that have a score."""
+    pairs = ((cell, cell.estimate) for cell in cells)
+    return [(cell, estimate) for cell, estimate in pairs if estimate is not None]
+
+
+METRICS = {"vqa_accuracy": "VQA accuracy", "anls": "ANLS"}
+
+
+def metric_of(task: FinishedTask) -> str:
+    """With its unit, for an axis."""
+    return f"{METRICS.get(task.metric, task.metric.replace('_', ' '))} (%)"
+
+
+def described(cells: Sequence[tuple[Cell, Estimate]]) -> str:
+    """What every figure of scores says below itself: rules, interval, n, what failed."""
+    cell = cells[0][0]
+    sizes = sorted({estimate.n for _, estimate in cells})
+    shown = " to ".join(f"{n:,}" for n in dict.fromkeys((sizes[0], sizes[-1])))
+    parts = [
+        f"Version {cell.task.version}, {cell.profile} rules; 95 % intervals, clustered by picture; "
+        f"n = {shown}"
+    ]
+    failed = [c for c, _ in cells if c.task.num_failed]
+    if failed:
+        counts = ", ".join(f"{c.task.num_failed:,} ({c.series.label})" for c in failed)
+        parts.append(f"failed and left out: {counts}")
+    missing = [c for c, _ in cells if c.task.num_missing or c.task.num_selected < c.task.num_rows]
+    if missing:
+        parts.append("not the whole split: " + ", ".join(c.series.label for c in missing))
+    if len({c.task.fingerprint for c, _ in cells}) > 1:
+        parts.append("the runs' copies of the data differ")
+    if cell.task.is_mini:
+        parts.append("embedded stand-ins, not the benchmark")
+    return "; ".join(parts) + "."

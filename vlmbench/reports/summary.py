@@ -1,0 +1,77 @@
+"""A task's summaries for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vlmbench.metrics.intervals import Estimate
+from vlmbench.schema import Profile
+from vlmbench.tables import aligned
+from vlmbench.task.scoring import Summary
+
+
+def as_json(
+    name: str,
+    version: int,
+    metric: str,
+    profile: Profile,
+    summaries: Mapping[Profile, Summary],
+    total: int,
+) -> dict[str, Any]:
+    """The figures of all profiles, scores in percent, and the breakdown of one."""
+    headline = summaries[profile]
+    return {
+        "task": name,
+        "version": version,
+        "metric": metric,
+        "profile": profile,
+        **_figures(headline.estimate),
+        "samples": headline.num_rows,
+        "total": total,
+        "failed": headline.failed,
+        "unparsed": headline.unparsed,
+        "profiles": {
+            name: _figures(summary.estimate) | {"unparsed": summary.unparsed}
+            for name, summary in summaries.items()
+        },
+        "breakdown": {
+            dimension: {key: _figures(found) for key, found in categories.items()}
+            for dimension, categories in headline.breakdown.items()
+        },
+    }
+
+
+def _figures(found: Estimate | None) -> dict[str, Any]:
+    """Scores in percent."""
+    if found is None:
+        return {"score": None, "interval": None, "n": 0}
+    interval = [100 * found.low, 100 * found.high]
+    return {"score": 100 * found.mean, "interval": interval, "n": found.n}
+
+
+def as_text(profile: Profile, summaries: Mapping[Profile, Summary], total: int) -> str:
+    """The same as tables; the headline's profile is marked by a star."""
+    header = ("profile", "score", "95 % interval", "n", "failed", "unparsed")
+    rows = [
+        (
+            f"{name} *" if name == profile else name,
+            *_cells(summary.estimate),
+            f"{summary.failed:,}",
+            f"{summary.unparsed:,} ({100 * summary.unparsed / max(1, summary.num_rows):.1f} %)",
+        )
+        for name, summary in summaries.items()
+    ]
+    samples = f"{summaries[profile].num_rows:,} of {total:,} samples"
+    parts = [samples, "", aligned(header, rows)]
+    for dimension, categories in summaries[profile].breakdown.items():
+        titles = (dimension.replace("_", " "), "score", "95 % interval", "n")
+        parts += ["", aligned(titles, [(key, *_cells(e)) for key, e in categories.items()])]
+    return "\n".join(parts)
+
+
+def _cells(found: Estimate | None) -> tuple[str, str, str]:
+    if found is None:
+        return "-", "-", "0"
+    interval = f"{100 * found.low:.2f} .. {100 * found.high:.2f}"
+    return f"{100 * found.mean:.2f}", interval, f"{found.n:,}"

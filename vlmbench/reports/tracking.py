@@ -1,0 +1,193 @@
+"""Scores, costs and training curves to a tracker, when the user asks for one with `--track`.
+
+Trackers are accelerate's. One that fails costs a warning, never a run or a training.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from vlmbench.errors import VlmbenchError, no_such
+from vlmbench.reports.efficiency import Efficiency, Spread, of_task
+from vlmbench.runs.folder.finished import FinishedTask, open_run
+from vlmbench.schema import Json
+
+TRACKERS = {
+    "trackio": ("TrackioTracker", "trackio"),
+    "wandb": ("WandBTracker", "wandb"),
+    "tensorboard": ("TensorBoardTracker", "tensorboard"),
+}
+"""Each with accelerate's class for it and the package to install."""
+
+PROJECT = "vlmbench"
+POLL_S = 5.0
+LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+"""Variables that make accelerate wait for other processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """What `--track NAME[:PROJECT]` asks for."""
+
+    name: str
+    project: str
+    """TensorBoard: the folder that its files go to."""
+
+
+def parse(spec: str) -> Tracking:
+    """Raises: VlmbenchError for an unknown tracker, or one that is not installed."""
+    name, colon, project = spec.partition(":")
+    if name not in TRACKERS:
+        raise no_such("tracker", name, TRACKERS, "(--track)")
+    if colon and not project:
+        raise VlmbenchError(f"no project after the colon in --track {spec}")
+    missing = [p for p in ("accelerate", TRACKERS[name][1]) if not importlib.util.find_spec(p)]
+    if missing:
+        raise VlmbenchError(
+            f"--track {name} needs {' and '.join(missing)}: pip install {' '.join(missing)}"
+        )
+    return Tracking(name, project or PROJECT)
+
+
+def track_run(tracking: Tracking, folder: Path) -> None:
+    """Send what a finished run came to."""
+    with _never_fatal(tracking):
+        run = open_run(folder)
+        values: dict[str, float] = {}
+        for task in run.tasks:
+            values |= _scores(task) | _costs(task.name, of_task(task))
+        sent = {"model": run.model, "folder": str(folder)}
+        tracker = _open(tracking, folder.name, sent | dict(run.manifest["prompt"]))
+        tracker.log(values, step=0)
+        tracker.finish()
+
+
+@contextmanager
+def following(tracking: Tracking | None, log: Path) -> Iterator[None]:
+    """Send the lines of a training's log as they are written, from a thread, the last at the end.
+
+    A training that goes on has its earlier lines sent too: the tracker gets the whole curve.
+    """
+    if tracking is None:
+        yield
+        return
+    done = threading.Event()
+    thread = threading.Thread(target=_follow, args=(tracking, log, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _follow(tracking: Tracking, log: Path, done: threading.Event) -> None:
+    with _never_fatal(tracking):
+        tracker, sent = None, set[tuple[str, str, int]]()
+        while True:
+            is_last = done.wait(POLL_S)
+            for step, record in _in_line(log):
+                key = (record["kind"], record["stage"], record["step"])
+                if key in sent:
+                    continue
+                # not before there is a line: accelerate is the training's to set up
+                tracker = tracker or _open(tracking, log.resolve().parent.name, {"log": str(log)})
+                tracker.log(_curves(record), step=step)
+                sent.add(key)
+            if is_last:
+                break
+        if tracker is not None:
+            tracker.finish()
+
+
+def _in_line(log: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The log's records, each with its step counted from the first stage's start."""
+    before, last, stage = 0, 0, None
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
+    for line in lines:
+        if not line.endswith("\n"):
+            return  # it is being written
+        record = json.loads(line)
+        if record["stage"] != stage:
+            before, stage = last, record["stage"]
+        last = before + record["step"]
+        yield last, record
+
+
+def _curves(record: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a line, those in mappings as `by_source/vqa`."""
+    values = {}
+    for name, value in record.items():
+        parts = value.items() if isinstance(value, Mapping) else [("", value)]
+        for key, number in parts:
+            if isinstance(number, int | float) and name != "step":
+                values[f"{name}/{key}" if key else name] = float(number)
+    return values
+
+
+def _scores(task: FinishedTask) -> dict[str, float]:
+    values: dict[str, float] = {f"{task.name}/failed": task.num_failed}
+    for profile, summary in task.summaries.items():
+        values[f"{task.name}/{profile}/unparsed"] = summary.unparsed
+        if summary.estimate is not None:
+            values[f"{task.name}/{profile}/score"] = 100 * summary.estimate.mean
+            values[f"{task.name}/{profile}/low"] = 100 * summary.estimate.low
+            values[f"{task.name}/{profile}/high"] = 100 * summary.estimate.high
+    return values
+
+
+def _costs(name: str, costs: Efficiency) -> dict[str, float]:
+    """What is known of them."""
+    values: dict[str, float] = {}
+    for field in fields(costs):
+        value = getattr(costs, field.name)
+        if isinstance(value, Spread):
+            spread = {"mean": value.mean, "p50": value.p50, "p99": value.p99}
+            values |= {f"{name}/{field.name}/{key}": number for key, number in spread.items()}
+        elif isinstance(value, int | float):
+            values[f"{name}/{field.name}"] = value
+    return values
+
+
+def _open(tracking: Tracking, run: str, settings: Mapping[str, Json]) -> Any:
+    from accelerate import PartialState
+    from accelerate import tracking as trackers
+
+    if not PartialState._shared_state:  # a tracker of accelerate refuses to work without
+        kept = {name: os.environ.pop(name) for name in LAUNCHER if name in os.environ}
+        try:
+            PartialState(cpu=True)
+        finally:
+            os.environ.update(kept)
+    kind = getattr(trackers, TRACKERS[tracking.name][0])
+    if tracking.name == "tensorboard":
+        tracker = kind(run, tracking.project)
+    else:
+        tracker = kind(tracking.project, name=run)
+    tracker.start()
+    known = {k: v for k, v in settings.items() if isinstance(v, bool | int | float | str)}
+    tracker.store_init_configuration(known)
+    return tracker
+
+
+@contextmanager
+def _never_fatal(tracking: Tracking) -> Iterator[None]:
+    """The results are on disk: whatever a tracker raises is said, and no more."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        print(
+            f"vlmbench: warning: {tracking.name} failed ({type(error).__name__}: {reason}); "
+            "nothing else is affected",
+            file=sys.stderr,
+        )

@@ -1,0 +1,7 @@
+"""A report that opens from disk: the board of some runs and every sample in them."""
+
+from __future__ import annotations
+
+from vlmbench.reports.viewer.report import Report, build
+
+__all__ = ["Report", "build"]

@@ -1,0 +1,123 @@
+"""One task of a run for the report: every sample from its score, its response and the data set."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, repeat
+from typing import Any
+
+from vlmbench import files
+from vlmbench.reports.viewer.chunks import TaskFiles
+from vlmbench.reports.viewer.questions import Question, Questions
+from vlmbench.runs.folder.finished import FinishedTask
+from vlmbench.schema import Json
+
+Record = Mapping[str, Any]
+
+FAILED, UNPARSED, CUT_OFF, OTHER_PROMPT = 1, 2, 4, 8
+"""Bits of a sample's flags; elements.js has the same."""
+
+LOGGED = (
+    *("finish_reason", "visual_tokens", "prompt_tokens", "generated_tokens", "timings", "attempt"),
+    *("worker", "time", "prompt"),
+)
+"""What the page shows of a log's record as it is."""
+
+BLOCK = 256
+
+
+class Samples:
+    """Writes the samples of a task, in the order of their ids."""
+
+    def __init__(self, task: FinishedTask, questions: Questions | None, files: TaskFiles) -> None:
+        self._task, self._questions, self._files = task, questions, files
+        self._categories: dict[tuple[str, str], int] = {}
+        self.num_other_prompts = 0
+
+    @property
+    def categories(self) -> list[tuple[str, str]]:
+        """Dimension and name of every category, by the numbers that the samples have."""
+        return list(self._categories)
+
+    def write(self) -> None:
+        """Raises: VlmbenchError for a run's folder that is not whole."""
+        for block in _blocks(self._pairs(), BLOCK):
+            responses = [response for _, response in block]
+            asked = self._questions.of(responses) if self._questions else repeat(Question())
+            for (score, response), question in zip(block, asked, strict=False):
+                self._add(score, response, question)
+
+    def _pairs(self) -> Iterator[tuple[Record, Record]]:
+        """Score and response of every sample; an empty score where there are none."""
+        if not self._task.summaries:
+            return zip(repeat({}), self._task.responses(), strict=False)
+        return zip(self._task.scores(), self._task.responses(), strict=True)
+
+    def _add(self, score: Record, response: Record, question: Question) -> None:
+        verdicts = _verdicts(score, question)
+        parsed = verdicts[0][2] if verdicts else None
+        text = response["response"]
+        flags = (
+            FAILED * (text is None)
+            | UNPARSED * bool(verdicts and parsed is None)
+            | CUT_OFF * (response["finish_reason"] == "length")
+            | OTHER_PROMPT * (not question.is_as_asked)
+        )
+        self.num_other_prompts += not question.is_as_asked
+        breakdown: Mapping[str, Sequence[str]] = score.get("breakdown", {})
+        index = {
+            "id": response["id"],
+            "score": score.get("vanilla", score.get("value")),
+            "flags": flags,
+            "length": len(text or ""),
+            "latency": response["timings"].get("total_s"),
+            "answer": None if text is None else _fingerprint(parsed if verdicts else text.strip()),
+            "categories": [
+                self._categories.setdefault((dimension, name), len(self._categories))
+                for dimension, names in breakdown.items()
+                for name in names
+            ],
+        }
+        detail = {name: response.get(name) for name in LOGGED} | {
+            "error": score.get("error") or response["error"],
+            "verdicts": verdicts,
+            "group": score["profiles"]
+            if "vanilla" in score and score["value"] is not None
+            else None,
+            "breakdown": breakdown,
+            "hint": question.hint,
+            "options": question.options,
+            "pictures": [picture.as_json() for picture in question.pictures],
+            "asked": question.prompt,
+        }
+        self._files.add(index, [question.text, text, question.gold], detail)
+
+
+def _verdicts(score: Record, question: Question) -> list[list[Json]]:
+    """[profile, value, parsed, how] of each profile, the official one first.
+
+    Values are the scores file's. It has one profile's parsed answer and rule; those of the others
+    are null where the data set is not at hand.
+    """
+    values: Mapping[Any, float] = score.get("vanilla_profiles", score.get("profiles", {}))
+    verdicts: list[list[Json]] = []
+    for profile, value in values.items():
+        again = question.verdicts.get(profile)
+        if profile == "official":
+            verdicts.insert(0, [profile, value, score["parsed"], score["how"]])
+        elif again is not None:
+            verdicts.append([profile, value, again.parsed, again.how])
+        else:
+            verdicts.append([profile, value, None, None])
+    return verdicts
+
+
+def _fingerprint(answer: Json) -> int:
+    """Equal for equal answers, so that the page can tell runs apart without reading them."""
+    return zlib.crc32(files.encode({"answer": answer}))
+
+
+def _blocks(pairs: Iterator[tuple[Record, Record]], size: int) -> Iterator[list[Any]]:
+    while block := list(islice(pairs, size)):
+        yield block

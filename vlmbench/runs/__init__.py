@@ -1,0 +1,1 @@
+"""One run: its folder, and getting it done."""

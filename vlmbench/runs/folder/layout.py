@@ -1,0 +1,142 @@
+"""The files of a run's folder, who may write to them, and lines that a crash left torn."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+
+from vlmbench.errors import VlmbenchError
+
+MANIFEST = "run.json"
+
+
+class Lock:
+    """Keeps a second run out of the folder.
+
+    The lock belongs to the open files, so it is gone with the last process that holds them,
+    however that process ends. Workers inherit it: a run whose parent was killed is locked until
+    its workers have noticed. The processes of a launcher share the folder, and each has its rank.
+    """
+
+    def __init__(self, folder: Path, rank: int | None = None, wait_s: float = 10.0) -> None:
+        """Raises: VlmbenchError where a living run has the folder."""
+        if rank is None:
+            self.fds = [_locked(folder / ".lock", fcntl.LOCK_EX, wait_s)]
+        else:
+            whole = _locked(folder / ".lock", fcntl.LOCK_SH, wait_s)
+            self.fds = [whole, _locked(folder / f".lock-{rank}", fcntl.LOCK_EX, wait_s)]
+
+    def release(self) -> None:
+        for fd in self.fds:
+            os.close(fd)
+        self.fds = []
+
+
+def is_at_work(folder: Path, rank: int) -> bool:
+    """Whether a process of that rank holds its lock."""
+    try:
+        fd = os.open(folder / f".lock-{rank}", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time, among those of one run. Raises: VlmbenchError where it cannot lock."""
+    path = folder / ".lock-end"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        way_out = "; remove it" if path.is_dir() else ""
+        raise VlmbenchError(f"cannot write {path}: {error.strerror}{way_out}") from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _locked(path: Path, kind: int, wait_s: float) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            owner = os.pread(fd, 64, 0).decode(errors="replace").strip()
+            if _is_alive(owner) or time.monotonic() > deadline:
+                os.close(fd)
+                raise VlmbenchError(
+                    f"another run (process {owner or 'unknown'}) is writing to {path.parent}; "
+                    "wait for it, or give this one another --out"
+                ) from None
+            time.sleep(0.1)  # its owner is dead: its workers are about to notice
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, str(os.getpid()).encode(), 0)
+    return fd
+
+
+def _is_alive(pid: str) -> bool:
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _whole_lines(fd: int) -> int:
+    """The file's size up to the end of its last whole line."""
+    size = os.fstat(fd).st_size
+    end = size
+    while end > 0:
+        start = max(0, end - 65536)
+        block = os.pread(fd, end - start, start)
+        newline = block.rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def cut_torn_lines(folder: Path) -> None:
+    """Leaves whole lines alone in all logs, also of workers that will not open theirs again.
+
+    Only for who has locked the folder for itself.
+    """
+    for path in _logs(folder):
+        with path.open("rb") as file:
+            size = _whole_lines(file.fileno())
+        if size < path.stat().st_size:
+            os.truncate(path, size)
+
+
+def _logs(folder: Path) -> list[Path]:
+    return sorted(folder.glob("responses-*.jsonl"))
+
+
+OF_A_RUN = (MANIFEST, "responses-*.jsonl", "scores-*.jsonl", "usage-*.jsonl")
+"""What a run's folder holds, which no result may replace."""
+
+
+def is_of_a_run(path: Path) -> bool:
+    """True for a file that a run's folder holds of that run."""
+    real = Path(os.path.realpath(path))
+    has_name = any(fnmatch(real.name, name) for name in OF_A_RUN)
+    return has_name and os.access(real.parent / MANIFEST, os.F_OK)

@@ -1,5 +1,0 @@
-"""Files for the benchmarks' own servers, made from a run and checked against the whole split."""
-
-from vlmbench.submissions.servers import SERVERS, Server, Written, submit
-
-__all__ = ["SERVERS", "Server", "Written", "submit"]

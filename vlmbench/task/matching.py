@@ -1,0 +1,117 @@
+"""Brings a prediction file's lines and a task's samples together, and checks the ids."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from vlmbench.data import splits
+from vlmbench.data.predictions import Line, read
+from vlmbench.data.rows import Row
+from vlmbench.data.splits import Split
+from vlmbench.errors import VlmbenchError
+from vlmbench.schema import Prediction, Sample
+from vlmbench.task.task import Task
+
+
+class Matched:
+    """Pairs of sample and prediction, streamed; and how many samples have no prediction."""
+
+    def __init__(
+        self, task: Task, split: Split, path: Path, data_dir: Path | None, *, allow_missing: bool
+    ) -> None:
+        self._task, self._split, self._path = task, split, path
+        self._data_dir, self._allow_missing = data_dir, allow_missing
+        file = read(path, task.name)
+        self.format = file.format
+        self._by_row_number = file.by_row_number
+        self.num_missing = 0
+        """Samples without a prediction; known once the pairs are consumed."""
+
+        lines = iter(file.lines)
+        first = next(lines)  # an empty file is an error of the reader
+        # VLMEvalKit numbers samples in its own way, so its files' own samples are the safer match
+        prefers_own = data_dir is None or file.format.startswith("VLMEvalKit")
+        self.has_samples = first.row is not None and prefers_own
+        self._lines = chain([first], lines)
+
+    def pairs(self) -> Iterator[tuple[Sample, Prediction]]:
+        """Raises: VlmbenchError for ids that are missing, unknown or given twice."""
+        return self._own_samples() if self.has_samples else self._data_set()
+
+    def _own_samples(self) -> Iterator[tuple[Sample, Prediction]]:
+        """The samples stand in the file: in its order, one line in memory at a time."""
+        hashes = array("q")
+        for line in self._lines:
+            if line.row is None:
+                raise VlmbenchError(
+                    f"{line.where}: no sample here, but lines before it have one; "
+                    'give every line its "sample", or none and --data-dir'
+                )
+            key = line.key
+            hashes.append(hash(key))
+            sample = self._task.read(Row(line.row, where=line.where, key=key))
+            if not sample.answers:
+                raise VlmbenchError(f"{line.where}: the sample has no gold answer to score against")
+            yield sample, line.prediction
+        if len(np.unique(np.array(hashes, dtype=np.int64))) < len(hashes):
+            _index_by_id(read(self._path, self._task.name).lines)  # names the ids that repeat
+
+    def _data_set(self) -> Iterator[tuple[Sample, Prediction]]:
+        """The samples come from the data set, in its order."""
+        lines = _index_by_id(self._lines)
+        name = f"{self._task.name}@{self._split.name}"
+        rows = splits.load(self._task.name, self._split, self._data_dir, needs_pictures=False)
+        missing = []
+        for number, row in enumerate(rows):
+            sample = self._task.read(row)
+            line = lines.pop(str(number) if self._by_row_number else sample.id, None)
+            if line is None:
+                missing.append(sample.id)
+                continue
+            if not sample.answers:
+                raise VlmbenchError(
+                    f"{row.where}: {name} has no public answer for {sample.id!r}, "
+                    "so it cannot be scored here"
+                )
+            if self._by_row_number and sample.question.lower() not in line.prompt.lower():
+                raise VlmbenchError(
+                    f"{line.where}: row {number} of {name} asks {sample.question!r}, which the "
+                    "prompt here does not: the file numbers the rows of another data set"
+                )
+            yield sample, line.prediction
+        self.num_missing = len(missing)
+        if lines:
+            raise VlmbenchError(
+                f"{self._path}: {_some(lines)} not in {name} of {rows.source}; "
+                "is it another split's file?"
+            )
+        if missing and not self._allow_missing:
+            raise VlmbenchError(
+                f"{self._path}: no prediction for {_some(missing)} of {len(rows):,} in {name}; "
+                "complete the file, or score what is there with --allow-missing"
+            )
+
+
+def _index_by_id(lines: Iterable[Line]) -> dict[str, Line]:
+    indexed: dict[str, Line] = {}
+    twice: dict[str, str] = {}
+    for line in lines:
+        key = line.key
+        if key in indexed:
+            twice.setdefault(key, line.where)
+        indexed[key] = line
+    if twice:
+        where = next(iter(twice.values()))
+        raise VlmbenchError(f"{where}: {_some(twice)} predicted more than once; keep one of each")
+    return indexed
+
+
+def _some(ids: Mapping[str, object] | list[str]) -> str:
+    """How many ids, and the first five of them: "3 ids (a, b, c)"."""
+    listed = ", ".join(list(ids)[:5]) + (", ..." if len(ids) > 5 else "")
+    return f"{len(ids):,} id{'s' * (len(ids) != 1)} ({listed})"

@@ -1,0 +1,80 @@
+"""A task: what is asked and what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlmbench.data.rows import Row
+from vlmbench.data.splits import Split
+from vlmbench.errors import VlmbenchError, no_such
+from vlmbench.schema import PROFILES, Prediction, Profile, Sample, Verdict
+from vlmbench.task import prompts
+
+if TYPE_CHECKING:
+    from vlmbench.metrics.judge import Judge, Judged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A benchmark: its splits, how a row is read, what is asked and how an answer is scored."""
+
+    name: str
+    version: int = 1
+    """Rises with any change that can move a score; boards never mix versions."""
+
+    title: str = ""
+    """As the benchmark's authors spell it; empty: the name."""
+
+    metric: str
+    """What the headline number is: "vqa_accuracy", "anls", "circular_accuracy", ..."""
+
+    splits: tuple[Split, ...]
+    """The first is the default."""
+
+    read: Callable[[Row], Sample]
+    score: Callable[[Sample, Prediction, Profile], Verdict]
+    """Must not raise on any response; called with predictions that did not fail."""
+
+    form: str
+    """How a prompt style words the question: one of `prompts.FORMS`."""
+
+    max_new_tokens: int | None = None
+    """None: the prompt style's own limit."""
+
+    profiles: tuple[Profile, ...] = PROFILES
+    """Profiles whose harness has this task."""
+
+    judge: Callable[[Judge, Sample, str], Judged] | None = None
+    """How a language model may extract the answer from a response; None: it never does."""
+
+    train: Split | None = None
+    """Where few-shot examples come from; None: the benchmark has no training split."""
+
+    def __post_init__(self) -> None:
+        splits = [split.name for split in self._every_split()]
+        if not self.splits or len(set(splits)) < len(splits):
+            raise VlmbenchError(f"task {self.name!r}: no splits, or two of one name: {splits}")
+        if not self.name.isidentifier():
+            raise VlmbenchError(f"task name {self.name!r} is not letters, digits and underscores")
+        if self.form not in prompts.FORMS:
+            raise no_such("prompt form", self.form, prompts.FORMS)
+        if "official" not in self.profiles:
+            raise VlmbenchError(f"task {self.name!r} lacks the profile 'official'")
+
+    def split(self, name: str | None) -> Split:
+        """The split of that name, the training split too; None: the first."""
+        if name is None:
+            return self.splits[0]
+        splits = {split.name: split for split in self._every_split()}
+        if name not in splits:
+            raise no_such("split", name, splits, f"of {self.name}")
+        return splits[name]
+
+    def _every_split(self) -> tuple[Split, ...]:
+        """MMMU draws its examples from a split that is also evaluated."""
+        trains = [split.train for split in self.splits if split.train]
+        if self.train is not None and self.train not in self.splits:
+            trains.append(self.train)
+        return (*self.splits, *trains)

@@ -1,7 +1,0 @@
-"""A report that opens from disk: the board of some runs and every sample in them."""
-
-from __future__ import annotations
-
-from vlmbench.viewer.report import Report, build
-
-__all__ = ["Report", "build"]
