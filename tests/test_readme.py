@@ -122,11 +122,11 @@ def test_a_python_example_runs(
     hub_copies: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from vlmbench.runs import execute
+    from vlmbench.runs import evaluate as module
 
-    evaluate: Callable[..., object] = execute.evaluate
+    evaluate: Callable[..., object] = module.evaluate
     monkeypatch.setattr(
-        execute, "evaluate", lambda *a, **k: evaluate(*a, **{"data_dir": hub_copies} | k)
+        module, "evaluate", lambda *a, **k: evaluate(*a, **{"data_dir": hub_copies} | k)
     )
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})

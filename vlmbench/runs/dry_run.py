@@ -14,7 +14,7 @@ from vlmbench.backends.protocol import Forecast
 from vlmbench.data.pictures import size_of
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs import plan
-from vlmbench.runs.execute import Plan
+from vlmbench.runs.job import Plan
 from vlmbench.tables import aligned
 from vlmbench.task.binding import Source, pictures_of
 

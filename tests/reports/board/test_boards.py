@@ -108,7 +108,7 @@ def test_every_drawn_split_counts_as_a_stand_in(
     made: Made, edited: Callable[..., Path], board_json: Any
 ) -> None:
     folder = made("yes", "textvqa")
-    source = open_run(folder).manifest["data"]["textvqa@validation"]["source"]
+    source = open_run(folder).manifest.data["textvqa@validation"].source
     drawn = edited(
         folder, ("textvqa@validation", "textvqa@easy"), (source, "vlmbench.mini.easy_vqa")
     )
@@ -180,7 +180,7 @@ def test_other_rows_under_the_same_name_are_told(
     made: Made, edited: Callable[..., Path], board: Any
 ) -> None:
     first = made("A", "textvqa")
-    fingerprint = open_run(first).tasks[0].fingerprint
+    fingerprint = open_run(first).tasks[0].data.fingerprint
     other = edited(made("yes", "textvqa"), (fingerprint, "0" * 32))
     assert "read different copies of its rows" in board(first, other, "--baselines", "none")
 

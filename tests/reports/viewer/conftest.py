@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from vlmbench.reports.viewer import Report, build
-from vlmbench.runs import execute
+from vlmbench.runs.execute import execute
+from vlmbench.runs.prepare import prepare
 from vlmbench.schema import Probe, Request, Response, Timings
 from vlmbench.task.binding import Asking
 
@@ -59,14 +60,14 @@ def make_run(hub_copies: Path) -> Callable[..., Path]:
     """A function: folder, answers and tasks -> the folder, with a finished run in it."""
 
     def make(folder: Path, answers: list[str | None], *tasks: str, **asking: Any) -> Path:
-        planned = execute.prepare(
+        planned = prepare(
             "constant:known",
             tasks,
             out=folder,
             data_dir=hub_copies,
             asking=Asking(**asking),
         )
-        execute.execute(planned, backend=Known(answers), command=["vlmbench", "run", "a b"])
+        execute(planned, backend=Known(answers), command=["vlmbench", "run", "a b"])
         return folder
 
     return make

@@ -26,11 +26,12 @@ from vlmbench.cli.arguments import (
 )
 from vlmbench.data.pictures import PICTURES
 from vlmbench.errors import VlmbenchError
+from vlmbench.runs.drive import STALL_S
 from vlmbench.schema import PROFILES, Profile
 from vlmbench.task.styles import STYLES
 
 if TYPE_CHECKING:
-    from vlmbench.runs.scoring import RunResult
+    from vlmbench.runs.folder.finished import FinishedRun
 
 EXAMPLES = """examples:
   vlmbench run --model idefics2:HuggingFaceM4/idefics2-8b --tasks textvqa,docvqa --gpus 8
@@ -98,16 +99,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--max-failures", type=count(0), metavar="N", help="stop when more samples than N failed"
     )
+    where.add_argument(
+        "--stall-timeout",
+        type=count(1),
+        default=STALL_S,
+        metavar="SECONDS",
+        help="replace a worker without an answer for so long (default: 1800)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from vlmbench.reports import tracking
-    from vlmbench.runs import execute
+    from vlmbench.runs import ranks
+    from vlmbench.runs.evaluate import start
+    from vlmbench.runs.execute import Limits
+    from vlmbench.runs.prepare import prepare
     from vlmbench.runs.selection import Selection
     from vlmbench.task.binding import Asking
 
+    ranks.rank()  # refuses what no launcher sets before the data are read
     tracker = tracking.parse(args.track) if args.track else None
-    planned = execute.prepare(
+    planned = prepare(
         args.model,
         [spec.strip() for spec in args.tasks.split(",")],
         out=args.out,
@@ -133,10 +145,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     try:
         with _sigterm_as_ctrl_c():
-            result = execute.execute(
+            result = start(
                 planned,
                 resume=True if args.resume else False if args.fresh else None,
-                max_failures=args.max_failures,
+                limits=Limits(max_failures=args.max_failures, stall_s=args.stall_timeout),
                 use_gpus=True if args.gpus else False if args.workers else None,
                 command=["vlmbench", *sys.argv[1:]],
             )
@@ -168,7 +180,7 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _print(result: RunResult, args: argparse.Namespace) -> None:
+def _print(result: FinishedRun, args: argparse.Namespace) -> None:
     from vlmbench.reports.summary import as_json, as_text
 
     documents: list[dict[str, Any]] = []
@@ -197,7 +209,7 @@ def _print(result: RunResult, args: argparse.Namespace) -> None:
         print(json.dumps({"run": str(result.folder), "tasks": documents}, indent=1))
 
 
-def _account(result: RunResult) -> None:
+def _account(result: FinishedRun) -> None:
     """Why the run is not whole, on stderr."""
     for problem in result.problems:
         print(f"vlmbench: {problem}", file=sys.stderr)

@@ -18,6 +18,7 @@ from vlmbench.cli.arguments import data_arguments, path, result_path
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import OutputFile
 from vlmbench.reports.summary import as_json, as_text
+from vlmbench.runs.folder.scores import record_of
 from vlmbench.schema import PROFILES
 from vlmbench.task.judging import judged, open_judge
 from vlmbench.task.loading import parse_spec
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             tally.add(scored)
             first_error = first_error or scored.error
             if output:
-                output.write(files.encode(scored.record(args.profile)))
+                output.write(files.encode(record_of(scored, args.profile)))
     name = f"{task.name}@{split.name}" if is_named or not matched.has_samples else task.name
     summaries = {profile: tally.summary(profile) for profile in task.profiles}
     total = tally.num_rows + matched.num_missing

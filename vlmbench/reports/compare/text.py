@@ -159,9 +159,9 @@ def listing_as_text(kind: Kind, samples: Sequence[Listed], with_gold: bool) -> s
     return "\n".join([title, "", aligned(header, rows, num_left=len(header))] if rows else [title])
 
 
-def _short(text: str) -> str:
+def _short(text: str | None) -> str:
     """On one line, without control characters, which could move a terminal's cursor."""
-    flat = "".join(c if c.isprintable() else " " for c in text)
+    flat = "".join(c if c.isprintable() else " " for c in text or "")
     flat = " ".join(flat.split())
     return flat if len(flat) <= MAX_WIDTH else f"{flat[: MAX_WIDTH - 3]}..."
 
