@@ -104,12 +104,13 @@ class _Driver:
         Raises: OSError where the log cannot be written.
         """
         while not self.dispatcher.is_done and not self.outcome.problems:
-            for event in self._executor.wait(WAIT_S):
+            events = self._executor.wait(WAIT_S)
+            for event in events:
                 self._handle(event)
             self._watch(None)
             self._drop_hanging()
             self._give()
-            if self._executor.num_expected == 0 and not self.outcome.problems:
+            if not (events or self._executor.num_expected or self.outcome.problems):
                 self._give_up(f"no worker is left: {self._last_loss}")
 
     def close(self, *, is_at_once: bool) -> None:
