@@ -11,7 +11,6 @@ import numpy as np
 
 from vlmbench.backends import registry
 from vlmbench.backends.protocol import Forecast
-from vlmbench.data.pictures import size_of
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs import plan
 from vlmbench.runs.job import Plan
@@ -97,7 +96,7 @@ def _means(source: Source, indices: Sequence[int], forecast: Forecast | None) ->
         pictures.append(len(shown))
         if forecast is None:
             continue
-        sizes = [size for size in map(size_of, shown) if all(size)]
+        sizes = [picture.size for picture in shown if all(picture.size)]
         text = sum(len(p) for m in request.messages for p in m.content if isinstance(p, str))
         num_new = min(ANSWER_TOKENS, request.max_new_tokens)
         tokens.append(forecast.visual_tokens(sizes))

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vlmbench.data.pictures import size_of
 from vlmbench.schema import Sample
 
 
@@ -92,7 +91,7 @@ class Costs:
         cost = TOKENS_A_SAMPLE + len(sample.question) / 4
         if self._sees_pictures and sample.image_group not in self._seen:
             self._seen.add(sample.image_group)
-            cost += sum(patches(*size_of(picture)) for picture in sample.images.values())
+            cost += sum(patches(*picture.size) for picture in sample.images.values())
         return cost
 
 

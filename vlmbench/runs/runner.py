@@ -13,7 +13,7 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder.responses import encoded
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Request, Response
-from vlmbench.task.binding import Source, digest_of, pictures_of, prompt_digest
+from vlmbench.task.binding import Source, pictures_of, prompt_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def _asked(source: Source, item: Item, row: Row) -> Asked:
     images: tuple[str, ...] = ()
     try:
         request = source.request(source.task.read(row))
-        images = tuple(digest_of(picture.encoded()) for picture in pictures_of(request))
+        images = tuple(picture.digest for picture in pictures_of(request))
     except (VlmbenchError, ValueError, OSError) as error:  # the sample boundary
         return Asked(item=item, error=f"{type(error).__name__}: {error}", images=images)
     return Asked(item=item, request=request, prompt=prompt_digest(request, images), images=images)

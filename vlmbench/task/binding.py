@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from vlmbench.data import splits
 from vlmbench.data.pictures import PICTURES, Exchange, Pictures, blanked
 from vlmbench.data.rows import Rows
 from vlmbench.errors import VlmbenchError, no_such
-from vlmbench.schema import Message, Request, Sample
+from vlmbench.schema import Message, Picture, Request, Sample
 from vlmbench.task import prompts
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.task import Task
@@ -120,7 +120,7 @@ class TaskSource:
         return [shot for shot in shots if shot.id != sample.id][:num_shots]
 
 
-def pictures_of(request: Request) -> list[Any]:
+def pictures_of(request: Request) -> list[Picture]:
     """The pictures of a request in the order in which they are shown."""
     pieces = (piece for message in request.messages for piece in message.content)
     return [piece for piece in pieces if not isinstance(piece, str)]
@@ -137,7 +137,7 @@ def prompt_digest(request: Request, image_digests: Sequence[str]) -> str:
         "bad_words": request.bad_words,
         "candidates": request.candidates,
     }
-    return digest_of(json.dumps(asked).encode())
+    return _digest(json.dumps(asked).encode())
 
 
 def _as_text(message: Message, images: Iterator[str]) -> list[object]:
@@ -147,6 +147,6 @@ def _as_text(message: Message, images: Iterator[str]) -> list[object]:
     return [message.role, *pieces]
 
 
-def digest_of(content: bytes) -> str:
+def _digest(content: bytes) -> str:
     """BLAKE2b of 128 bits: as collision-free as needed here, and twice as fast as SHA-256."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vlmbench.backends.chat_completions import Answer
 from vlmbench.backends.registry import open_backend
-from vlmbench.schema import Message, Request, Response
+from vlmbench.schema import Message, Picture, Request, Response
 
 
 def completion(text: str | None, finish_reason: str | None = "stop") -> Any:
@@ -36,7 +36,7 @@ def chunk(text: str, finish_reason: str | None = None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Photo(Picture):
     content: bytes
 
     def encoded(self) -> bytes:
@@ -52,7 +52,7 @@ class Picture:
 def picture(format: str = "PNG", mode: str = "RGB", colour: Any = (9, 99, 199)) -> Picture:
     file = io.BytesIO()
     Image.new(mode, (4, 3), colour).save(file, format)
-    return Picture(file.getvalue())
+    return Photo(file.getvalue())
 
 
 def request(id: str = "vqav2@mini/1", *content: str | Picture, **fields: Any) -> Request:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnPicture:
+@dataclass(frozen=True)
+class DrawnPicture(Picture):
     """A picture in memory; samples of one scene share it."""
 
     image: Image
