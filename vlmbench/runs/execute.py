@@ -28,7 +28,7 @@ from vlmbench.runs.runner import Runner
 from vlmbench.runs.scoring import RunResult, scored
 from vlmbench.runs.selection import Selection
 from vlmbench.schema import Json
-from vlmbench.task.binding import Asking, Source
+from vlmbench.task.binding import BoundTask, PromptSettings
 
 LATECOMERS_S = 30.0
 """How long a rank that is done waits for one that may try failed samples again."""
@@ -38,7 +38,7 @@ LATECOMERS_S = 30.0
 class Plan:
     """What a run is about to do."""
 
-    sources: Sequence[Source]
+    sources: Sequence[BoundTask]
     items: Sequence[Item]
     job: Job
     folder: Path
@@ -52,7 +52,7 @@ def prepare(
     *,
     out: Path | None = None,
     selection: Selection | None = None,
-    asking: Asking | None = None,
+    prompt: PromptSettings | None = None,
     settings: Mapping[str, Json] | None = None,
     num_workers: int = 1,
     data_dir: Path | None = None,
@@ -64,7 +64,7 @@ def prepare(
     """
     if not tasks:
         raise VlmbenchError("no task is named; see vlmbench list")
-    asking, settings = asking or Asking(), settings or {}
+    prompt, settings = (prompt or PromptSettings()).resolved(), settings or {}
     selection = selection or Selection()
     registry.check(model, settings)
     ranks.rank()  # refuses what no launcher sets before the data are read
@@ -75,7 +75,7 @@ def prepare(
         folder=str(folder),
         tasks=tasks,
         model=model,
-        asking=asking,
+        prompt=prompt,
         settings=settings,
         data_dir=str(data_dir) if data_dir else None,
         tasks_dir=str(tasks_dir) if tasks_dir else None,
@@ -86,7 +86,7 @@ def prepare(
         raise VlmbenchError(f"a task is named twice in {', '.join(names)}")
     items: list[Item] = []
     for source in sources:
-        cost = Costs(sees_pictures=registry.sees_pictures(model) and not asking.blind)
+        cost = Costs(sees_pictures=registry.sees_pictures(model) and not prompt.blind)
         samples = (source.task.read(row) for row in source.rows)
         items += selection.apply(source.name, samples, cost)
     return Plan(
@@ -275,7 +275,7 @@ def evaluate(
         tasks.split(",") if isinstance(tasks, str) else list(tasks),
         out=Path(out) if out else None,
         selection=Selection(limit=limit, ids=ids, where=where or {}),
-        asking=Asking(
+        prompt=PromptSettings(
             style=prompt_style,
             shots=shots,
             blind=blind,
@@ -338,7 +338,7 @@ def _manifest(planned: Plan, resume: bool | None, command: Sequence[str]) -> dic
     identity: dict[str, Any] = {
         "model": registry.identity(job.model, job.settings),
         "generation": registry.generation(job.model, job.settings),
-        "prompt": asdict(job.asking),
+        "prompt": asdict(job.prompt),
         "data": {source.name: _data_identity(source) for source in planned.sources},
     }
     manifest = {
@@ -377,7 +377,7 @@ def _manifest(planned: Plan, resume: bool | None, command: Sequence[str]) -> dic
     }
 
 
-def _data_identity(source: Source) -> dict[str, Any]:
+def _data_identity(source: BoundTask) -> dict[str, Any]:
     return {
         "version": source.task.version,
         "source": source.rows.source,

@@ -18,7 +18,7 @@ from vlmbench.runs.folder.responses import UNKNOWN, Log
 from vlmbench.runs.folder.scores import ScoresFile
 from vlmbench.runs.scoring import TaskResult
 from vlmbench.schema import Json, Prediction, Profile, Sample
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.matching import Matched
 from vlmbench.task.scoring import Score, Tally, score
@@ -250,7 +250,7 @@ def _manifest(
     command: Sequence[str],
 ) -> dict[str, Any]:
     """As a run writes it, but of another's run: packages, hardware and times are not known."""
-    asked = Asking(
+    asked = PromptSettings(
         style=run.harness,
         shots=tasks[0].found.shots,
         ocr=any(task.found.has_ocr for task in tasks),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,8 +12,11 @@ from typing import Any
 
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Json
-from vlmbench.task.binding import Asking, Source, TaskSource
+from vlmbench.task.binding import BoundTask, OwnTask, PromptSettings
 from vlmbench.task.loading import LMMS
+
+LMMS_TASK = "vlmbench.lmms.tasks:LmmsTask"
+"""The class of lmms-eval's tasks: a plug-in, which is loaded where a run names such a task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +26,7 @@ class Job:
     folder: str
     tasks: Sequence[str]
     model: str
-    asking: Asking
+    prompt: PromptSettings
     settings: Mapping[str, Json]
     """Fields of `backends.settings.Settings` that were given."""
 
@@ -38,23 +42,24 @@ class Job:
     def from_json(text: str) -> tuple[Job, str, list[Item]]:
         document = json.loads(text)
         job = document["job"]
-        job |= {"asking": Asking(**job["asking"])}
+        job |= {"prompt": PromptSettings(**job["prompt"])}
         items = [
             Item(task=sys.intern(task), index=index, id=id, image_group="", cost=0.0)
             for task, index, id in document["items"]
         ]
         return Job(**job), document["worker"], items
 
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[BoundTask]:
         folders: Mapping[str, Any] = {
             "data_dir": Path(self.data_dir) if self.data_dir else None,
             "tasks_dir": Path(self.tasks_dir) if self.tasks_dir else None,
         }
         return [self._source(spec, **folders) for spec in self.tasks]
 
-    def _source(self, spec: str, *, data_dir: Path | None, tasks_dir: Path | None) -> Source:
+    def _source(self, spec: str, *, data_dir: Path | None, tasks_dir: Path | None) -> BoundTask:
         if spec.startswith(LMMS):
-            from vlmbench.lmms.tasks import LmmsSource
-
-            return LmmsSource(spec.removeprefix(LMMS), self.asking, include=tasks_dir)
-        return TaskSource(spec, self.asking, data_dir=data_dir, tasks_dir=tasks_dir)
+            lmms: BoundTask = pkgutil.resolve_name(LMMS_TASK)(
+                spec.removeprefix(LMMS), self.prompt, include=tasks_dir
+            )
+            return lmms
+        return OwnTask(spec, self.prompt, data_dir=data_dir, tasks_dir=tasks_dir)

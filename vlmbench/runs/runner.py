@@ -15,7 +15,7 @@ from vlmbench.runs.folder.responses import Log
 from vlmbench.runs.folder.usage import Recorder
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Json, Request, Response, Timings
-from vlmbench.task.binding import Source, _digest, pictures_of, prompt_digest
+from vlmbench.task.binding import BoundTask, digest, pictures_of, prompt_digest
 
 TIMINGS = tuple(field.name for field in fields(Timings))
 
@@ -35,7 +35,7 @@ class Runner:
     """Runs items on one backend; whatever ends it, every response that it had is in the log."""
 
     def __init__(
-        self, sources: Sequence[Source], backend: Backend, folder: Path, worker: str
+        self, sources: Sequence[BoundTask], backend: Backend, folder: Path, worker: str
     ) -> None:
         self._sources = {source.name: source for source in sources}
         self._backend, self._folder, self._worker = backend, folder, worker
@@ -73,11 +73,11 @@ class Runner:
                 if request is not None:
                     yield request
 
-    def _ask(self, source: Source, item: Item, row: Row) -> Request | None:
+    def _ask(self, source: BoundTask, item: Item, row: Row) -> Request | None:
         digests: tuple[str, ...] = ()
         try:
             request = source.request(source.task.read(row))
-            digests = tuple(_digest(p.encoded()) for p in pictures_of(request))
+            digests = tuple(digest(p.encoded()) for p in pictures_of(request))
         except (VlmbenchError, ValueError, OSError) as error:  # the sample boundary
             self._fail(_Asked(item, "", digests), f"{type(error).__name__}: {error}")
             return None

@@ -10,7 +10,7 @@ from vlmbench.runs.folder.responses import Responses
 from vlmbench.runs.folder.scores import VERSION, ScoresFile
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Json, Prediction, Profile, Sample
-from vlmbench.task.binding import Source
+from vlmbench.task.binding import BoundTask
 from vlmbench.task.scoring import Summary, Tally, score
 
 
@@ -74,7 +74,7 @@ class RunResult:
 
 
 def scored(
-    folder: Path, sources: Sequence[Source], items: Sequence[Item], problems: Sequence[str] = ()
+    folder: Path, sources: Sequence[BoundTask], items: Sequence[Item], problems: Sequence[str] = ()
 ) -> RunResult:
     """Score what a run's folder has of these items, and write its scores files."""
     selected: dict[str, set[str]] = {source.name: set() for source in sources}
@@ -89,7 +89,7 @@ def scored(
 
 
 def _score_task(
-    folder: Path, source: Source, selected: Set[str], responses: Responses
+    folder: Path, source: BoundTask, selected: Set[str], responses: Responses
 ) -> TaskResult:
     tally = Tally(source.task.profiles)
     missing = failed = 0

@@ -1,7 +1,7 @@
-"""The prompt styles: how a paper, its released code and two harnesses word each kind of question.
+"""Prompt styles: how a paper, its released code and two harnesses word each kind of question.
 
 A style is one function, to be read beside its source, and one entry of `STYLES` at the end. A task
-names a form, which is as fine as the styles tell tasks apart:
+names a form, the kind of question that the styles tell apart:
 
     short_answer  VQAv2, and a task of one's own with short answers
     textvqa       short answers; lmms changes the question's case, and OCR tokens can be given
@@ -10,7 +10,8 @@ names a form, which is as fine as the styles tell tasks apart:
     mmmu          lettered options or an open question
     mathvista     lettered options, or a number or list that is asked for by its type
 
-In every style a picture that no `<image N>` names comes first: the harnesses drop some, we none.
+In every style a picture that no `<image N>` names comes first: the harnesses drop some of these,
+here none is dropped.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from vlmbench.errors import VlmbenchError
+from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.schema import Picture, Sample
 from vlmbench.task.interleaving import Piece, content_of, in_place, labelled, pictures_of
 
@@ -38,23 +39,41 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """A way of asking. A change that can move a score raises `version`."""
+    """One wording of the questions of all forms, with its limits."""
 
     name: str
     version: int
+    """Rises with any change of what is asked: runs of two versions are never mixed."""
+
     source: str
+    """Where the wording is from."""
+
     write: Callable[[Sample, str, str], Turn]
-    """Of a sample, a form, and the line of OCR tokens (empty: none)."""
+    """Words the question of a sample, a form, and the line of OCR tokens (empty: none)."""
 
     max_new_tokens: Mapping[str, int]
-    """By form; the style has no prompt for a form that is not here."""
+    """Longest answer by form; the style has no prompt for a form that is not here."""
 
     stop: Mapping[str, tuple[str, ...]]
-    """By form."""
+    """Texts that end an answer, by form."""
 
     bad_words: tuple[str, ...] = ()
+    """Texts that must not be generated."""
+
     opening: str = ""
-    """Not empty for base models: all is one text that starts with this, as one user message."""
+    """For base models, the start of the prompt, which is one user message; empty: a chat."""
+
+
+def find(name: str) -> Style:
+    """The style of that name. Raises: VlmbenchError where there is none."""
+    if name not in STYLES:
+        raise no_such("prompt style", name, STYLES)
+    return STYLES[name]
+
+
+def versioned(name: str, version: int | None) -> str:
+    """A style's name for a board or a figure, with the version where it is not the first."""
+    return name if version in (None, 1) else f"{name} v{version}"
 
 
 def _idefics2(sample: Sample, form: str, ocr: str) -> Turn:
@@ -105,7 +124,7 @@ _LETTER = "Answer with the option's letter from the given choices directly."
 
 
 def _lmms(sample: Sample, form: str, ocr: str) -> Turn:
-    """The harness's "simple" models: all pictures first, `<image N>` stays in the text as words.
+    """The prompts of lmms-eval's "simple" models: all pictures first, `<image N>` stays as text.
 
     English MMBench; MMMU as on validation (its test task leaves the last line out); MathVista as in
     `mathvista_testmini_format`, the variant without reasoning.
@@ -132,9 +151,9 @@ _SELECT = "Please select the correct answer from the options above."
 
 
 def _vlmevalkit(sample: Sample, form: str, ocr: str) -> Turn:
-    """The harness's prompts after its class for Idefics2 has edited them.
+    """VLMEvalKit's prompts after its class for Idefics2 has edited them.
 
-    It has no VQAv2, which is asked as TextVQA, and edits MMBench 1.0 only; we edit 1.1 alike.
+    It has no VQAv2, which is asked as TextVQA, and edits MMBench 1.0 only; here 1.1 is edited too.
     """
     if form == "mmmu":
         return _vlmevalkit_mmmu(sample)

@@ -15,7 +15,7 @@ from vlmbench.data.rows import Row
 from vlmbench.runs import scoring
 from vlmbench.runs.folder.manifest import SCHEMA_VERSION, write_manifest
 from vlmbench.runs.plan import Item
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 from vlmbench.task.loading import parse_spec
 
 Answered = Callable[..., Path]
@@ -51,7 +51,7 @@ def answered(tmp_path: Path, made_rows: Callable[..., list[dict[str, Any]]]) -> 
             "schema_version": SCHEMA_VERSION,
             "model": {"spec": f"replay:{name}"},
             "generation": {},
-            "prompt": asdict(Asking(**asking)),
+            "prompt": asdict(PromptSettings(**asking)),
             "status": "complete",
             "tasks": {task.name: task.as_manifest() for task in tasks},
             "data": {

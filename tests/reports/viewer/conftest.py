@@ -14,7 +14,7 @@ import pytest
 from vlmbench.reports.viewer import Report, build
 from vlmbench.runs import execute
 from vlmbench.schema import Probe, Request, Response, Timings
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 
 HOSTILE = (
     '<script>window.wasRun = 1</script>"><img src=x onerror="window.wasRun = 2">\u2028</script'
@@ -64,7 +64,7 @@ def make_run(hub_copies: Path) -> Callable[..., Path]:
             tasks,
             out=folder,
             data_dir=hub_copies,
-            asking=Asking(**asking),
+            prompt=PromptSettings(**asking),
         )
         execute.execute(planned, backend=Known(answers), command=["vlmbench", "run", "a b"])
         return folder

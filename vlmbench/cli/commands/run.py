@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     from vlmbench.reports import tracking
     from vlmbench.runs import execute
     from vlmbench.runs.selection import Selection
-    from vlmbench.task.binding import Asking
+    from vlmbench.task.binding import PromptSettings
 
     tracker = tracking.parse(args.track) if args.track else None
     planned = execute.prepare(
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         [spec.strip() for spec in args.tasks.split(",")],
         out=args.out,
         selection=Selection(limit=args.limit, ids=args.ids, where=_where(args.where)),
-        asking=Asking(
+        prompt=PromptSettings(
             style=args.prompt_style,
             shots=args.shots,
             seed=args.shots_seed,

@@ -19,7 +19,7 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.runs.job import Job
 from vlmbench.runs.plan import Item
 from vlmbench.runs.runner import Runner
-from vlmbench.task.binding import Source
+from vlmbench.task.binding import BoundTask
 
 EXIT_MISTAKE = 2
 
@@ -29,7 +29,7 @@ EXIT_DISK = 3
 EXIT_ORPHANED = 4
 
 
-def work(job: Job, worker: str, items: Sequence[Item], sources: Sequence[Source]) -> None:
+def work(job: Job, worker: str, items: Sequence[Item], sources: Sequence[BoundTask]) -> None:
     """Raises: VlmbenchError where the model cannot be opened; OSError where the disk is full."""
     backend = open_backend(job.model, **job.settings)
     try:

@@ -18,6 +18,7 @@ from vlmbench.runs.folder.responses import Responses
 from vlmbench.schema import Profile
 from vlmbench.task.loading import LMMS
 from vlmbench.task.scoring import Score, Summary, Tally
+from vlmbench.task.styles import versioned
 
 CLOSED = ("complete", "stopped")
 """States in which a run has been scored as far as it went."""
@@ -181,6 +182,7 @@ def _task(folder: Path, manifest: Mapping[str, Any], name: str) -> FinishedTask:
     _check(prompt, str, "style", "pictures")
     _check(prompt, int, "shots")
     _check(prompt, bool, "blind", "ocr")
+    style = versioned(prompt["style"], prompt["style_version"])
     if found["scores_version"] not in (None, scores.VERSION):
         raise VlmbenchError(
             f"{folder}: the scores of {name} have version {found['scores_version']}, this vlmbench "
@@ -192,7 +194,7 @@ def _task(folder: Path, manifest: Mapping[str, Any], name: str) -> FinishedTask:
         version=data["version"],
         metric=found["metric"],
         shots=prompt["shots"],
-        prompt_style="lmms-eval" if name.startswith(LMMS) else prompt["style"],
+        prompt_style="lmms-eval" if name.startswith(LMMS) else style,
         is_blind=prompt["blind"],
         pictures=prompt["pictures"],
         has_ocr=prompt["ocr"],

@@ -37,7 +37,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if not isinstance(manifest.get(part, {}), dict):
             raise damaged(folder, f"{part!r} is no object")
     if isinstance(manifest.get("prompt"), dict):
-        manifest["prompt"].setdefault("pictures", "own")  # runs of before 2026-11-23 do not say so
+        # runs of before 2026-11-23 do not say so, and every style had its first version then
+        manifest["prompt"].setdefault("pictures", "own")
+        version = None if "imported" in manifest else 1
+        manifest["prompt"].setdefault("style_version", version)
     return manifest
 
 
