@@ -21,7 +21,10 @@ BUILT_IN: Mapping[str, str] = {
     "replay": "FILE_OR_RUN",
     "constant": "TEXT",
 }
-"""Name to what its argument is; `vlmbench.backends.NAME` is imported only when it is asked for."""
+"""Name to what its argument is; a backend's module is imported only when it is asked for."""
+
+ELSEWHERE = {"replay": "vlmbench.runs.replay"}
+"""Modules of built-in backends that are not `vlmbench.backends.NAME`."""
 
 BLIND = ("replay", "constant")
 """Built-in backends that look at no picture."""
@@ -156,7 +159,8 @@ def _find(spec: str, given: Mapping[str, Any]) -> _Found:
 def _module(name: str) -> BackendModule:
     if name in BUILT_IN:
         with _naming_missing_packages(name):
-            return cast(BackendModule, importlib.import_module(f"vlmbench.backends.{name}"))
+            module_name = ELSEWHERE.get(name, f"vlmbench.backends.{name}")
+            return cast(BackendModule, importlib.import_module(module_name))
     installed = importlib.metadata.entry_points(group=ENTRY_POINTS)
     for point in installed.select(name=name):
         try:
