@@ -15,7 +15,7 @@ from vlmbench.runs.folder.responses import Log
 from vlmbench.runs.folder.usage import Recorder
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Json, Request, Response, Timings
-from vlmbench.task.binding import BoundTask, digest, pictures_of, prompt_digest
+from vlmbench.task.binding import BoundTask, digest_of, pictures_of, prompt_digest
 
 TIMINGS = tuple(field.name for field in fields(Timings))
 
@@ -77,7 +77,7 @@ class Runner:
         digests: tuple[str, ...] = ()
         try:
             request = source.request(source.task.read(row))
-            digests = tuple(digest(p.encoded()) for p in pictures_of(request))
+            digests = tuple(digest_of(p.encoded()) for p in pictures_of(request))
         except (VlmbenchError, ValueError, OSError) as error:  # the sample boundary
             self._fail(_Asked(item, "", digests), f"{type(error).__name__}: {error}")
             return None

@@ -175,7 +175,7 @@ def prompt_digest(request: Request, image_digests: Sequence[str]) -> str:
         "bad_words": request.bad_words,
         "candidates": request.candidates,
     }
-    return digest(json.dumps(asked).encode())
+    return digest_of(json.dumps(asked).encode())
 
 
 def _as_text(message: Message, images: Iterator[str]) -> list[object]:
@@ -185,6 +185,6 @@ def _as_text(message: Message, images: Iterator[str]) -> list[object]:
     return [message.role, *pieces]
 
 
-def digest(content: bytes) -> str:
+def digest_of(content: bytes) -> str:
     """BLAKE2b of 128 bits: as collision-free as needed here, and twice as fast as SHA-256."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
