@@ -25,7 +25,7 @@ from vlmbench.runs.folder.manifest import (
 )
 from vlmbench.runs.folder.responses import Log, Responses, answered, records
 from vlmbench.schema import Json
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 
 
 def record(
@@ -37,7 +37,7 @@ def record(
 def manifest(**fields: Any) -> Manifest:
     empty: dict[str, Any] = {
         **{"vlmbench": "0", "packages": {}, "hardware": {}, "model": {"spec": "m"}},
-        **{"generation": {}, "prompt": Asking(), "data": {}, "tasks": {}},
+        **{"generation": {}, "prompt": PromptSettings(), "data": {}, "tasks": {}},
         **{"status": "running", "started": None, "finished": None},
     }
     return Manifest(**empty | fields)

@@ -15,7 +15,7 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.runs import plan
 from vlmbench.runs.job import Plan
 from vlmbench.tables import aligned
-from vlmbench.task.binding import Source, pictures_of
+from vlmbench.task.binding import BoundTask, pictures_of
 
 MEASURED = 200
 """Samples of a task, evenly spread, whose requests are built to foretell its tokens and FLOPs."""
@@ -67,7 +67,7 @@ def described(planned: Plan) -> str:
     )
     job = planned.job
     lines = [
-        f"model {job.model}, prompts {job.asking.style}, run folder {planned.folder}",
+        f"model {job.model}, prompts {job.prompt.style}, run folder {planned.folder}",
         "",
         aligned(header, rows),
         "",
@@ -84,7 +84,7 @@ def described(planned: Plan) -> str:
     return "\n".join(lines)
 
 
-def _means(source: Source, indices: Sequence[int], forecast: Forecast | None) -> _Means:
+def _means(source: BoundTask, indices: Sequence[int], forecast: Forecast | None) -> _Means:
     step = max(1, len(indices) // MEASURED)
     pictures, tokens, flops = [], [], []
     for row in source.rows.take(indices[::step]):

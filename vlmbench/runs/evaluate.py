@@ -15,7 +15,7 @@ from vlmbench.runs.job import Plan
 from vlmbench.runs.prepare import prepare
 from vlmbench.runs.selection import Selection
 from vlmbench.schema import Json
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 
 
 def evaluate(
@@ -53,7 +53,7 @@ def evaluate(
         tasks.split(",") if isinstance(tasks, str) else list(tasks),
         out=Path(out) if out else None,
         selection=Selection(limit=limit, ids=ids, where=where or {}),
-        asking=Asking(
+        prompt=PromptSettings(
             style=prompt_style,
             shots=shots,
             blind=blind,

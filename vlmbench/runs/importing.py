@@ -23,7 +23,7 @@ from vlmbench.runs.folder.manifest import (
 from vlmbench.runs.folder.responses import Log, ResponseRecord
 from vlmbench.runs.folder.scores import VERSION, ScoreRecord, ScoresFile, record_of
 from vlmbench.schema import Json, Prediction, Profile, Sample
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.matching import Matched
 from vlmbench.task.scoring import Score, Tally, score
@@ -252,8 +252,8 @@ def _logged(task: str, id: str, prediction: Prediction) -> bytes:
     )
 
 
-def _asked(run: HarnessRun, found: HarnessTask) -> Asking:
-    return Asking(style=run.harness, shots=found.shots, ocr=found.has_ocr)
+def _asked(run: HarnessRun, found: HarnessTask) -> PromptSettings:
+    return PromptSettings(style=run.harness, shots=found.shots, ocr=found.has_ocr)
 
 
 def _manifest(run: HarnessRun, tasks: Sequence[ImportedTask], command: Sequence[str]) -> Manifest:

@@ -13,10 +13,10 @@ from typing import Any
 from vlmbench.runs.plan import Item
 from vlmbench.runs.selection import Selection
 from vlmbench.schema import Json
-from vlmbench.task.binding import Asking, Source, TaskSource
+from vlmbench.task.binding import BoundTask, OwnTask, PromptSettings
 from vlmbench.task.loading import LMMS
 
-LMMS_SOURCE = "vlmbench.lmms.tasks:LmmsSource"
+LMMS_TASK = "vlmbench.lmms.tasks:LmmsTask"
 """What binds a task of lmms-eval's: a plug-in, so it is loaded by name."""
 
 
@@ -26,7 +26,7 @@ class Job:
 
     tasks: Sequence[str]
     model: str
-    asking: Asking
+    prompt: PromptSettings
     settings: Mapping[str, Json]
     """Fields of `backends.settings.Settings` that were given."""
 
@@ -40,9 +40,9 @@ class Job:
     @staticmethod
     def from_json(text: str) -> Job:
         job = json.loads(text)
-        return Job(**job | {"asking": Asking(**job["asking"])})
+        return Job(**job | {"asking": PromptSettings(**job["asking"])})
 
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[BoundTask]:
         """Its tasks, with the rows on this machine."""
         folders: Mapping[str, Any] = {
             "data_dir": Path(self.data_dir) if self.data_dir else None,
@@ -50,12 +50,12 @@ class Job:
         }
         return [self._source(spec, **folders) for spec in self.tasks]
 
-    def _source(self, spec: str, *, data_dir: Path | None, tasks_dir: Path | None) -> Source:
+    def _source(self, spec: str, *, data_dir: Path | None, tasks_dir: Path | None) -> BoundTask:
         if spec.startswith(LMMS):
-            bind: Any = pkgutil.resolve_name(LMMS_SOURCE)
-            source: Source = bind(spec.removeprefix(LMMS), self.asking, include=tasks_dir)
+            bind: Any = pkgutil.resolve_name(LMMS_TASK)
+            source: BoundTask = bind(spec.removeprefix(LMMS), self.prompt, include=tasks_dir)
             return source
-        return TaskSource(spec, self.asking, data_dir=data_dir, tasks_dir=tasks_dir)
+        return OwnTask(spec, self.prompt, data_dir=data_dir, tasks_dir=tasks_dir)
 
 
 def items_to_json(items: Sequence[Item]) -> str:
@@ -74,7 +74,7 @@ def items_from_json(text: str) -> list[Item]:
 class Plan:
     """A run that is prepared: data read, samples chosen, no model loaded and nothing written."""
 
-    sources: Sequence[Source]
+    sources: Sequence[BoundTask]
     items: Sequence[Item]
     job: Job
     folder: Path

@@ -22,7 +22,7 @@ from vlmbench.runs.folder.manifest import (
 )
 from vlmbench.runs.folder.responses import records
 from vlmbench.runs.job import Plan
-from vlmbench.task.binding import Source
+from vlmbench.task.binding import BoundTask
 
 
 def move_aside(folder: Path) -> None:
@@ -77,7 +77,7 @@ def new_manifest(planned: Plan, command: Sequence[str]) -> Manifest:
         **provenance.environment(command),
         model=registry.identity(job.model, job.settings),
         generation=registry.generation(job.model, job.settings),
-        prompt=job.asking,
+        prompt=job.prompt,
         data={source.name: _data_record(source) for source in planned.sources},
         selection=asdict(planned.selection),
         num_workers=planned.num_workers,
@@ -124,7 +124,7 @@ def marked_if_interrupted(folder: Path, manifest: Manifest) -> Iterator[None]:
         raise
 
 
-def _data_record(source: Source) -> DataRecord:
+def _data_record(source: BoundTask) -> DataRecord:
     return DataRecord(
         version=source.task.version,
         source=source.rows.source,

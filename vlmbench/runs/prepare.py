@@ -12,7 +12,7 @@ from vlmbench.runs.job import Job, Plan
 from vlmbench.runs.plan import Item
 from vlmbench.runs.selection import Selection
 from vlmbench.schema import Json
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 
 
 def prepare(
@@ -21,7 +21,7 @@ def prepare(
     *,
     out: Path | None = None,
     selection: Selection | None = None,
-    asking: Asking | None = None,
+    prompt: PromptSettings | None = None,
     settings: Mapping[str, Json] | None = None,
     num_workers: int = 1,
     data_dir: Path | None = None,
@@ -33,7 +33,7 @@ def prepare(
     """
     if not tasks:
         raise VlmbenchError("no task is named; see vlmbench list")
-    asking, settings = asking or Asking(), settings or {}
+    prompt, settings = (prompt or PromptSettings()).resolved(), settings or {}
     selection = selection or Selection()
     registry.check(model, settings)
     folder = out or Path("runs") / _slug(model)
@@ -42,7 +42,7 @@ def prepare(
     job = Job(
         tasks=tasks,
         model=model,
-        asking=asking,
+        prompt=prompt,
         settings=settings,
         data_dir=str(data_dir) if data_dir else None,
         tasks_dir=str(tasks_dir) if tasks_dir else None,
@@ -53,7 +53,7 @@ def prepare(
         raise VlmbenchError(f"a task is named twice in {', '.join(names)}")
     items: list[Item] = []
     for source in sources:
-        cost = plan.Costs(sees_pictures=registry.sees_pictures(model) and not asking.blind)
+        cost = plan.Costs(sees_pictures=registry.sees_pictures(model) and not prompt.blind)
         samples = (source.task.read(row) for row in source.rows)
         items += selection.apply(source.name, samples, cost)
     return Plan(

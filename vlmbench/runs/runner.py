@@ -13,7 +13,7 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder.responses import encoded
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Request, Response
-from vlmbench.task.binding import Source, pictures_of, prompt_digest
+from vlmbench.task.binding import BoundTask, pictures_of, prompt_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Asked:
     """Digests of its pictures."""
 
 
-def ask(sources: Sequence[Source], items: Sequence[Item]) -> Iterator[Asked]:
+def ask(sources: Sequence[BoundTask], items: Sequence[Item]) -> Iterator[Asked]:
     """The items in their order, each read from the data only when it is asked for."""
     by_name = {source.name: source for source in sources}
     for start in range(0, len(items), BLOCK):
@@ -47,7 +47,7 @@ def ask(sources: Sequence[Source], items: Sequence[Item]) -> Iterator[Asked]:
             yield _asked(by_name[item.task], item, next(rows[item.task]))
 
 
-def _asked(source: Source, item: Item, row: Row) -> Asked:
+def _asked(source: BoundTask, item: Item, row: Row) -> Asked:
     images: tuple[str, ...] = ()
     try:
         request = source.request(source.task.read(row))

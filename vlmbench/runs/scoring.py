@@ -14,12 +14,12 @@ from vlmbench.runs.folder.responses import Responses
 from vlmbench.runs.folder.scores import VERSION, ScoresFile, record_of
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Prediction, Sample
-from vlmbench.task.binding import Asking, Source
+from vlmbench.task.binding import BoundTask, PromptSettings
 from vlmbench.task.scoring import Tally, score
 
 
 def scored(
-    folder: Path, sources: Sequence[Source], items: Sequence[Item], asking: Asking
+    folder: Path, sources: Sequence[BoundTask], items: Sequence[Item], prompt: PromptSettings
 ) -> tuple[FinishedTask, ...]:
     """Score what a run's folder has of these items, and write its scores files."""
     selected: dict[str, set[str]] = {source.name: set() for source in sources}
@@ -28,14 +28,18 @@ def scored(
     responses = Responses(folder)
     try:
         return tuple(
-            _scored(folder, source, selected[source.name], responses, asking) for source in sources
+            _scored(folder, source, selected[source.name], responses, prompt) for source in sources
         )
     finally:
         responses.close()
 
 
 def _scored(
-    folder: Path, source: Source, selected: Set[str], responses: Responses, asking: Asking
+    folder: Path,
+    source: BoundTask,
+    selected: Set[str],
+    responses: Responses,
+    prompt: PromptSettings,
 ) -> FinishedTask:
     profiles = source.task.profiles
     tally = Tally(profiles)
@@ -86,6 +90,6 @@ def _scored(
             fingerprint=source.rows.fingerprint,
             num_rows=len(source.rows),
         ),
-        prompt=asking,
+        prompt=prompt,
         summaries={profile: tally.summary(profile) for profile in profiles} if has_answers else {},
     )

@@ -16,7 +16,7 @@ from vlmbench.data import splits
 from vlmbench.data.mini import TASKS
 from vlmbench.data.mini.stream import samples
 from vlmbench.task import loading
-from vlmbench.task.binding import Asking, TaskSource
+from vlmbench.task.binding import OwnTask, PromptSettings
 
 
 @pytest.fixture
@@ -91,9 +91,8 @@ def test_two_processes_may_draw_the_same_file(tmp_path: Path) -> None:
 
 
 def test_examples_come_from_the_train_part(cache: Path) -> None:
-    asking = Asking(shots=2)
-    source = TaskSource("docvqa@mini", asking, data_dir=None, tasks_dir=None)
-    asked = source.request(source.task.read(source.rows[0]))
+    bound = OwnTask("docvqa@mini", PromptSettings(shots=2), data_dir=None, tasks_dir=None)
+    asked = bound.request(bound.task.read(bound.rows[0]))
     answers = [turn.content[0] for turn in asked.messages if turn.role == "assistant"]
     train = {
         answer for i in range(100) for s in samples("docvqa", "train", i) for answer in s.answers

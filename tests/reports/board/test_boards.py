@@ -121,6 +121,12 @@ def test_every_drawn_split_counts_as_a_stand_in(
     [
         pytest.param({"shots": 2}, [], "shots (0 and 2)", id="shots"),
         pytest.param({}, [('"style": "idefics2"', '"style": "other"')], "prompt style", id="style"),
+        pytest.param(
+            {},
+            [('"style_version": 1', '"style_version": 2')],
+            "prompt style (idefics2 and idefics2 v2)",
+            id="style's version",
+        ),
         pytest.param({}, [('"version": 1', '"version": 2')], "task version (1 and 2)", id="task"),
         pytest.param({"ocr": True}, [], "with OCR tokens", id="OCR tokens"),
     ],

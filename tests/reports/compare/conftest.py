@@ -14,7 +14,7 @@ from vlmbench.data.rows import Row
 from vlmbench.runs import scoring
 from vlmbench.runs.folder.manifest import Manifest, write_manifest
 from vlmbench.runs.plan import Item
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 from vlmbench.task.loading import parse_spec
 
 Answered = Callable[..., Path]
@@ -31,7 +31,7 @@ def answered(tmp_path: Path, made_rows: Callable[..., list[dict[str, Any]]]) -> 
         name: str,
         answers: Mapping[str, Mapping[str, str]],
         ids: Sequence[str] | None = None,
-        **asking: Any,
+        **prompt: Any,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
@@ -45,15 +45,15 @@ def answered(tmp_path: Path, made_rows: Callable[..., list[dict[str, Any]]]) -> 
                     items.append(item)
         log = [_record(item, answers[item.task].get(item.id)) for item in items]
         (folder / "responses-0.jsonl").write_bytes(b"".join(map(files.encode, log)))
-        prompt = Asking(**asking)
-        tasks = scoring.scored(folder, sources, items, prompt)
+        settings = PromptSettings(**prompt)
+        tasks = scoring.scored(folder, sources, items, settings)
         manifest = Manifest(
             vlmbench="0",
             packages={},
             hardware={},
             model={"spec": f"replay:{name}"},
             generation={},
-            prompt=prompt,
+            prompt=settings,
             data={task.name: task.data for task in tasks},
             status="complete",
             started=None,

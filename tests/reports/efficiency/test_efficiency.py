@@ -15,7 +15,7 @@ from vlmbench.runs.folder import usage
 from vlmbench.runs.folder.finished import FinishedTask, open_run
 from vlmbench.runs.folder.manifest import DataRecord, TaskRecord
 from vlmbench.runs.folder.usage import Session
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 
 TASK = "vqav2@validation"
 
@@ -69,7 +69,7 @@ def written(tmp_path: Path) -> Write:
             data=DataRecord(
                 version=1, source="made", revision="", fingerprint="", num_rows=len(records)
             ),
-            prompt=Asking(),
+            prompt=PromptSettings(),
             summaries={},
         )
 

@@ -15,7 +15,7 @@ from vlmbench.reports.viewer import Report, build
 from vlmbench.runs.execute import execute
 from vlmbench.runs.prepare import prepare
 from vlmbench.schema import Probe, Request, Response, Timings
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 
 HOSTILE = (
     '<script>window.wasRun = 1</script>"><img src=x onerror="window.wasRun = 2">\u2028</script'
@@ -59,13 +59,13 @@ OTHERS: list[str | None] = ["yes", "no", "2", "3", "A", "D", "The answer is (C).
 def make_run(hub_copies: Path) -> Callable[..., Path]:
     """A function: folder, answers and tasks -> the folder, with a finished run in it."""
 
-    def make(folder: Path, answers: list[str | None], *tasks: str, **asking: Any) -> Path:
+    def make(folder: Path, answers: list[str | None], *tasks: str, **prompt: Any) -> Path:
         planned = prepare(
             "constant:known",
             tasks,
             out=folder,
             data_dir=hub_copies,
-            asking=Asking(**asking),
+            prompt=PromptSettings(**prompt),
         )
         execute(planned, backend=Known(answers), command=["vlmbench", "run", "a b"])
         return folder

@@ -69,11 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--where", action="append", default=[], metavar="KEY=VALUE", help="subject=Art, ..."
     )
 
-    asking = parser.add_argument_group("how it is asked")
-    asking.add_argument("--prompt-style", default="idefics2", choices=sorted(STYLES))
-    asking.add_argument("--shots", type=count(0), default=0, metavar="K", help="examples before")
-    asking.add_argument("--shots-seed", type=count(0), default=0, metavar="N")
-    shown = asking.add_mutually_exclusive_group()
+    prompt = parser.add_argument_group("how it is asked")
+    prompt.add_argument("--prompt-style", default="idefics2", choices=sorted(STYLES))
+    prompt.add_argument("--shots", type=count(0), default=0, metavar="K", help="examples before")
+    prompt.add_argument("--shots-seed", type=count(0), default=0, metavar="N")
+    shown = prompt.add_mutually_exclusive_group()
     shown.add_argument("--blind", action="store_true", help="show no picture: a control")
     shown.add_argument(
         "--pictures",
@@ -81,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=PICTURES,
         help="blank: grey ones of the same sizes; other: another sample's; controls too",
     )
-    asking.add_argument("--ocr", action="store_true", help="give OCR tokens (TextVQA)")
-    asking.add_argument("--max-new-tokens", type=count(1), metavar="N")
+    prompt.add_argument("--ocr", action="store_true", help="give OCR tokens (TextVQA)")
+    prompt.add_argument("--max-new-tokens", type=count(1), metavar="N")
 
     where = parser.add_argument_group("where it runs")
     devices = where.add_mutually_exclusive_group()
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     from vlmbench.runs.execute import Limits
     from vlmbench.runs.prepare import prepare
     from vlmbench.runs.selection import Selection
-    from vlmbench.task.binding import Asking
+    from vlmbench.task.binding import PromptSettings
 
     ranks.rank()  # refuses what no launcher sets before the data are read
     tracker = tracking.parse(args.track) if args.track else None
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         [spec.strip() for spec in args.tasks.split(",")],
         out=args.out,
         selection=Selection(limit=args.limit, ids=args.ids, where=_where(args.where)),
-        asking=Asking(
+        prompt=PromptSettings(
             style=args.prompt_style,
             shots=args.shots,
             seed=args.shots_seed,

@@ -11,7 +11,9 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from vlmbench import files
 from vlmbench.cli.arguments import data_arguments, path, result_path
@@ -19,15 +21,20 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.files import OutputFile
 from vlmbench.reports.summary import as_json, as_text
 from vlmbench.runs.folder.scores import record_of
-from vlmbench.schema import PROFILES
-from vlmbench.task.judging import judged, open_judge
+from vlmbench.schema import PROFILES, Json
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.matching import Matched
 from vlmbench.task.scoring import Tally, score
 
+if TYPE_CHECKING:
+    from vlmbench.runs.judging import Judge
+    from vlmbench.task.task import Task
+
 EXAMPLES = """examples:
   vlmbench score --task textvqa@validation --predictions answers.jsonl
   vlmbench score --task mmbench@dev-en --predictions MMBench_DEV_EN.xlsx --out scores.jsonl
+  vlmbench score --task mathvista@testmini --predictions answers.jsonl --out scores.jsonl \\
+      --judge openai:http://localhost:8000#my-judge
 
 Failed samples (no response) are not in the mean but counted beside it, and the exit code is 1.
 """
@@ -46,15 +53,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-missing", action="store_true", help="score an incomplete prediction file"
     )
-    parser.add_argument(
-        "--judge",
-        metavar="URL#MODEL",
-        help="let a model on an OpenAI-compatible server extract the answers (MathVista)",
-    )
-    parser.add_argument(
-        "--judge-key-env", default="", metavar="NAME", help="variable that holds its key"
-    )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    judge = parser.add_argument_group("a model that extracts the answers (MathVista)")
+    judge.add_argument(
+        "--judge",
+        metavar="BACKEND:MODEL",
+        help="openai:URL#MODEL, or any other that `vlmbench run` takes; with --out its replies are "
+        "kept in judge-*.jsonl beside the scores, and nothing is asked twice",
+    )
+    judge.add_argument(
+        "--judge-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of its backend: concurrency=4, timeout_s=60, max_retries=2",
+    )
+    judge.add_argument(
+        "--judge-key-env", metavar="NAME", help="variable that holds a server's key (api_key_env)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,17 +81,16 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.out and os.path.realpath(args.out) == os.path.realpath(args.predictions):
         raise VlmbenchError(f"--out would replace the predictions in {args.out}; name another file")
-    if args.judge_key_env and not args.judge:
-        raise VlmbenchError("--judge-key-env is the key of a judge; name one with --judge")
+    settings = _judge_settings(args)
     matched = Matched(
         task, split, args.predictions, args.data_dir, allow_missing=args.allow_missing
     )
-    pairs = matched.pairs()
-    if args.judge:
-        pairs = judged(task, pairs, open_judge(args.judge, args.judge_key_env))
     tally = Tally(task.profiles)
     first_error = ""
     with ExitStack() as stack:
+        pairs = matched.pairs()
+        if args.judge:
+            pairs = stack.enter_context(_judge(task, args, settings)).judged(pairs)
         output = stack.enter_context(OutputFile(args.out)) if args.out else None
         for scored in score(task, pairs):
             tally.add(scored)
@@ -97,3 +112,36 @@ def run(args: argparse.Namespace) -> int:
         why = f"; the first: {first_error}" if first_error else ""
         print(f"vlmbench: {tally.failed:,} of {total:,} samples failed{why}", file=sys.stderr)
     return 1 if tally.failed else 0
+
+
+def _judge_settings(args: argparse.Namespace) -> dict[str, Json]:
+    """Raises: VlmbenchError for one without a judge, and for one that is no NAME=VALUE."""
+    given = [f"api_key_env={args.judge_key_env}"] if args.judge_key_env else []
+    settings: dict[str, Json] = {}
+    for pair in (*given, *args.judge_arg):
+        name, equals, text = pair.partition("=")
+        name = name.replace("-", "_")
+        if not (name and equals and text):
+            raise VlmbenchError(f"--judge-arg {pair}: write NAME=VALUE, such as concurrency=4")
+        if name in settings:
+            raise VlmbenchError(f"--judge-arg {pair}: {name} is given twice")
+        try:
+            settings[name] = json.loads(text)
+        except ValueError:
+            settings[name] = text
+    if settings and not args.judge:
+        raise VlmbenchError(f"{', '.join(settings)} is for a judge; name one with --judge")
+    return settings
+
+
+def _judge(task: Task, args: argparse.Namespace, settings: Mapping[str, Json]) -> Judge:
+    """Raises: VlmbenchError for a judge that cannot be, or a log that cannot be written."""
+    from vlmbench.runs.folder.judge_log import log_file
+    from vlmbench.runs.judging import Judge, model_of
+
+    log = log_file(args.out) if args.out else None
+    if log and os.path.realpath(log) == os.path.realpath(args.predictions):
+        raise VlmbenchError(
+            f"{log} are the predictions, and the judge's replies would go there; name another --out"
+        )
+    return Judge(task, model_of(args.judge), settings, log)

@@ -29,8 +29,12 @@ class Line:
     @property
     def key(self) -> str:
         """The id as data sets have it: text, and 5 for a sheet's 5.0."""
-        id = self.prediction.id
-        return str(int(id)) if isinstance(id, float) and id.is_integer() else str(id)
+        return key_of(self.prediction.id)
+
+
+def key_of(id: str | int | float) -> str:
+    """A prediction's id as text, and 5 for a sheet's 5.0."""
+    return str(int(id)) if isinstance(id, float) and id.is_integer() else str(id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

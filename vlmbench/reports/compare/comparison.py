@@ -24,7 +24,12 @@ Kind = Literal["flips", "wrong", "right"]
 
 KINDS: tuple[Kind, ...] = ("flips", "wrong", "right")
 
-ASKED = {"style": "prompt style", "max_new_tokens": "limit of new tokens", "seed": "shots' seed"}
+ASKED = {
+    "style": "prompt style",
+    "style_version": "version of the prompt style",
+    "max_new_tokens": "limit of new tokens",
+    "seed": "shots' seed",
+}
 """Parts of how a run asks whose names are not words; others' are: shots, blind, pictures, ocr."""
 
 

@@ -11,7 +11,6 @@ from vlmbench.reports.efficiency import Spread
 from vlmbench.reports.summary import as_json
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.runs.folder.manifest import as_builtins
-from vlmbench.task import prompts
 
 HIDDEN = ("schema_version", "tasks", "prompt", "data")
 """Parts of a manifest that the page shows elsewhere, or not."""
@@ -59,13 +58,6 @@ def of_task(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
             task.name, task.version, task.metric, "official", task.summaries, task.num_selected
         )
     prompt = task.prompt
-    style = prompts.variant(
-        prompt.style,
-        num_shots=prompt.shots,
-        blind=prompt.blind,
-        pictures=prompt.pictures,
-        ocr=prompt.ocr,
-    )
     return figures | {
         "task": task.name,
         "version": task.version,
@@ -75,7 +67,7 @@ def of_task(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
         "failed": task.num_failed,
         "missing": task.num_missing,
         "mini": task.is_mini,
-        "style": style,
+        "style": prompt.name,
         "prompt": as_builtins(prompt),
         "data": as_builtins(task.data),
         "efficiency": _efficiency(task),

@@ -15,7 +15,7 @@ from vlmbench.reports.viewer.pictures import Pictures, Shown
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.runs.folder.responses import ResponseRecord
 from vlmbench.schema import Json, Prediction, Profile, Request, Sample, Verdict
-from vlmbench.task.binding import Asking, TaskSource, pictures_of, prompt_digest
+from vlmbench.task.binding import OwnTask, PromptSettings, pictures_of, prompt_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +50,8 @@ class Questions:
     ) -> None:
         """Raises: VlmbenchError with the way out, where the data or the task are not at hand."""
         self._is_imported = run.manifest.imported is not UNSET
-        asking = Asking() if self._is_imported else run.manifest.prompt
-        self._source = TaskSource(task.name, asking, data_dir=data_dir, tasks_dir=tasks_dir)
+        prompt = PromptSettings() if self._is_imported else run.manifest.prompt
+        self._source = OwnTask(task.name, prompt, data_dir=data_dir, tasks_dir=tasks_dir)
         self._pictures = pictures
         self._rescores = self._source.task.version == task.version and bool(task.summaries)
         read = self._source.task.read

@@ -23,9 +23,10 @@ from vlmbench.runs.folder.manifest import (
 from vlmbench.runs.folder.responses import ResponseRecord, Responses
 from vlmbench.runs.folder.scores import VERSION, ScoreRecord, natural, read_scores, score_of
 from vlmbench.schema import Profile
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 from vlmbench.task.loading import LMMS
 from vlmbench.task.scoring import Summary, Tally
+from vlmbench.task.styles import versioned
 
 CLOSED = ("complete", "stopped")
 """States in which a run has been scored as far as it went."""
@@ -46,7 +47,7 @@ class FinishedTask:
 
     record: TaskRecord
     data: DataRecord
-    prompt: Asking
+    prompt: PromptSettings
     """How its samples were asked."""
 
     summaries: Mapping[Profile, Summary]
@@ -87,8 +88,9 @@ class FinishedTask:
 
     @property
     def prompt_style(self) -> str:
-        """The prompt style's name; "lmms-eval" for a task that lmms-eval words."""
-        return "lmms-eval" if self.name.startswith(LMMS) else self.prompt.style
+        """The prompt style with its version, if that is not 1; "lmms-eval" where that words it."""
+        own = versioned(self.prompt.style, self.prompt.style_version)
+        return "lmms-eval" if self.name.startswith(LMMS) else own
 
     @property
     def is_mini(self) -> bool:

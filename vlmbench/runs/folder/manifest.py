@@ -16,7 +16,7 @@ from vlmbench import files
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder.layout import MANIFEST
 from vlmbench.schema import Profile
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 
 SCHEMA_VERSION = 1
 
@@ -125,7 +125,7 @@ class Manifest:
     """`spec`, as the user named it, and all that its backend says can change an answer."""
 
     generation: Mapping[str, Any]
-    prompt: Asking
+    prompt: PromptSettings
     data: Mapping[str, DataRecord]
     selection: Mapping[str, Any] = field(default_factory=dict)
     num_workers: int | None = None
@@ -159,6 +159,9 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{folder / MANIFEST} has schema version {version}, this vlmbench reads "
                 f"{SCHEMA_VERSION}"
             )
+        if isinstance(prompt := document.get("prompt"), dict):
+            # runs of before the end of November 2026 do not say: every style had its first version
+            prompt.setdefault("style_version", None if "imported" in document else 1)
         return msgspec.convert(document, Manifest)
     except ValueError as error:
         raise damaged(folder, error) from None
