@@ -24,7 +24,7 @@ class Job:
     model: str
     asking: Asking
     settings: Mapping[str, Json]
-    """Fields of `backends.settings.Settings` that were given."""
+    """Fields of the backend's `Settings` that were given."""
 
     data_dir: str | None
     tasks_dir: str | None

@@ -14,8 +14,6 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder.responses import records
 from vlmbench.schema import Json, Prediction, Probe, Request, Response, Timings
 
-SETTINGS: tuple[str, ...] = ()
-
 
 def check(argument: str) -> None:
     """Raises: VlmbenchError if there is nothing to read."""

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if args.reference:
         board = board.against(args.reference)
     if args.where:
-        from vlmbench.reports.board import conditions
+        from vlmbench import conditions
 
         board = board.where(conditions.parse(args.where, board.fact_names()))
     if args.sort:
