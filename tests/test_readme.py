@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vlmbench.cli.main import COMMANDS, main, parser_of
+from vlmbench.files import slug
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "model/README.md")  # that of tasks/ is followed in tests/tasks
@@ -107,8 +108,7 @@ def plan_of(arguments: Sequence[str], data: Path, is_needed_by: Sequence[str]) -
     Only planned, unless a later command reads the run's folder.
     """
     given = parser_of("run").parse_args(arguments[1:])
-    slug = "".join(c if c.isalnum() or c in "-_." else "-" for c in given.model).strip("-")
-    folder = str(given.out or f"runs/{slug}")
+    folder = str(given.out or f"runs/{slug(given.model)}")
     command = ["run", "--model", "constant:yes", "--tasks", given.tasks, "--out", folder]
     command += ["--data-dir", str(data), "--limit", LIMIT, "--prompt-style", given.prompt_style]
     is_read = any(re.search(rf"{re.escape(folder)}(\s|$)", line) for line in is_needed_by)

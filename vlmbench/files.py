@@ -15,6 +15,9 @@ import orjson
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json
 
+MAX_NAME = 100
+"""Characters of a `slug`: file systems take 255 bytes, and endings come on top."""
+
 
 def encode(record: Mapping[str, Json]) -> bytes:
     """One line, in UTF-8 where it can be: a lone surrogate, which that lacks, is escaped."""
@@ -79,6 +82,11 @@ class OutputFile:
         finally:
             if self._is_moved:
                 self._written.unlink(missing_ok=True)
+
+
+def slug(text: str) -> str:
+    """A file's name that is like the text: at most 100 letters, digits and any of - _ and dot."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip("-")[:MAX_NAME]
 
 
 def put(text: str, path: Path | None) -> None:

@@ -15,7 +15,7 @@ from vlmbench.backends import registry
 from vlmbench.backends.protocol import Backend
 from vlmbench.data.pictures import Pictures
 from vlmbench.errors import VlmbenchError
-from vlmbench.files import writing
+from vlmbench.files import slug, writing
 from vlmbench.runs import plan, ranks
 from vlmbench.runs.executors import local
 from vlmbench.runs.folder import layout, provenance
@@ -68,7 +68,7 @@ def prepare(
     selection = selection or Selection()
     registry.check(model, settings)
     ranks.rank()  # refuses what no launcher sets before the data are read
-    folder = out or Path("runs") / _slug(model)
+    folder = out or Path("runs") / slug(model)
     if folder.name in ("", ".."):  # "." would still name the folder that --fresh moves aside
         folder = folder.resolve()
     job = Job(
@@ -385,10 +385,6 @@ def _data_identity(source: Source) -> dict[str, Any]:
         "fingerprint": source.rows.fingerprint,
         "num_rows": len(source.rows),
     }
-
-
-def _slug(model: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in model).strip("-")[:100]
 
 
 def _move_aside(folder: Path) -> None:

@@ -14,30 +14,36 @@ import sys
 from contextlib import ExitStack
 
 from vlmbench import files
-from vlmbench.cli.arguments import data_arguments, path, result_path
+from vlmbench.cli.arguments import (
+    data_arguments,
+    json_argument,
+    path,
+    profile_argument,
+    result_path,
+    tasks_argument,
+)
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import OutputFile
 from vlmbench.reports.summary import as_json, as_text
-from vlmbench.schema import PROFILES
 from vlmbench.task.judging import judged, open_judge
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.matching import Matched
 from vlmbench.task.scoring import Tally, score
 
 EXAMPLES = """examples:
-  vlmbench score --task textvqa@validation --predictions answers.jsonl
-  vlmbench score --task mmbench@dev-en --predictions MMBench_DEV_EN.xlsx --out scores.jsonl
+  vlmbench score --tasks textvqa@validation --predictions answers.jsonl
+  vlmbench score --tasks mmbench@dev-en --predictions MMBench_DEV_EN.xlsx --json
 
 Failed samples (no response) are not in the mean but counted beside it, and the exit code is 1.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--task", required=True, metavar="TASK[@SPLIT]")
-    parser.add_argument("--predictions", required=True, type=path, metavar="FILE")
+    tasks_argument(parser, help="see `vlmbench list`", metavar="TASK[@SPLIT]", is_required=True)
     parser.add_argument(
-        "--profile", default="official", choices=PROFILES, help="the headline's rules"
+        "--predictions", required=True, type=path, metavar="FILE", help="answers, see above"
     )
+    profile_argument(parser)
     data_arguments(parser)
     parser.add_argument(
         "--out", type=result_path, metavar="FILE", help="write one JSON line a sample"
@@ -53,11 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--judge-key-env", default="", metavar="NAME", help="variable that holds its key"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    task, split, is_named = parse_spec(args.task, args.tasks_dir)
+    if "," in args.tasks:
+        raise VlmbenchError(f"--tasks {args.tasks}: a file holds the answers to one task; name it")
+    task, split, is_named = parse_spec(args.tasks, args.tasks_dir)
     if args.profile not in task.profiles:
         raise VlmbenchError(
             f"{task.name} has no profile {args.profile!r}; it has: {', '.join(task.profiles)}"

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from vlmbench.cli.arguments import path, track_argument
+from vlmbench.cli.arguments import json_argument, path, track_argument
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs import ranks
 
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     track_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the recipe as JSON")
+    json_argument(parser, help="with --dry-run, where it is the only form")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 

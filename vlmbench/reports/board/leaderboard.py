@@ -197,7 +197,7 @@ class Board:
         Raises: VlmbenchError for one that no column has.
         """
         columns = self.columns
-        _check_columns(tasks, columns, "--task")
+        _check_columns(tasks, columns, "--tasks")
         kept = {column for column in columns if {column.task, column.name} & set(tasks)}
         return self._with_cells(lambda row, column: column in kept)
 
