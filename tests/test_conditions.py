@@ -71,7 +71,10 @@ def test_a_condition_holds_or_not(text: str, holds: bool | None) -> None:
         ("and", "'and' is out of place (at character 1)"),
         ("params<<1", "'<<' is out of place (at character 7)"),
         ("system=and", "'=' is out of place (at character 7)"),
-        ("system=Idefics2 (64 tok)", "'(' is out of place (at character 17); write such as"),
+        (
+            "system=Idefics2 (64 tok)",
+            "'(' is out of place (at character 17); write such as NAME<10",
+        ),
         ("system='open", "'=' is out of place (at character 7)"),
         ("verified>false", "a number should follow"),
         ("params<1 not verified", "'not' is out of place"),

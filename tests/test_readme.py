@@ -27,9 +27,9 @@ NOT_RUN_AS_WRITTEN = {
     r"(idefics2|transformers):[\w.-]+/[\w.-]+": "needs the hub",
     r"openai:http": "needs a server",
     r"^vlmbench fetch (?!\S*@mini)": "needs the hub",
-    r"^vlmbench train (?!.*--dry-run)": "trains for minutes; tests/train trains",
-    r"^python -m idefics2 ask|^vlmbench ask": "needs a checkpoint; tests/idefics2 asks one",
-    r"^vlmbench import\b": "needs another harness's results; tests/imports makes some",
+    r"^vlmbench train (?!.*--dry-run)": "trains for minutes; tests/model/train trains",
+    r"^python -m idefics2 ask|^vlmbench ask": "needs a checkpoint; tests/model/idefics2 asks one",
+    r"^vlmbench import\b": "needs another harness's results; tests/runs/importing makes some",
 }
 """Why a command that fits is not run as it is written. What it says is parsed all the same, and of
 `vlmbench run` the plan is made: with the constant model, on made-up rows."""

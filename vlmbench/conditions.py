@@ -96,7 +96,7 @@ def equal(wanted: Mapping[str, str]) -> Condition:
 
 
 def parse(text: str, names: Collection[str] | None = None) -> Condition:
-    """Read a condition; `names` are the facts that it may ask for, if they are known by then.
+    """Read a condition; `names` are the facts that it may ask for, if they are known at this time.
 
     Raises: VlmbenchError, in one line with the place, for a condition that does not parse, and for
     an unknown name.
@@ -165,5 +165,5 @@ def _wrong(text: str, position: int, why: str = "") -> VlmbenchError:
     shown = f"{found[1]!r} is out of place" if found else "it ends too early"
     return VlmbenchError(
         f"cannot read the condition {text!r}: {why or shown} (at character {position + 1}); "
-        "write such as params<10e9 and verified, with quotes around text of several words"
+        "write such as NAME<10 and (NAME=word or NAME='several words')"
     )

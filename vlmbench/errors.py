@@ -5,19 +5,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MAX_NAMED = 50
+"""Known names that a message lists."""
+
 
 class VlmbenchError(Exception):
     """Something the user can mend. The command prints it without a traceback and exits with 2."""
 
 
 def no_such(kind: str, name: str, known: Iterable[str], where: str = "") -> VlmbenchError:
-    """The error for an unknown name: the known names that look like it, or all of them."""
+    """The error for an unknown name: the known names that look like it, or the first of all."""
     names = {known_name.lower(): known_name for known_name in sorted(known)}
     near = nearest(name, names.values())
-    near = near or [names[one] for one in names if name and name.lower() in one][:3]
-    hint = (
-        f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names.values())}"
-    )
+    near = near or [names[one] for one in names if len(name) > 2 and name.lower() in one][:3]
+    shown = [*names.values()][:MAX_NAMED]
+    shown += [f"and {len(names) - MAX_NAMED} more"] if len(names) > MAX_NAMED else []
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(shown)}"
     return VlmbenchError(f"no {kind} named {name!r}{where and ' ' + where}; {hint}")
 
 

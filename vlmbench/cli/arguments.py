@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,13 @@ from vlmbench.schema import PROFILES, Json
 MAX_DIGITS = 18
 """Of a count: more do not fit in 64 bits."""
 
+MAX_SHOWN = 40
+"""Characters of a wrong value that a message repeats."""
+
+PROCESSES_A_CORE = 4
+MIN_PROCESSES = 64
+"""So many are allowed on any machine: the cores that a container shows are not always its own."""
+
 TASKS_DIR = "your own task files, or lmms-eval's yaml"
 
 KEY_VALUE = re.compile(r"""(?!not\s)([^=<>!()"']+)=(?!=)(.+)""", re.DOTALL)
@@ -31,10 +39,14 @@ def path(text: str) -> Path:
     """A file or folder, as argparse's type; ~ is the home folder, also where a shell leaves it."""
     if not text:
         raise argparse.ArgumentTypeError("the name is empty")
-    if "\0" in text:
-        raise argparse.ArgumentTypeError("a name has no null character")
-    if os.path.lexists(text):
+    try:
+        os.lstat(text)
         return Path(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("a name has no null character") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise argparse.ArgumentTypeError(f"{cut(text)} is too long for a name") from None
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -57,12 +69,28 @@ def count(least: int) -> Callable[[str], int]:
     def counted(text: str) -> int:
         is_number = text.isascii() and text.isdigit()
         if is_number and len(text) > MAX_DIGITS:
-            raise argparse.ArgumentTypeError(f"{text[:MAX_DIGITS]}... has too many digits")
+            raise argparse.ArgumentTypeError(f"{cut(text)} has too many digits")
         if not is_number or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least}")
+            raise argparse.ArgumentTypeError(f"{cut(text)!r} is no whole number from {least}")
         return int(text)
 
     return counted
+
+
+def processes(text: str) -> int:
+    """A number of processes that this machine can hold, as argparse's type."""
+    number, cores = count(1)(text), os.cpu_count() or 1
+    most = max(MIN_PROCESSES, PROCESSES_A_CORE * cores)
+    if number > most:
+        raise argparse.ArgumentTypeError(
+            f"{number} processes are too many for {cores} CPU cores; give at most {most}"
+        )
+    return number
+
+
+def cut(text: str) -> str:
+    """The text as a message shows it."""
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def names(text: str | None) -> list[str]:
@@ -190,13 +218,25 @@ def _add_setting(group: argparse._ArgumentGroup, one: Field[Any]) -> None:
     flag = "--" + (one.metadata["flag"] or one.name).replace("_", "-")
     common = {"dest": one.name, "default": None, "help": one.metadata["help"]}
     if kind is not settings.YES_OR_NO:
-        kinds = {"choices": kind.choices} if kind.choices else {"type": kind.read}
+        kinds = {"choices": kind.choices} if kind.choices else {"type": _reader(kind)}
         metavar = {"metavar": one.metadata["metavar"]} if one.metadata["metavar"] else {}
         group.add_argument(flag, **common, **kinds, **metavar)
     elif one.default is None:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
     else:
         group.add_argument(flag, action="store_true", **common)
+
+
+def _reader(kind: settings.Kind) -> Callable[[str], Json]:
+    def read(text: str) -> Json:
+        try:
+            return kind.read(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"it is {cut(text)!r}, must be {kind.must_be}"
+            ) from None
+
+    return read
 
 
 def track_argument(parser: argparse._ActionsContainer) -> None:

@@ -116,12 +116,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except VlmbenchError as error:
         print(f"vlmbench: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader of our output (head, less) has gone
+            _drop(sys.stdout)
+            return 0
+        if not error.filename:
+            raise
+        print(f"vlmbench: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("vlmbench: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
-        _drop(sys.stdout)
-        return 0
 
 
 class _Stdout:
@@ -173,13 +178,13 @@ def _drop(stream: TextIO) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    name = arguments[0] if arguments else ""
+    name = arguments[0] if arguments else None
     if name == "ask":  # the model's own command, which must not need the harness
         return int(_module(name).run(arguments[1:]))
     if name in COMMANDS:
         code: int = _module(name).run(parser_of(name).parse_args(arguments[1:]))
         return code
-    if name and not name.startswith("-"):
+    if name is not None and not name.startswith("-"):
         raise no_such("command", name, COMMANDS)
     parser = _Parser(
         prog="vlmbench",

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from vlmbench.cli.arguments import (
     count,
+    cut,
     json_argument,
     model_arguments,
     model_settings,
+    names,
     settings_arguments,
 )
 from vlmbench.errors import VlmbenchError, no_such
@@ -36,6 +38,9 @@ Measure on a machine that does nothing else.
 """
 
 SIDES = "378,640,980"
+
+MAX_SIDE = 10_000
+"""Pixels: a larger picture takes gigabytes to draw."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of an answer, for latency (default: 16)",
     )
-    work.add_argument(
-        "--workloads", default="", metavar="TASK,...", help="for --profile (default: all)"
-    )
+    work.add_argument("--workloads", metavar="TASK,...", help="for --profile (default: all)")
     work.add_argument(
         "--pictures", type=count(1), default=4, metavar="N", help="of a workload (default: 4)"
     )
@@ -141,18 +144,23 @@ def _ceilings(probe: Probe) -> Ceilings | None:
 
 
 def _sides(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
-        raise VlmbenchError(f"--sides {text}: write numbers of pixels, such as {SIDES}")
-    return [int(part) for part in parts]
+    try:
+        sides = [count(1)(part) for part in names(text)]
+    except argparse.ArgumentTypeError:
+        sides = []
+    if not sides or max(sides) > MAX_SIDE:
+        raise VlmbenchError(
+            f"--sides {cut(text)}: write numbers of pixels up to {MAX_SIDE}, such as {SIDES}"
+        )
+    return sides
 
 
-def _workloads(text: str) -> list[str]:
+def _workloads(text: str | None) -> list[str]:
     from vlmbench.backends.bench.workloads import ONE_QUESTION, SHAPES
 
     known = [*SHAPES, ONE_QUESTION]
-    names = [part.strip() for part in text.split(",")] if text else known
-    for name in names:
+    wanted = known if text is None else names(text)
+    for name in wanted:
         if name not in known:
             raise no_such("workload", name, known)
-    return names
+    return wanted

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   vlmbench board runs/one-crop runs/five-crops --controls
-  vlmbench board --tasks docvqa,mmmu --where "params<10e9 and verified" --sort docvqa
+  vlmbench board --tasks docvqa,mmmu --where "params<10e9 and verified"
 
 Conditions ask for params, tokens (of an image), system, kind (run, control, open, proprietary),
 source, trust, verified, or a task (its score): "kind=run or source=*2405*". They are joined by and,
@@ -70,15 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     board = _board(args)
-    if args.tasks:
+    if args.tasks is not None:
         board = board.only(names(args.tasks))
-    if args.reference:
+    if args.reference is not None:
         board = board.against(args.reference)
     if args.where:
         from vlmbench import conditions
 
         board = board.where(conditions.parse(joined(args.where), board.fact_names()))
-    if args.sort:
+    if args.sort is not None:
         board = board.sorted_by(args.sort)
     if not board.rows:
         raise VlmbenchError("no cell is left on the board; leave out --where or --tasks")
@@ -137,7 +137,7 @@ def _command(args: argparse.Namespace) -> str:
     """What makes this board again, without where it is written."""
     words = ["vlmbench", "board", *(folder.as_posix() for folder in args.runs)]
     for name in ("baselines", "tasks", "sort", "reference"):
-        if getattr(args, name):
+        if getattr(args, name) is not None:
             words += [f"--{name}", getattr(args, name)]
     for condition in args.where:
         words += ["--where", condition]

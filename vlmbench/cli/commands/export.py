@@ -20,7 +20,7 @@ from vlmbench.files import put
 
 EXAMPLES = """examples:
   vlmbench export runs/idefics2-8b --to model-index
-  vlmbench export runs/mine --to model-index --tasks docvqa@validation --out card.yaml"""
+  vlmbench export runs/mine --to model-index --tasks docvqa --out card.yaml"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,10 +45,11 @@ def run(args: argparse.Namespace) -> int:
     from vlmbench.runs.folder.finished import open_run
 
     run = open_run(args.run)
+    wanted = run.only(names(args.tasks)).tasks if args.tasks is not None else ()
     index = model_index(
         run,
         name=args.name,
-        tasks=[task.name for task in run.only(names(args.tasks)).tasks] if args.tasks else (),
+        tasks=[task.name for task in wanted],
         profile=args.profile,
         allow_part=args.allow_part,
     )

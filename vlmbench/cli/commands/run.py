@@ -25,6 +25,7 @@ from vlmbench.cli.arguments import (
     model_settings,
     names,
     path,
+    processes,
     profile_argument,
     settings_arguments,
     tasks_argument,
@@ -40,8 +41,7 @@ if TYPE_CHECKING:
     from vlmbench.runs.scoring import RunResult
 
 EXAMPLES = """examples:
-  vlmbench run --model idefics2:HuggingFaceM4/idefics2-8b --tasks textvqa,docvqa \
-      --gpus 8
+  vlmbench run --model idefics2:HuggingFaceM4/idefics2-8b --tasks docvqa --gpus 8
   vlmbench run --model openai:http://localhost:8000#my-model --tasks mmbench@dev-en
 
 Exit codes: 0 done, 1 some samples failed or were not run, 2 a mistake in the command, 130 stopped.
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tasks_argument(parser, help="see `vlmbench list`; lmms:NAME is lmms-eval's", is_required=True)
     parser.add_argument("--limit", type=_limit, metavar="N|F", help="the first N, or a share F < 1")
     parser.add_argument("--out", type=path, metavar="DIR", help="run folder (default: runs/MODEL)")
-    parser.add_argument("--gpus", type=count(1), metavar="N", help="one worker process a GPU")
+    parser.add_argument("--gpus", type=processes, metavar="N", help="one worker process a GPU")
     parser.add_argument("--data-dir", type=path, metavar="DIR", help="a local copy of the data set")
     parser.add_argument(
         "--prompt-style",
@@ -113,7 +113,7 @@ def _add_rarer(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how it is run")
     how.add_argument(
         "--workers",
-        type=count(1),
+        type=processes,
         metavar="N",
         help="worker processes on the CPU (default: one, on the device that --device names)",
     )
@@ -127,6 +127,7 @@ def _add_rarer(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from vlmbench.backends import registry
     from vlmbench.reports import tracking
     from vlmbench.runs import execute
     from vlmbench.runs.selection import Selection
@@ -134,6 +135,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.gpus and args.workers:
         raise VlmbenchError("--workers is not allowed with --gpus, which is one worker a GPU")
+    settings = dict(model_settings(args))
+    if args.gpus and registry.uses(args.model, "device"):  # on a CPU it would run for weeks
+        device = str(settings.setdefault("device", "cuda"))
+        if not device.startswith("cuda"):
+            raise VlmbenchError(f"--gpus and --device {device} contradict each other; give one")
     tracker = tracking.parse(args.track) if args.track else None
     planned = execute.prepare(
         args.model,
@@ -151,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
             ocr=args.ocr,
             max_new_tokens=args.max_new_tokens,
         ),
-        settings=model_settings(args),
+        settings=settings,
         num_workers=args.gpus or args.workers or 1,
         data_dir=args.data_dir,
         tasks_dir=args.tasks_dir,
@@ -246,8 +252,11 @@ def _account(result: RunResult) -> None:
 
 
 def _limit(text: str) -> int | float:
+    digits = text.removeprefix("-")
     try:
-        return int(text) if text.lstrip("-").isdigit() else float(text)
+        if not digits.isdigit():
+            return float(text)
+        return count(0)(digits) if digits == text else -count(0)(digits)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
@@ -259,8 +268,13 @@ def _ids(text: str) -> list[str]:
             raise argparse.ArgumentTypeError("@ names no file; write @FILE")
         try:
             names = path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise argparse.ArgumentTypeError(f"cannot read {text[1:]}: {error}") from None
+        except OSError as error:
+            why = error.strerror
+            raise argparse.ArgumentTypeError(f"cannot read {text[1:]}: {why}") from None
+        except UnicodeDecodeError:
+            raise argparse.ArgumentTypeError(
+                f"{text[1:]} is not UTF-8 text; save it so, with an id a line"
+            ) from None
     ids = [name.strip() for name in names if name.strip()]
     if not ids:
         raise argparse.ArgumentTypeError("it names no sample; leave --ids out to run all")

@@ -17,7 +17,7 @@ from vlmbench.runs.folder.finished import open_run
 
 EXAMPLES = """examples:
   vlmbench submit runs/my-model --to docvqa-rrc
-  vlmbench submit runs/my-model --to mmbench --tasks mmbench@dev-en --out up.xlsx"""
+  vlmbench submit runs/my-model --to mmbench --tasks mmbench@dev-en"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
