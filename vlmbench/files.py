@@ -17,6 +17,9 @@ from vlmbench.errors import VlmbenchError
 
 T = TypeVar("T")
 
+MAX_NAME = 100
+"""Characters of a `slug`: file systems take 255 bytes, and endings come on top."""
+
 
 def encode(record: object) -> bytes:
     """One line of JSON for a mapping or a dataclass, in UTF-8; lone surrogates are escaped."""
@@ -97,6 +100,11 @@ class OutputFile:
         finally:
             if self._is_moved:
                 self._written.unlink(missing_ok=True)
+
+
+def slug(text: str) -> str:
+    """A file's name that is like the text: at most 100 letters, digits and any of - _ and dot."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip("-")[:MAX_NAME]
 
 
 def put(text: str, path: Path | None) -> None:

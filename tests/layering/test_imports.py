@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-GROUND = {"errors", "schema", "files", "tables", "__init__"}
+GROUND = {"conditions", "errors", "schema", "files", "tables", "__init__"}
 """Modules at the top of `vlmbench/` that every package may use."""
 
 MAY_IMPORT = {

@@ -26,9 +26,9 @@ import zlib
 from itertools import islice
 from pathlib import Path
 
+from vlmbench.backends.settings import LocalSettings as Settings
 from vlmbench.schema import Probe, Response
 
-SETTINGS = ("batch_size",)
 ANSWERS = ("yes", "no", "A", "(B)", "2", "The answer is C", "0.5", "", "red car", "D")
 
 

@@ -12,7 +12,7 @@ from idefics2.generate import Sampling
 from idefics2.prompt import Slots
 from vlmbench.backends.batching import seed_of
 from vlmbench.backends.rendering import NO_TEMPLATE
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import SamplingSettings
 from vlmbench.backends.spelling import continuation, joined, spellings
 from vlmbench.schema import Request
 
@@ -35,7 +35,7 @@ class Prepared:
 class Prompts:
     """A processor's prompts for the harness's requests."""
 
-    def __init__(self, processor: idefics2.Processor, settings: Settings) -> None:
+    def __init__(self, processor: idefics2.Processor, settings: SamplingSettings) -> None:
         self._processor, self._settings = processor, settings
 
     def prepare(self, request: Request) -> Prepared:

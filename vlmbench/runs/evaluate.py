@@ -25,7 +25,7 @@ def evaluate(
     out: str | Path | None = None,
     limit: int | float | None = None,
     ids: Sequence[str] = (),
-    where: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | str | None = None,
     prompt_style: str = "idefics2",
     shots: int = 0,
     blind: bool = False,

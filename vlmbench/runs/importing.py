@@ -11,6 +11,7 @@ from vlmbench import __version__, files
 from vlmbench.data.predictions import read
 from vlmbench.data.predictions.harness_runs.found import PROFILES, HarnessRun, HarnessTask
 from vlmbench.errors import VlmbenchError
+from vlmbench.files import slug
 from vlmbench.runs.folder import layout, manifest, provenance
 from vlmbench.runs.folder.finished import FinishedTask
 from vlmbench.runs.folder.manifest import (
@@ -91,7 +92,7 @@ def separated(run: HarnessRun) -> list[HarnessRun]:
 def folder_name(run: HarnessRun, taken: Sequence[str]) -> str:
     """From harness, model and date; numbered where another run has the name."""
     text = "-".join(filter(None, (run.harness, run.model, run.date)))
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip("-")[:100]
+    name = slug(text)
     number = next(n for n in range(1, len(taken) + 2) if _numbered(name, n) not in taken)
     return _numbered(name, number)
 

@@ -28,7 +28,7 @@ class Job:
     model: str
     prompt: PromptSettings
     settings: Mapping[str, Json]
-    """Fields of `backends.settings.Settings` that were given."""
+    """Fields of the backend's `Settings` that were given."""
 
     data_dir: str | None
     tasks_dir: str | None

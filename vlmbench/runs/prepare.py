@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vlmbench.backends import registry
 from vlmbench.errors import VlmbenchError
+from vlmbench.files import slug
 from vlmbench.runs import plan
 from vlmbench.runs.job import Job, Plan
 from vlmbench.runs.plan import Item
@@ -36,7 +37,7 @@ def prepare(
     prompt, settings = (prompt or PromptSettings()).resolved(), settings or {}
     selection = selection or Selection()
     registry.check(model, settings)
-    folder = out or Path("runs") / _slug(model)
+    folder = out or Path("runs") / slug(model)
     if folder.name in ("", ".."):  # "." would still name the folder that --fresh moves aside
         folder = folder.resolve()
     job = Job(
@@ -64,7 +65,3 @@ def prepare(
         selection=selection,
         num_workers=num_workers,
     )
-
-
-def _slug(model: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in model).strip("-")[:100]

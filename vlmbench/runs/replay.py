@@ -13,8 +13,6 @@ from vlmbench.runs.folder import layout
 from vlmbench.runs.folder.responses import TIMINGS, ResponseRecord, records
 from vlmbench.schema import Json, Prediction, Probe, Request, Response, Timings
 
-SETTINGS: tuple[str, ...] = ()
-
 
 def check(argument: str) -> None:
     """Raises: VlmbenchError if there is nothing to read."""

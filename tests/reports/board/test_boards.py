@@ -307,7 +307,9 @@ def test_a_reference_may_be_left_out_of_the_table(made: Made, board_json: Any) -
         pytest.param(["--task", "dcvqa"], "did you mean docvqa", id="task"),
         pytest.param(["--sort", "score"], "no task named 'score'", id="sort key"),
         pytest.param(["--reference", "GPT4V"], "did you mean GPT-4V", id="reference"),
-        pytest.param(["--where", "params<"], "ends where a value should be", id="condition"),
+        pytest.param(
+            ["--where", "params<"], "'<' is out of place (at character 7)", id="condition"
+        ),
         pytest.param(["--where", "docqa>1"], "did you mean docvqa", id="fact"),
         pytest.param(["--where", "params>1e15"], "no cell is left", id="nothing left"),
         pytest.param(["--out", "board.pdf"], "give --format", id="ending"),

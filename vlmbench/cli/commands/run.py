@@ -17,25 +17,33 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vlmbench.cli.arguments import (
+    TASKS_DIR,
+    categories_or_condition,
     count,
-    data_arguments,
+    json_argument,
     model_arguments,
     model_settings,
+    names,
     path,
+    processes,
+    profile_argument,
+    settings_arguments,
+    tasks_argument,
     track_argument,
+    where_argument,
 )
 from vlmbench.data.pictures import PICTURES
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.drive import STALL_S
-from vlmbench.schema import PROFILES, Profile
+from vlmbench.schema import Profile
 from vlmbench.task.styles import STYLES
 
 if TYPE_CHECKING:
     from vlmbench.runs.folder.finished import FinishedRun
 
 EXAMPLES = """examples:
-  vlmbench run --model idefics2:HuggingFaceM4/idefics2-8b --tasks textvqa,docvqa --gpus 8
-  vlmbench run --model openai:http://localhost:8000#my-model --tasks mmbench@dev-en --limit 200
+  vlmbench run --model idefics2:HuggingFaceM4/idefics2-8b --tasks docvqa --gpus 8
+  vlmbench run --model openai:http://localhost:8000#my-model --tasks mmbench@dev-en
 
 Exit codes: 0 done, 1 some samples failed or were not run, 2 a mistake in the command, 130 stopped.
 """
@@ -43,37 +51,54 @@ Exit codes: 0 done, 1 some samples failed or were not run, 2 a mistake in the co
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
-    parser.add_argument(
-        "--tasks",
-        required=True,
-        metavar="TASK[@SPLIT],...",
-        help="see `vlmbench list`; lmms:NAME is lmms-eval's",
-    )
+    tasks_argument(parser, help="see `vlmbench list`; lmms:NAME is lmms-eval's", is_required=True)
+    parser.add_argument("--limit", type=_limit, metavar="N|F", help="the first N, or a share F < 1")
     parser.add_argument("--out", type=path, metavar="DIR", help="run folder (default: runs/MODEL)")
-    parser.add_argument("--profile", default="official", choices=PROFILES, help="headline's rules")
+    parser.add_argument("--gpus", type=processes, metavar="N", help="one worker process a GPU")
+    parser.add_argument("--data-dir", type=path, metavar="DIR", help="a local copy of the data set")
+    parser.add_argument(
+        "--prompt-style",
+        default="idefics2",
+        choices=sorted(STYLES),
+        help="how it is asked (default: idefics2)",
+    )
+    profile_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
-    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
-    track_argument(parser)
-    data_arguments(parser)
+    json_argument(parser, help="print scores, or the plan, as JSON")
+    _add_rarer(parser)
+    settings_arguments(parser)
 
+
+def _add_rarer(parser: argparse.ArgumentParser) -> None:
     which = parser.add_argument_group("which samples (each task by itself)")
-    which.add_argument("--limit", type=_limit, metavar="N|F", help="the first N, or a share F < 1")
     which.add_argument(
         "--ids",
         type=_ids,
         default=(),
         metavar="ID,...|@FILE",
-        help="these; a file has one a line",
+        help="these ids; a file has one a line",
     )
-    which.add_argument(
-        "--where", action="append", default=[], metavar="KEY=VALUE", help="subject=Art, ..."
+    where_argument(
+        which, 'by category: subject=Art, or "level=1 or level=2"; several must all hold'
     )
+    which.add_argument("--tasks-dir", type=path, metavar="DIR", help=TASKS_DIR)
 
-    prompt = parser.add_argument_group("how it is asked")
-    prompt.add_argument("--prompt-style", default="idefics2", choices=sorted(STYLES))
-    prompt.add_argument("--shots", type=count(0), default=0, metavar="K", help="examples before")
-    prompt.add_argument("--shots-seed", type=count(0), default=0, metavar="N")
-    shown = prompt.add_mutually_exclusive_group()
+    asking = parser.add_argument_group("how it is asked")
+    asking.add_argument(
+        "--shots",
+        type=count(0),
+        default=0,
+        metavar="K",
+        help="examples before the question (default: 0)",
+    )
+    asking.add_argument(
+        "--shots-seed",
+        type=count(0),
+        default=0,
+        metavar="N",
+        help="draws the examples (default: 0)",
+    )
+    shown = asking.add_mutually_exclusive_group()
     shown.add_argument("--blind", action="store_true", help="show no picture: a control")
     shown.add_argument(
         "--pictures",
@@ -81,49 +106,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=PICTURES,
         help="blank: grey ones of the same sizes; other: another sample's; controls too",
     )
-    prompt.add_argument("--ocr", action="store_true", help="give OCR tokens (TextVQA)")
-    prompt.add_argument("--max-new-tokens", type=count(1), metavar="N")
+    asking.add_argument("--ocr", action="store_true", help="give OCR tokens (TextVQA)")
+    asking.add_argument(
+        "--max-new-tokens", type=count(1), metavar="N", help="of an answer (default: the task's)"
+    )
 
-    where = parser.add_argument_group("where it runs")
-    devices = where.add_mutually_exclusive_group()
-    devices.add_argument("--gpus", type=count(1), metavar="N", help="one worker process a GPU")
-    devices.add_argument(
+    how = parser.add_argument_group("how it is run")
+    how.add_argument(
         "--workers",
-        type=count(1),
+        type=processes,
         metavar="N",
         help="worker processes on the CPU (default: one, on the device that --device names)",
     )
-    again = where.add_mutually_exclusive_group()
+    again = how.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="only go on with an earlier run")
     again.add_argument("--fresh", action="store_true", help="set an earlier run aside, start anew")
-    where.add_argument(
+    how.add_argument(
         "--max-failures", type=count(0), metavar="N", help="stop when more samples than N failed"
     )
-    where.add_argument(
+    how.add_argument(
         "--stall-timeout",
         type=count(1),
         default=STALL_S,
         metavar="SECONDS",
         help="replace a worker without an answer for so long (default: 1800)",
     )
+    track_argument(how)
 
 
 def run(args: argparse.Namespace) -> int:
+    from vlmbench.backends import registry
     from vlmbench.reports import tracking
-    from vlmbench.runs import ranks
     from vlmbench.runs.evaluate import start
     from vlmbench.runs.execute import Limits
     from vlmbench.runs.prepare import prepare
     from vlmbench.runs.selection import Selection
     from vlmbench.task.binding import PromptSettings
 
-    ranks.rank()  # refuses what no launcher sets before the data are read
+    if args.gpus and args.workers:
+        raise VlmbenchError("--workers is not allowed with --gpus, which is one worker a GPU")
+    settings = dict(model_settings(args))
+    if args.gpus and registry.uses(args.model, "device"):  # on a CPU it would run for weeks
+        device = str(settings.setdefault("device", "cuda"))
+        if not device.startswith("cuda"):
+            raise VlmbenchError(f"--gpus and --device {device} contradict each other; give one")
     tracker = tracking.parse(args.track) if args.track else None
     planned = prepare(
         args.model,
-        [spec.strip() for spec in args.tasks.split(",")],
+        names(args.tasks),
         out=args.out,
-        selection=Selection(limit=args.limit, ids=args.ids, where=_where(args.where)),
+        selection=Selection(
+            limit=args.limit, ids=args.ids, where=categories_or_condition(args.where)
+        ),
         prompt=PromptSettings(
             style=args.prompt_style,
             shots=args.shots,
@@ -133,15 +167,16 @@ def run(args: argparse.Namespace) -> int:
             ocr=args.ocr,
             max_new_tokens=args.max_new_tokens,
         ),
-        settings=model_settings(args),
+        settings=settings,
         num_workers=args.gpus or args.workers or 1,
         data_dir=args.data_dir,
         tasks_dir=args.tasks_dir,
     )
     if args.dry_run:
-        from vlmbench.runs.dry_run import described
+        from vlmbench.runs import dry_run
 
-        print(described(planned))
+        forecast = dry_run.figures(planned)
+        print(json.dumps(forecast, indent=1) if args.json else dry_run.described(forecast))
         return 0
     try:
         with _sigterm_as_ctrl_c():
@@ -227,8 +262,11 @@ def _account(result: FinishedRun) -> None:
 
 
 def _limit(text: str) -> int | float:
+    digits = text.removeprefix("-")
     try:
-        return int(text) if text.lstrip("-").isdigit() else float(text)
+        if not digits.isdigit():
+            return float(text)
+        return count(0)(digits) if digits == text else -count(0)(digits)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
@@ -240,19 +278,14 @@ def _ids(text: str) -> list[str]:
             raise argparse.ArgumentTypeError("@ names no file; write @FILE")
         try:
             names = path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise argparse.ArgumentTypeError(f"cannot read {text[1:]}: {error}") from None
+        except OSError as error:
+            why = error.strerror
+            raise argparse.ArgumentTypeError(f"cannot read {text[1:]}: {why}") from None
+        except UnicodeDecodeError:
+            raise argparse.ArgumentTypeError(
+                f"{text[1:]} is not UTF-8 text; save it so, with an id a line"
+            ) from None
     ids = [name.strip() for name in names if name.strip()]
     if not ids:
         raise argparse.ArgumentTypeError("it names no sample; leave --ids out to run all")
     return ids
-
-
-def _where(pairs: list[str]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key or not value:
-            raise VlmbenchError(f"--where {pair}: write KEY=VALUE, such as subject=Art")
-        found[key] = value
-    return found

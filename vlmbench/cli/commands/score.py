@@ -16,12 +16,19 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from vlmbench import files
-from vlmbench.cli.arguments import data_arguments, path, result_path
+from vlmbench.cli.arguments import (
+    data_arguments,
+    json_argument,
+    path,
+    profile_argument,
+    result_path,
+    tasks_argument,
+)
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import OutputFile
 from vlmbench.reports.summary import as_json, as_text
 from vlmbench.runs.folder.scores import record_of
-from vlmbench.schema import PROFILES, Json
+from vlmbench.schema import Json
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.matching import Matched
 from vlmbench.task.scoring import Tally, score
@@ -31,9 +38,8 @@ if TYPE_CHECKING:
     from vlmbench.task.task import Task
 
 EXAMPLES = """examples:
-  vlmbench score --task textvqa@validation --predictions answers.jsonl
-  vlmbench score --task mmbench@dev-en --predictions MMBench_DEV_EN.xlsx --out scores.jsonl
-  vlmbench score --task mathvista@testmini --predictions answers.jsonl --out scores.jsonl \\
+  vlmbench score --tasks textvqa@validation --predictions answers.jsonl
+  vlmbench score --tasks mathvista@testmini --predictions answers.jsonl --out scores.jsonl \\
       --judge openai:http://localhost:8000#my-judge
 
 Failed samples (no response) are not in the mean but counted beside it, and the exit code is 1.
@@ -41,11 +47,11 @@ Failed samples (no response) are not in the mean but counted beside it, and the 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--task", required=True, metavar="TASK[@SPLIT]")
-    parser.add_argument("--predictions", required=True, type=path, metavar="FILE")
+    tasks_argument(parser, help="see `vlmbench list`", metavar="TASK[@SPLIT]", is_required=True)
     parser.add_argument(
-        "--profile", default="official", choices=PROFILES, help="the headline's rules"
+        "--predictions", required=True, type=path, metavar="FILE", help="answers, see above"
     )
+    profile_argument(parser)
     data_arguments(parser)
     parser.add_argument(
         "--out", type=result_path, metavar="FILE", help="write one JSON line a sample"
@@ -53,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-missing", action="store_true", help="score an incomplete prediction file"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    json_argument(parser)
     judge = parser.add_argument_group("a model that extracts the answers (MathVista)")
     judge.add_argument(
         "--judge",
@@ -74,7 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    task, split, is_named = parse_spec(args.task, args.tasks_dir)
+    if "," in args.tasks:
+        raise VlmbenchError(f"--tasks {args.tasks}: a file holds the answers to one task; name it")
+    task, split, is_named = parse_spec(args.tasks, args.tasks_dir)
     if args.profile not in task.profiles:
         raise VlmbenchError(
             f"{task.name} has no profile {args.profile!r}; it has: {', '.join(task.profiles)}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from vlmbench import errors
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Prediction
 
@@ -80,9 +80,7 @@ def missing(key: str, record: Mapping[str, Json], where: str) -> VlmbenchError:
 
 def nearest(key: str, names: Iterable[str], likeness: float = 0.65) -> str | None:
     """The name that looks most like a misspelt `key`, if one does."""
-    by_lower = {name.lower(): name for name in names}
-    found = difflib.get_close_matches(key.lower(), by_lower, n=1, cutoff=likeness)
-    return by_lower[found[0]] if found else None
+    return next(iter(errors.nearest(key, names, most=1, likeness=likeness)), None)
 
 
 def wrong(key: str, value: object, expected: str, where: str) -> VlmbenchError:

@@ -5,13 +5,13 @@ What everybody downstream (board, comparison, plots, viewer, submissions) reads 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from msgspec import UNSET
 
-from vlmbench.errors import VlmbenchError
+from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.runs.folder import layout
 from vlmbench.runs.folder.manifest import (
     DataRecord,
@@ -189,6 +189,18 @@ class FinishedRun:
     def task(self, name: str) -> FinishedTask | None:
         """The task of that `TASK@SPLIT`; None: the run does not have it."""
         return next((task for task in self.tasks if task.name == name), None)
+
+    def only(self, names: Sequence[str]) -> FinishedRun:
+        """The run with these tasks alone, each `TASK` or `TASK@SPLIT`; without names, all of it.
+
+        Raises: VlmbenchError for one that the run does not have.
+        """
+        known = [task.name for task in self.tasks]
+        for name in names:
+            if name not in known and name not in (task.task for task in self.tasks):
+                raise no_such("task", name, known, f"in {self.folder}")
+        kept = [task for task in self.tasks if not names or {task.name, task.task} & {*names}]
+        return replace(self, tasks=tuple(kept))
 
 
 def open_run(folder: Path) -> FinishedRun:
