@@ -16,7 +16,7 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.runs import plan
 from vlmbench.runs.job import Plan
 from vlmbench.tables import aligned
-from vlmbench.task.binding import pictures_of
+from vlmbench.task.binding import BoundTask, pictures_of
 
 MEASURED = 200
 """Samples of a task, evenly spread, whose requests are built to foretell its tokens and FLOPs."""

@@ -40,7 +40,7 @@ class Job:
     @staticmethod
     def from_json(text: str) -> Job:
         job = json.loads(text)
-        return Job(**job | {"asking": PromptSettings(**job["asking"])})
+        return Job(**job | {"prompt": PromptSettings(**job["prompt"])})
 
     def sources(self) -> list[BoundTask]:
         """Its tasks, with the rows on this machine."""

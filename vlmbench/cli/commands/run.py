@@ -83,22 +83,22 @@ def _add_rarer(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--tasks-dir", type=path, metavar="DIR", help=TASKS_DIR)
 
-    asking = parser.add_argument_group("how it is asked")
-    asking.add_argument(
+    how_asked = parser.add_argument_group("how it is asked")
+    how_asked.add_argument(
         "--shots",
         type=count(0),
         default=0,
         metavar="K",
         help="examples before the question (default: 0)",
     )
-    asking.add_argument(
+    how_asked.add_argument(
         "--shots-seed",
         type=count(0),
         default=0,
         metavar="N",
         help="draws the examples (default: 0)",
     )
-    shown = asking.add_mutually_exclusive_group()
+    shown = how_asked.add_mutually_exclusive_group()
     shown.add_argument("--blind", action="store_true", help="show no picture: a control")
     shown.add_argument(
         "--pictures",
@@ -106,8 +106,8 @@ def _add_rarer(parser: argparse.ArgumentParser) -> None:
         choices=PICTURES,
         help="blank: grey ones of the same sizes; other: another sample's; controls too",
     )
-    asking.add_argument("--ocr", action="store_true", help="give OCR tokens (TextVQA)")
-    asking.add_argument(
+    how_asked.add_argument("--ocr", action="store_true", help="give OCR tokens (TextVQA)")
+    how_asked.add_argument(
         "--max-new-tokens", type=count(1), metavar="N", help="of an answer (default: the task's)"
     )
 
