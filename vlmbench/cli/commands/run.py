@@ -34,15 +34,16 @@ from vlmbench.cli.arguments import (
 )
 from vlmbench.data.pictures import PICTURES
 from vlmbench.errors import VlmbenchError
-from vlmbench.schema import Profile
+from vlmbench.schema import Json, Profile
 from vlmbench.task.styles import STYLES
 
 if TYPE_CHECKING:
+    from vlmbench.runs.execute import Plan
     from vlmbench.runs.scoring import RunResult
 
 EXAMPLES = """examples:
   vlmbench run --model idefics2:HuggingFaceM4/idefics2-8b --tasks docvqa --gpus 8
-  vlmbench run --model openai:http://localhost:8000#my-model --tasks mmbench@dev-en
+  vlmbench run --model openai:http://localhost:8000#my-model --tasks mmbench
 
 Exit codes: 0 done, 1 some samples failed or were not run, 2 a mistake in the command, 130 stopped.
 """
@@ -64,11 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     profile_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     json_argument(parser, help="print scores, or the plan, as JSON")
-    _add_rarer(parser)
+    _selecting_arguments(parser)
+    _asking_arguments(parser)
+    _running_arguments(parser)
     settings_arguments(parser)
 
 
-def _add_rarer(parser: argparse.ArgumentParser) -> None:
+def _selecting_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_argument_group("which samples (each task by itself)")
     which.add_argument(
         "--ids",
@@ -82,6 +85,8 @@ def _add_rarer(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--tasks-dir", type=path, metavar="DIR", help=TASKS_DIR)
 
+
+def _asking_arguments(parser: argparse.ArgumentParser) -> None:
     asking = parser.add_argument_group("how it is asked")
     asking.add_argument(
         "--shots",
@@ -110,6 +115,8 @@ def _add_rarer(parser: argparse.ArgumentParser) -> None:
         "--max-new-tokens", type=count(1), metavar="N", help="of an answer (default: the task's)"
     )
 
+
+def _running_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how it is run")
     how.add_argument(
         "--workers",
@@ -127,41 +134,11 @@ def _add_rarer(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from vlmbench.backends import registry
     from vlmbench.reports import tracking
     from vlmbench.runs import execute
-    from vlmbench.runs.selection import Selection
-    from vlmbench.task.binding import Asking
 
-    if args.gpus and args.workers:
-        raise VlmbenchError("--workers is not allowed with --gpus, which is one worker a GPU")
-    settings = dict(model_settings(args))
-    if args.gpus and registry.uses(args.model, "device"):  # on a CPU it would run for weeks
-        device = str(settings.setdefault("device", "cuda"))
-        if not device.startswith("cuda"):
-            raise VlmbenchError(f"--gpus and --device {device} contradict each other; give one")
     tracker = tracking.parse(args.track) if args.track else None
-    planned = execute.prepare(
-        args.model,
-        names(args.tasks),
-        out=args.out,
-        selection=Selection(
-            limit=args.limit, ids=args.ids, where=categories_or_condition(args.where)
-        ),
-        asking=Asking(
-            style=args.prompt_style,
-            shots=args.shots,
-            seed=args.shots_seed,
-            blind=args.blind,
-            pictures=args.pictures,
-            ocr=args.ocr,
-            max_new_tokens=args.max_new_tokens,
-        ),
-        settings=settings,
-        num_workers=args.gpus or args.workers or 1,
-        data_dir=args.data_dir,
-        tasks_dir=args.tasks_dir,
-    )
+    planned = _planned(args)
     if args.dry_run:
         from vlmbench.runs import dry_run
 
@@ -190,6 +167,51 @@ def run(args: argparse.Namespace) -> int:
     if tracker is not None:
         tracking.track_run(tracker, result.folder)
     return 1 if result.num_failed or result.num_missing else 0
+
+
+def _planned(args: argparse.Namespace) -> Plan:
+    from vlmbench.runs import execute
+    from vlmbench.runs.selection import Selection
+    from vlmbench.task.binding import Asking
+
+    if args.gpus and args.workers:
+        raise VlmbenchError("--workers is not allowed with --gpus, which is one worker a GPU")
+    return execute.prepare(
+        args.model,
+        names(args.tasks),
+        out=args.out,
+        selection=Selection(
+            limit=args.limit, ids=args.ids, where=categories_or_condition(args.where)
+        ),
+        asking=Asking(
+            style=args.prompt_style,
+            shots=args.shots,
+            seed=args.shots_seed,
+            blind=args.blind,
+            pictures=args.pictures,
+            ocr=args.ocr,
+            max_new_tokens=args.max_new_tokens,
+        ),
+        settings=_settings(args),
+        num_workers=args.gpus or args.workers or 1,
+        data_dir=args.data_dir,
+        tasks_dir=args.tasks_dir,
+    )
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Json]:
+    """The settings that were given; with `--gpus`, a worker that finds no GPU says so.
+
+    By itself a backend would take the CPU then, and a run of hours would take weeks.
+    """
+    from vlmbench.backends import registry
+
+    settings = dict(model_settings(args))
+    if args.gpus and registry.uses(args.model, "device"):
+        device = str(settings.setdefault("device", "cuda"))
+        if not device.startswith("cuda"):
+            raise VlmbenchError(f"--gpus and --device {device} contradict each other; give one")
+    return settings
 
 
 @contextmanager
