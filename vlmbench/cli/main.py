@@ -67,7 +67,7 @@ class _Help(argparse.HelpFormatter):
             part if "\n  " in part else fill(part, width, indent) for part in paragraphs
         )
 
-    def told(self, action: argparse.Action) -> str:
+    def described(self, action: argparse.Action) -> str:
         """An argument with what it takes, as a usage line has it."""
         if not action.option_strings:
             return self._format_args(action, action.dest)
@@ -86,9 +86,9 @@ class _Parser(argparse.ArgumentParser):
 
     def shorten_usage(self) -> None:
         """Let the usage name only what must be given: all flags stand below it."""
-        told = _Help(self.prog).told
-        words = [told(action) for action in self._actions if not action.option_strings]
-        words += [told(one) for one in self._actions if one.option_strings and one.required]
+        described = _Help(self.prog).described
+        words = [described(action) for action in self._actions if not action.option_strings]
+        words += [described(one) for one in self._actions if one.option_strings and one.required]
         self.usage = " ".join([self.prog, *words, "[options]"]).replace("%", "%%")
 
     def _spelt(self, word: str) -> str:
@@ -139,15 +139,15 @@ class _Stdout:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with self._told():
+        with self._explained():
             return self._stream.write(text)
 
     def flush(self) -> None:
-        with self._told():
+        with self._explained():
             self._stream.flush()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except BrokenPipeError:

@@ -35,15 +35,16 @@ from vlmbench.cli.arguments import (
 from vlmbench.data.pictures import PICTURES
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.drive import STALL_S
-from vlmbench.schema import Profile
+from vlmbench.schema import Json, Profile
 from vlmbench.task.styles import STYLES
 
 if TYPE_CHECKING:
     from vlmbench.runs.folder.finished import FinishedRun
+    from vlmbench.runs.job import Plan
 
 EXAMPLES = """examples:
   vlmbench run --model idefics2:HuggingFaceM4/idefics2-8b --tasks docvqa --gpus 8
-  vlmbench run --model openai:http://localhost:8000#my-model --tasks mmbench@dev-en
+  vlmbench run --model openai:http://localhost:8000#my-model --tasks mmbench
 
 Exit codes: 0 done, 1 some samples failed or were not run, 2 a mistake in the command, 130 stopped.
 """
@@ -65,11 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     profile_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     json_argument(parser, help="print scores, or the plan, as JSON")
-    _add_rarer(parser)
+    _selecting_arguments(parser)
+    _prompt_arguments(parser)
+    _running_arguments(parser)
     settings_arguments(parser)
 
 
-def _add_rarer(parser: argparse.ArgumentParser) -> None:
+def _selecting_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_argument_group("which samples (each task by itself)")
     which.add_argument(
         "--ids",
@@ -83,22 +86,24 @@ def _add_rarer(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--tasks-dir", type=path, metavar="DIR", help=TASKS_DIR)
 
-    how_asked = parser.add_argument_group("how it is asked")
-    how_asked.add_argument(
+
+def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
+    prompt = parser.add_argument_group("how it is asked")
+    prompt.add_argument(
         "--shots",
         type=count(0),
         default=0,
         metavar="K",
         help="examples before the question (default: 0)",
     )
-    how_asked.add_argument(
+    prompt.add_argument(
         "--shots-seed",
         type=count(0),
         default=0,
         metavar="N",
         help="draws the examples (default: 0)",
     )
-    shown = how_asked.add_mutually_exclusive_group()
+    shown = prompt.add_mutually_exclusive_group()
     shown.add_argument("--blind", action="store_true", help="show no picture: a control")
     shown.add_argument(
         "--pictures",
@@ -106,11 +111,13 @@ def _add_rarer(parser: argparse.ArgumentParser) -> None:
         choices=PICTURES,
         help="blank: grey ones of the same sizes; other: another sample's; controls too",
     )
-    how_asked.add_argument("--ocr", action="store_true", help="give OCR tokens (TextVQA)")
-    how_asked.add_argument(
+    prompt.add_argument("--ocr", action="store_true", help="give OCR tokens (TextVQA)")
+    prompt.add_argument(
         "--max-new-tokens", type=count(1), metavar="N", help="of an answer (default: the task's)"
     )
 
+
+def _running_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how it is run")
     how.add_argument(
         "--workers",
@@ -129,49 +136,18 @@ def _add_rarer(parser: argparse.ArgumentParser) -> None:
         type=count(1),
         default=STALL_S,
         metavar="SECONDS",
-        help="replace a worker without an answer for so long (default: 1800)",
+        help="replace a worker that has not answered for so long (default: 1800)",
     )
     track_argument(how)
 
 
 def run(args: argparse.Namespace) -> int:
-    from vlmbench.backends import registry
     from vlmbench.reports import tracking
     from vlmbench.runs.evaluate import start
     from vlmbench.runs.execute import Limits
-    from vlmbench.runs.prepare import prepare
-    from vlmbench.runs.selection import Selection
-    from vlmbench.task.binding import PromptSettings
 
-    if args.gpus and args.workers:
-        raise VlmbenchError("--workers is not allowed with --gpus, which is one worker a GPU")
-    settings = dict(model_settings(args))
-    if args.gpus and registry.uses(args.model, "device"):  # on a CPU it would run for weeks
-        device = str(settings.setdefault("device", "cuda"))
-        if not device.startswith("cuda"):
-            raise VlmbenchError(f"--gpus and --device {device} contradict each other; give one")
     tracker = tracking.parse(args.track) if args.track else None
-    planned = prepare(
-        args.model,
-        names(args.tasks),
-        out=args.out,
-        selection=Selection(
-            limit=args.limit, ids=args.ids, where=categories_or_condition(args.where)
-        ),
-        prompt=PromptSettings(
-            style=args.prompt_style,
-            shots=args.shots,
-            seed=args.shots_seed,
-            blind=args.blind,
-            pictures=args.pictures,
-            ocr=args.ocr,
-            max_new_tokens=args.max_new_tokens,
-        ),
-        settings=settings,
-        num_workers=args.gpus or args.workers or 1,
-        data_dir=args.data_dir,
-        tasks_dir=args.tasks_dir,
-    )
+    planned = _planned(args)
     if args.dry_run:
         from vlmbench.runs import dry_run
 
@@ -200,6 +176,53 @@ def run(args: argparse.Namespace) -> int:
     if tracker is not None:
         tracking.track_run(tracker, result.folder)
     return 1 if result.num_failed or result.num_missing else 0
+
+
+def _planned(args: argparse.Namespace) -> Plan:
+    from vlmbench.runs import ranks
+    from vlmbench.runs.prepare import prepare
+    from vlmbench.runs.selection import Selection
+    from vlmbench.task.binding import PromptSettings
+
+    ranks.rank()  # refuses what no launcher sets before the data are read
+    if args.gpus and args.workers:
+        raise VlmbenchError("--workers is not allowed with --gpus, which is one worker a GPU")
+    return prepare(
+        args.model,
+        names(args.tasks),
+        out=args.out,
+        selection=Selection(
+            limit=args.limit, ids=args.ids, where=categories_or_condition(args.where)
+        ),
+        prompt=PromptSettings(
+            style=args.prompt_style,
+            shots=args.shots,
+            seed=args.shots_seed,
+            blind=args.blind,
+            pictures=args.pictures,
+            ocr=args.ocr,
+            max_new_tokens=args.max_new_tokens,
+        ),
+        settings=_settings(args),
+        num_workers=args.gpus or args.workers or 1,
+        data_dir=args.data_dir,
+        tasks_dir=args.tasks_dir,
+    )
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Json]:
+    """The settings that were given; with `--gpus`, a worker that finds no GPU says so.
+
+    By itself a backend would take the CPU then, and a run of hours would take weeks.
+    """
+    from vlmbench.backends import registry
+
+    settings = dict(model_settings(args))
+    if args.gpus and registry.uses(args.model, "device"):
+        device = str(settings.setdefault("device", "cuda"))
+        if not device.startswith("cuda"):
+            raise VlmbenchError(f"--gpus and --device {device} contradict each other; give one")
+    return settings
 
 
 @contextmanager
