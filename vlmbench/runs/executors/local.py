@@ -154,9 +154,9 @@ class LocalWorkers:
         assert worker.process.stdout is not None and worker.process.stdin is not None
         self._selector.unregister(worker.process.stdout)
         worker.process.stdout.close()
+        code = worker.process.wait()  # first: an end of its stdin would have a code of its own
         with contextlib.suppress(BrokenPipeError):
             worker.process.stdin.close()
-        code = worker.process.wait()
         worker.stderr.seek(0)
         lines = worker.stderr.read().decode(errors="replace").strip().splitlines()
         worker.stderr.close()

@@ -12,7 +12,6 @@ import os
 import sys
 import threading
 from queue import SimpleQueue
-from typing import BinaryIO
 
 from vlmbench.backends.registry import open_backend
 from vlmbench.data.rows import GC_THRESHOLD
@@ -34,7 +33,7 @@ class Frames:
     """Writes whole frames to what was stdout; what libraries print goes nowhere."""
 
     def __init__(self) -> None:
-        self._file: BinaryIO = os.fdopen(os.dup(1), "wb", buffering=0)
+        self._fd = os.dup(1)  # no file object: it is to stay open until the process has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         self._lock = threading.Lock()  # a backend may fail requests in a thread of its own
 
@@ -48,7 +47,7 @@ class Frames:
         rest = memoryview(what + line)
         with self._lock:
             while rest:
-                rest = rest[self._file.write(rest) or 0 :]
+                rest = rest[os.write(self._fd, rest) :]
 
 
 def work(job: Job, worker: str, leases: SimpleQueue[str], frames: Frames) -> None:
