@@ -11,17 +11,7 @@ from vlmbench.task.task import Task
 
 REVISION = "364f2e2eb107b36e07ff4c5a15f5947a759cef47"
 PICTURES = tuple(f"image_{number}" for number in range(1, 8))
-DOMAINS = {
-    "Art and Design": "Art Art_Theory Design Music",
-    "Business": "Accounting Economics Finance Manage Marketing",
-    "Science": "Biology Chemistry Geography Math Physics",
-    "Health and Medicine": "Basic_Medical_Science Clinical_Medicine "
-    "Diagnostics_and_Laboratory_Medicine Pharmacy Public_Health",
-    "Humanities and Social Science": "History Literature Sociology Psychology",
-    "Tech and Engineering": "Agriculture Architecture_and_Engineering Computer_Science "
-    "Electronics Energy_and_Power Materials Mechanical_Engineering",
-}
-DOMAIN_OF = {subject: domain for domain, names in DOMAINS.items() for subject in names.split()}
+DOMAIN_OF = {subject: domain for domain, names in mmmu.DOMAINS.items() for subject in names}
 TEST_ANSWERS = AnswerFile(  # public since February 2026, in the benchmark's repository
     name="answer_dict_test.json", id="id", columns={"answer": "ground_truth"}
 )

@@ -63,5 +63,5 @@ TASK = Task(
     read=read,
     score=score,
     form="short_answer",
-    profiles=("official", "strict", "lmms"),  # VLMEvalKit has no VQAv2
+    profiles=vqa.VQAV2_PROFILES,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -14,7 +14,7 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 Profile = Literal["official", "strict", "lmms", "vlmevalkit"]
 """A set of scoring rules: the official evaluator's, ours without free credit, or a harness's."""
 
-PROFILES: tuple[Profile, ...] = ("official", "strict", "lmms", "vlmevalkit")
+PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
 class Picture(Protocol):

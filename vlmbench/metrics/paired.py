@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vlmbench.metrics.intervals import Floats, estimate, precision
-from vlmbench.metrics.students_t import t_quantile, two_sided_p
+from vlmbench.metrics.intervals import Floats, estimate, precision, t_quantile, two_sided_p
 
 POWER = 0.8
 ADDED = 0.5

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vlmbench.metrics import mmbench
 from vlmbench.metrics.intervals import Estimate, Floats, estimate
 from vlmbench.schema import Json, Prediction, Profile, Sample, Verdict
 from vlmbench.task.task import Task
@@ -128,12 +129,10 @@ def _score_one(task: Task, sample: Sample, prediction: Prediction) -> Score:
 
 
 def _circular(waiting: list[tuple[Sample, Score]]) -> Iterator[Score]:
-    """Give each group's main row the group's value: the product over the rotations that are there.
+    """The scores, with each group's value (`mmbench.circular`) on its main row.
 
-    So 1 if all are right, and the expected value where a profile guesses. The main row is rotation
-    0, or the least where that is missing. A group with a failed row has no value, unless another
-    row is wrong already: then it is 0 whatever the failed one would have said.
-    Source: VLMEvalKit, mcq_circular_eval.
+    The main row is rotation 0, or the least where that is missing. A group with a failed row has no
+    value, unless another row is wrong already: then the value is 0 in any case.
     """
     groups: dict[str, list[int]] = {}
     for position, (sample, _) in enumerate(waiting):
@@ -147,7 +146,7 @@ def _circular(waiting: list[tuple[Sample, Score]]) -> Iterator[Score]:
         members = [waiting[row][1] for row in rows]
         answered = [member.verdicts for member in members if member.verdicts]
         profiles = answered[0].keys() if answered else ()
-        values = {p: math.prod(verdicts[p].value for verdicts in answered) for p in profiles}
+        values = {p: mmbench.circular(verdicts[p].value for verdicts in answered) for p in profiles}
         if len(answered) < len(members) and any(values.values()):
             values = {}
         error = scored.error or ("" if values else "a rotation of this question failed")
