@@ -3,11 +3,11 @@
 import ast
 from string import ascii_uppercase
 
-from vlmbench.data.rows import Row
-from vlmbench.data.splits import AnswerFile, Hub, Split, drawn
+from vlmbench.data import AnswerFile, Hub, Row, Split, drawn
+from vlmbench.data.predictions import Conventions, HarnessNames, Submission
 from vlmbench.metrics import mmmu
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task.task import Task
+from vlmbench.task import Task
 
 REVISION = "364f2e2eb107b36e07ff4c5a15f5947a759cef47"
 PICTURES = tuple(f"image_{number}" for number in range(1, 8))
@@ -94,6 +94,32 @@ def score(sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
 
 
 VALIDATION = split("validation", 900)
+CONVENTIONS = Conventions(
+    ids=("id",),  # VLMEvalKit's index is only a running number
+    gold="options",
+    lmms_eval=HarnessNames(
+        names={
+            "validation": ("mmmu_val", "mmmu_val_group_img", "mmmu_val_qwen"),
+            "test": ("mmmu_test",),
+        },
+        metrics=("mmmu_acc",),
+        percent=100,
+    ),
+    vlmevalkit=HarnessNames(
+        names={
+            "validation": ("MMMU_DEV_VAL",),
+            "dev": ("MMMU_DEV_VAL",),
+            "test": ("MMMU_TEST",),
+        },
+        percent=100,
+    ),
+    submission=Submission(
+        server="mmmu-evalai",
+        format="letters by id",
+        splits=("test", "validation"),
+        goes_to="EvalAI, challenge 2179 (silent since January 2026; the answers are public)",
+    ),
+)
 TASK = Task(
     name="mmmu",
     version=1,
@@ -109,4 +135,6 @@ TASK = Task(
     read=read,
     score=score,
     form="mmmu",
+    conventions=CONVENTIONS,
+    board_order=4,
 )

@@ -1,10 +1,10 @@
 """VQAv2 (Goyal et al., 2017): questions about COCO photographs, ten human answers each."""
 
-from vlmbench.data.rows import Row
-from vlmbench.data.splits import Hub, Split, drawn
+from vlmbench.data import Hub, Row, Split, drawn
+from vlmbench.data.predictions import Conventions, HarnessNames, Submission
 from vlmbench.metrics import vqa
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task.task import Task
+from vlmbench.task import Task
 
 COLUMNS = ("question_id", "image_id", "question", "answers")
 
@@ -47,6 +47,23 @@ TRAIN = Split(
     columns=COLUMNS,
 )
 VALIDATION = split("validation", "validation", 214_354, public=True)
+CONVENTIONS = Conventions(
+    ids=("question_id", "index"),
+    has_extraction=False,
+    lmms_eval=HarnessNames(
+        names={"validation": ("vqav2_val",)},
+        metrics=("exact_match",),
+        percent=100,
+        rewrites_gold=True,
+    ),
+    submission=Submission(
+        server="vqav2-evalai",
+        format="answers",
+        splits=("test-std", "test-dev"),
+        goes_to="EvalAI, challenge 830 (unreliable since 2025)",
+        whole={"test-dev": "test-std"},
+    ),
+)
 TASK = Task(
     name="vqav2",
     version=1,
@@ -64,4 +81,6 @@ TASK = Task(
     score=score,
     form="short_answer",
     profiles=vqa.VQAV2_PROFILES,
+    conventions=CONVENTIONS,
+    board_order=1,
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from vlmbench import __version__
 from vlmbench.data.predictions import read
-from vlmbench.data.predictions.harness_runs.found import PROFILES, HarnessRun, HarnessTask
+from vlmbench.data.predictions.harness_runs import PROFILES, HarnessRun, HarnessTask
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder import layout, provenance
 from vlmbench.runs.folder.manifest import SCHEMA_VERSION, write_manifest
@@ -164,7 +164,7 @@ class _Task:
         self._matched = Matched(
             self._task, self._split, found.predictions, data_dir, allow_missing=True
         )
-        is_numbered = read(found.predictions, self._task.name).by_row_number
+        is_numbered = read(found.predictions, self._task.conventions).by_row_number
         self._has_row_numbers = is_numbered and self._matched.has_samples
         self._theirs: dict[str, float] = {}
         self._disagreements: list[Disagreement] = []
@@ -198,8 +198,8 @@ class _Task:
     def _pairs(self, answers: dict[str, str]) -> Iterator[tuple[Sample, Prediction]]:
         """Logged as they pass. An id is the sample's, or says that it is a row's number."""
         for sample, prediction in self._matched.pairs():
-            if self._task.name == "mmmu" and not sample.id.startswith(f"{self._split.name}_"):
-                continue  # VLMEvalKit has two splits in one sheet
+            if not sample.id.startswith(self._found.id_prefix):
+                continue
             id = f"row-{sample.id}" if self._has_row_numbers else sample.id
             given = prediction.id
             key = str(int(given) if isinstance(given, float) else given)

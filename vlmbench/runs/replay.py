@@ -13,6 +13,7 @@ from vlmbench.data import predictions
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder.responses import records
 from vlmbench.schema import Json, Prediction, Probe, Request, Response, Timings
+from vlmbench.task.loading import conventions_of
 
 SETTINGS: tuple[str, ...] = ()
 
@@ -91,8 +92,7 @@ def _of_file(path: Path, split: str) -> dict[str, Response]:
 
     Raises: VlmbenchError for a file that is malformed, numbers rows, or answers a sample twice.
     """
-    task = split.partition("@")[0]
-    file = predictions.read(path, task)
+    file = predictions.read(path, conventions_of(split.partition("@")[0]))
     if file.by_row_number:
         raise VlmbenchError(
             f"{path} gives row numbers and not the samples' ids; score it with vlmbench score"

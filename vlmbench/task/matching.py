@@ -1,4 +1,4 @@
-"""Brings a prediction file's lines and a task's samples together, and checks the ids."""
+"""Matching of a prediction file's lines with a task's samples, by id."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Matched:
     ) -> None:
         self._task, self._split, self._path = task, split, path
         self._data_dir, self._allow_missing = data_dir, allow_missing
-        file = read(path, task.name)
+        file = read(path, task.conventions)
         self.format = file.format
         self._by_row_number = file.by_row_number
         self.num_missing = 0
@@ -59,7 +59,8 @@ class Matched:
                 raise VlmbenchError(f"{line.where}: the sample has no gold answer to score against")
             yield sample, line.prediction
         if len(np.unique(np.array(hashes, dtype=np.int64))) < len(hashes):
-            _index_by_id(read(self._path, self._task.name).lines)  # names the ids that repeat
+            again = read(self._path, self._task.conventions).lines
+            _index_by_id(again)  # names the ids that repeat
 
     def _data_set(self) -> Iterator[tuple[Sample, Prediction]]:
         """The samples come from the data set, in its order."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vlmbench.data.predictions.conventions import Conventions
 from vlmbench.data.rows import Row
 from vlmbench.data.splits import Split
 from vlmbench.errors import VlmbenchError, no_such
@@ -51,6 +52,15 @@ class Task:
 
     train: Split | None = None
     """Where few-shot examples come from; None: the benchmark has no training split."""
+
+    conventions: Conventions = field(default_factory=Conventions)
+    """What other harnesses, their files and the benchmark's server call it and its samples."""
+
+    hub_task: str = "visual-question-answering"
+    """The hub's name of such tasks, for model cards."""
+
+    board_order: int | None = None
+    """Boards show tasks with a lower number first; None: after those with one, by name."""
 
     def __post_init__(self) -> None:
         splits = [split.name for split in self._every_split()]

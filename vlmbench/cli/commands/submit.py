@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from vlmbench.cli.arguments import path, result_path
-from vlmbench.reports.submissions import SERVERS, submit
+from vlmbench.reports.submissions import servers, submit
 from vlmbench.runs.folder.finished import open_run
 
 EXAMPLES = """examples:
@@ -21,7 +21,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=path, metavar="RUN", help="a run's folder")
-    parser.add_argument("--to", required=True, metavar="SERVER", help=", ".join(SERVERS))
+    parser.add_argument("--to", required=True, metavar="SERVER", help=", ".join(servers()))
     parser.add_argument("--split", metavar="SPLIT", help="which, where the run has several")
     parser.add_argument(
         "--out", type=result_path, metavar="FILE", help="default: in the run's folder"
@@ -45,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
         print(written_path)
     for note in written.notes:
         print(f"vlmbench: {note}", file=sys.stderr)
-    goes_to = "nowhere: a rehearsal" if args.rehearsal else SERVERS[args.to].goes_to
+    submission = servers()[args.to].conventions.submission
+    assert submission is not None
+    goes_to = "nowhere: a rehearsal" if args.rehearsal else submission.goes_to
     print(
         f"vlmbench: {written.num_entries:,} entries for {written.name}; goes to {goes_to}",
         file=sys.stderr,

@@ -18,7 +18,7 @@ GROUPS = (
 """What the official scores file counts by, in its order."""
 
 
-def by_pid(answers: Sequence[Answer], others: Sequence[str]) -> Content:
+def by_pid(answers: Sequence[Answer]) -> Content:
     """`{"1": {"question": ..., "response": ..., "extraction": ..., ...}, ...}` and its scores.
 
     Where answers are hidden there is no `true_false` and no scores file: the authors make it.

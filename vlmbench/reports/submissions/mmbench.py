@@ -17,7 +17,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f]")
 _LOOKS_ESCAPED = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 
 
-def sheet(answers: Sequence[Answer], others: Sequence[str]) -> Content:
+def sheet(answers: Sequence[Answer]) -> Content:
     """Columns index, question, A to D, prediction, answer (where it is public) and split.
 
     `prediction` is the letter that the official rules find in the response, or the response itself
@@ -49,7 +49,12 @@ def sheet(answers: Sequence[Answer], others: Sequence[str]) -> Content:
     file = io.BytesIO()
     book.save(file)
     notes = [f"{num_cut:,} responses are cut to a cell's {LONGEST_CELL:,} characters"]
-    return Content(main=file.getvalue(), num_entries=len(answers), notes=notes if num_cut else ())
+    return Content(
+        main=file.getvalue(),
+        num_entries=len(answers),
+        suffix=".xlsx",
+        notes=notes if num_cut else (),
+    )
 
 
 def _cells(answer: Answer) -> dict[str, str]:

@@ -10,7 +10,7 @@ from vlmbench.reports.submissions.answers import Answer
 from vlmbench.reports.submissions.content import Content
 
 
-def by_id(answers: Sequence[Answer], others: Sequence[str]) -> Content:
+def by_id(answers: Sequence[Answer]) -> Content:
     """`{"test_Art_1": "D", "test_Art_2": "red", ...}`.
 
     A choice must be a bare letter. Where a response names none, the official parser draws one; so
