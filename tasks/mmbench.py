@@ -28,7 +28,7 @@ def split(name: str, size: int | None, *sources: Hub | Url) -> Split:
 
 
 def hub(files: str) -> tuple[Hub, ...]:
-    """Version 1.0 (of 3 October 2023)."""
+    """The hub's copies of version 1.0 (of 3 October 2023)."""
     return tuple(Hub(id=id, files=files, revision=REVISION) for id in MOVED)
 
 

@@ -10,7 +10,7 @@ COLUMNS = ("question_id", "image_id", "question", "answers")
 
 
 def split(name: str, file: str, size: int, *, public: bool = False) -> Split:
-    """The hub's "test" is test-std, of which test-dev is a part."""
+    """A split; the hub's "test" is test-std, of which test-dev is a part."""
     revision = "32665d35052eb4a6d4414851c3c829a72754915a"
     ids = ("lmms-lab-encoder/VQAv2", "lmms-lab/VQAv2")  # moved in July 2026
     return Split(

@@ -1,4 +1,4 @@
-"""Means with 95 % intervals that account for samples that share their pictures."""
+"""Means with cluster-robust 95 % intervals, and Student's t distribution."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def estimate(values: Floats, clusters: NDArray[np.int64], confidence: float = 0.
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How well a mean is known."""
+    """The variance of a mean."""
 
     variance: float
     degrees: float
-    """Of freedom, of the variance; 0 for a single cluster, which tells none."""
+    """Degrees of freedom of the variance; 0 for a single cluster."""
 
     num_clusters: int
 
@@ -92,7 +92,7 @@ def precision(values: Floats, clusters: NDArray[np.int64]) -> Precision:
 
 
 def t_quantile(probability: float, degrees: float) -> float:
-    """The quantile of a probability above 1/2, within 0.01 % for 80 to 99 %.
+    """Student's t quantile of a probability above 1/2, within 0.01 % for 80 to 99 %.
 
     By Fisher and Cornish's (1960) expansion; below 10 degrees, where that errs, by bisection.
     """
@@ -109,7 +109,7 @@ def t_quantile(probability: float, degrees: float) -> float:
 
 
 def _bisected(p: float, degrees: float) -> float:
-    """The t whose two-sided p this is."""
+    """The inverse of `two_sided_p`, by bisection."""
     low, high = 0.0, 1.0
     while two_sided_p(high, degrees) > p:
         low, high = high, 2 * high
@@ -123,16 +123,16 @@ def _bisected(p: float, degrees: float) -> float:
 
 
 def two_sided_p(t: float, degrees: float) -> float:
-    """The probability of a value at least so far from 0, on either side."""
+    """Student's t: the probability of a value at least as far from 0 as t, on either side."""
     whole = degrees + t * t
     far = t * t / whole
     return _incomplete_beta(degrees / whole, far, degrees / 2, 0.5) if far > 0 else 1.0
 
 
 def _incomplete_beta(x: float, y: float, a: float, b: float) -> float:
-    """Regularised, I_x(a, b) where y is 1 - x, by its continued fraction (DLMF 8.17.22).
+    """The regularised incomplete beta function I_x(a, b), by its continued fraction.
 
-    Evaluated forwards, in Lentz's (1976) way.
+    y is 1 - x. Source: DLMF 8.17.22, evaluated by Lentz's (1976) method.
     """
     if x > (a + 1) / (a + b + 2):  # there it converges slowly, and the other tail quickly
         return 1 - _incomplete_beta(y, x, b, a)

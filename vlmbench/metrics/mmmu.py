@@ -106,7 +106,9 @@ def multiple_choice(
 def pro_multiple_choice(
     response: str, options: Mapping[str, str], answer: str | Sequence[str]
 ) -> Verdict:
-    """As `multiple_choice`, official, but by MMMU-Pro's parser; `how` may also be "Answer:".
+    """Whether `response` names an option of `answer`, by MMMU-Pro's parser.
+
+    Everything else is as in `multiple_choice`, official; `how` may also be "Answer:".
 
     Source: MMMU-Benchmark/MMMU bb0b95a, mmmu-pro/evaluate.py.
     """

@@ -1,4 +1,4 @@
-"""VQA accuracy: an answer is worth as much as other annotators agree with it.
+"""VQA accuracy: an answer scores by how many annotators gave it.
 
 VQAv2 and TextVQA share that rule (`vqa_accuracy`) and differ in when two answers are the same: each
 evaluator rewrites both sides in its own way before it compares them for equality.

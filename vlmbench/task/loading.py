@@ -25,7 +25,7 @@ ENTRY_POINTS = "vlmbench.tasks"
 
 
 def parse_spec(spec: str, tasks_dir: Path | None = None) -> tuple[Task, Split, bool]:
-    """`TASK[@SPLIT]` to the task, its split, and whether the split was named."""
+    """The task and split of `TASK[@SPLIT]`, and whether the split was named."""
     name, _, split = spec.partition("@")
     if "@" in spec and not split:
         raise VlmbenchError(f"no split after @ in {spec!r}; write {name} or {name}@SPLIT")

@@ -40,11 +40,11 @@ class Matched:
         self._lines = chain([first], lines)
 
     def pairs(self) -> Iterator[tuple[Sample, Prediction]]:
-        """Raises: VlmbenchError for ids that are missing, unknown or given twice."""
+        """The pairs, in one pass. Raises: VlmbenchError for ids missing, unknown or given twice."""
         return self._own_samples() if self.has_samples else self._data_set()
 
     def _own_samples(self) -> Iterator[tuple[Sample, Prediction]]:
-        """The samples stand in the file: in its order, one line in memory at a time."""
+        """Pairs whose samples stand in the file: in its order, one line in memory at a time."""
         hashes = array("q")
         for line in self._lines:
             if line.row is None:
@@ -63,7 +63,7 @@ class Matched:
             _index_by_id(again)  # names the ids that repeat
 
     def _data_set(self) -> Iterator[tuple[Sample, Prediction]]:
-        """The samples come from the data set, in its order."""
+        """Pairs whose samples come from the data set, in its order."""
         lines = _index_by_id(self._lines)
         name = f"{self._task.name}@{self._split.name}"
         rows = splits.load(self._task.name, self._split, self._data_dir, needs_pictures=False)
@@ -113,6 +113,6 @@ def _index_by_id(lines: Iterable[Line]) -> dict[str, Line]:
 
 
 def _some(ids: Mapping[str, object] | list[str]) -> str:
-    """How many ids, and the first five of them: "3 ids (a, b, c)"."""
+    """A count of ids with the first five: "3 ids (a, b, c)"."""
     listed = ", ".join(list(ids)[:5]) + (", ..." if len(ids) > 5 else "")
     return f"{len(ids):,} id{'s' * (len(ids) != 1)} ({listed})"

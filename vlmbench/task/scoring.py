@@ -1,4 +1,4 @@
-"""From samples and predictions to scores, and from scores to a summary; in bounded memory."""
+"""Scores of predictions, and their summary, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vlmbench.task.task import Task
 
 
 def _number(cluster: str) -> int:
-    """The same in every process, unlike `hash`: sums over clusters go in the order of these."""
+    """A cluster's number. Unlike `hash` it is the same in every process, so sums have one order."""
     digest = hashlib.blake2b(cluster.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
@@ -43,7 +43,7 @@ class Score:
     breakdown: Mapping[str, tuple[str, ...]]
 
     def value(self, profile: Profile) -> float | None:
-        """What counts in the headline; None: failed, or a rotation that is not the main row."""
+        """The value that counts in the headline; None: failed, or a rotation but the main row."""
         if self.is_circular:
             return None if self.circular is None else self.circular[profile]
         return self.verdicts[profile].value if self.verdicts else None
@@ -67,7 +67,7 @@ class Score:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Score:
-        """What a line of a scores file says, enough for a `Tally`.
+        """The score that a line of a scores file holds, enough for a `Tally`.
 
         Of what was parsed it has one profile's; for the others, whether anything was.
 
@@ -169,7 +169,7 @@ class Summary:
 
 
 class Tally:
-    """Collects scores column by column: about 60 bytes a sample, whatever the responses' size."""
+    """Collector of scores in columns: about 60 bytes a sample, whatever the responses' size."""
 
     def __init__(self, profiles: Iterable[Profile]) -> None:
         self._profiles = tuple(profiles)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A benchmark: its splits, how a row is read, what is asked and how an answer is scored."""
+    """A benchmark: splits, reading of rows, prompt form and scoring, and its names elsewhere."""
 
     name: str
     version: int = 1
@@ -39,7 +39,7 @@ class Task:
     """Must not raise on any response; called with predictions that did not fail."""
 
     form: str
-    """How a prompt style words the question: one of `prompts.FORMS`."""
+    """Which wording of a prompt style applies: one of `prompts.FORMS`."""
 
     max_new_tokens: int | None = None
     """None: the prompt style's own limit."""
@@ -70,6 +70,8 @@ class Task:
             raise VlmbenchError(f"task name {self.name!r} is not letters, digits and underscores")
         if self.form not in prompts.FORMS:
             raise no_such("prompt form", self.form, prompts.FORMS)
+        for name in self.conventions.splits - set(splits):
+            raise no_such("split", name, splits, f"of {self.name} (in its conventions)")
         if "official" not in self.profiles:
             raise VlmbenchError(f"task {self.name!r} lacks the profile 'official'")
 

@@ -81,3 +81,13 @@ class Conventions:
 
     vlmevalkit: HarnessNames | None = None
     submission: Submission | None = None
+
+    @property
+    def splits(self) -> set[str]:
+        """All splits that are named here; a task must have them."""
+        found = set[str]()
+        for harness in (self.lmms_eval, self.vlmevalkit):
+            found |= harness.names.keys() if harness else set()
+        if self.submission:
+            found |= {*self.submission.splits, *self.submission.whole.values()}
+        return found

@@ -121,7 +121,7 @@ def _objects(path: Path, conventions: Conventions, first: str, where: str) -> Pr
 
 
 def _is_by_id(path: Path, first: str, where: str) -> bool:
-    """Whether the file is one object on one line, or one that is broken between its entries."""
+    """True for one object on one line, or one with line breaks between its entries."""
     try:
         record = own_lines.record(first, where)
     except VlmbenchError:

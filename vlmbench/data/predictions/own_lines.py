@@ -20,7 +20,7 @@ OPTIONAL = ("sample", "extraction", "error")
 
 
 def records(path: Path) -> Iterator[tuple[str, Record]]:
-    """Each object with its place, lazily: a bad line is an error when it is reached."""
+    """Objects of a JSON lines file with their places, lazily: a bad line raises when reached."""
     prefix = f"{path}:"
     for number, line in text_file.lines(path):
         where = prefix + str(number)
@@ -47,7 +47,7 @@ def decode(line: str, where: str) -> object:
 
 
 def reason(error: Exception) -> str:
-    """Why a text that is JSON by its grammar cannot be read all the same."""
+    """The reason why text that is JSON by its grammar cannot be read."""
     if isinstance(error, _ConstantError):
         return f"{error} is not JSON; write null or text"
     if isinstance(error, RecursionError):
@@ -56,11 +56,11 @@ def reason(error: Exception) -> str:
 
 
 class _ConstantError(ValueError):
-    """NaN, Infinity or -Infinity, which Python's reader would let pass."""
+    """NaN, Infinity or -Infinity, which Python's JSON reader would accept."""
 
 
 def refuse_constant(name: str) -> NoReturn:
-    """For `parse_constant`. Raises: ValueError."""
+    """Hook for json's `parse_constant`. Raises: ValueError."""
     raise _ConstantError(name)
 
 

@@ -96,7 +96,7 @@ def _line(cells: Mapping[str, Json], where: str, conventions: Conventions, colum
 
 
 def _text(cell: Json) -> str:
-    """A sheet cannot tell empty text from an empty cell: taken as a model that said nothing."""
+    """A cell as text. An empty one is an empty response: sheets cannot tell the two apart."""
     return "" if cell is None else str(cell)
 
 

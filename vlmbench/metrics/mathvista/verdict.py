@@ -1,4 +1,4 @@
-"""Whether an answer is right: by MathVista's rules, stricter ones and two harnesses' rules."""
+"""Verdicts on answers: by MathVista's rules, stricter ones and those of two harnesses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON lists that EvalAI takes for VQAv2 and TextVQA, and RRC for DocVQA."""
+"""JSON lists of answers, which EvalAI takes for VQAv2 and TextVQA, and RRC for DocVQA."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vlmbench.reports.submissions.content import Content
 
 
 def answers(key: str, answered: Sequence[Answer], others: Sequence[str]) -> Content:
-    """`[{"question_id": 262144000, "answer": "yes"}, ...]`: a whole number and text.
+    """The list `[{"question_id": 262144000, "answer": "yes"}, ...]`: a whole number and text.
 
     `key`: the data set's name of the id. `others`: ids that the server counts too, though they are
     not of this phase; answered by "".

@@ -34,9 +34,17 @@ class Written:
 
 
 def servers() -> dict[str, Task]:
-    """The tasks that have a server of their own, by the server's name."""
-    found = ((task.conventions.submission, task) for task in every())
-    return {submission.server: task for submission, task in found if submission}
+    """The tasks that have a server of their own, by the server's name.
+
+    Raises: VlmbenchError where two tasks name the same one.
+    """
+    found: dict[str, Task] = {}
+    for task in every():
+        if submission := task.conventions.submission:
+            if other := found.get(submission.server):
+                raise VlmbenchError(f"{other.name} and {task.name} share {submission.server!r}")
+            found[submission.server] = task
+    return found
 
 
 def submit(
@@ -82,7 +90,7 @@ def submit(
 def _content(
     submission: Submission, task: Task, answers: Sequence[Answer], others: Sequence[str]
 ) -> Content:
-    """`others`: ids that the server wants in the file though they were not asked."""
+    """The submission in its format. `others`: ids that the server wants though not asked."""
     match submission.format:
         case "answers":
             return lists.answers(task.conventions.ids[0], answers, others)
