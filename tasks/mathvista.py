@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from string import ascii_uppercase
 
-from vlmbench.data.rows import Row
-from vlmbench.data.splits import Hub, Split, drawn
+from vlmbench.data import Hub, Row, Split, drawn
+from vlmbench.data.predictions import Conventions, HarnessNames, Submission
 from vlmbench.metrics import mathvista
 from vlmbench.metrics.judge import JudgePrompt
 from vlmbench.metrics.mathvista import judging
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task.task import Task
+from vlmbench.task import Task
 
 REVISION = "2b6ad69445fbb5695c9b165475e8decdbeb97747"
 METADATA = ("language", "source", "category", "task", "context", "grade", "skills")
@@ -79,6 +79,27 @@ JUDGE = JudgePrompt(
 )
 
 TESTMINI = split("testmini", 1_000, public=True)
+CONVENTIONS = Conventions(
+    ids=("pid", "question_id", "index"),
+    gold="problem",
+    lmms_eval=HarnessNames(
+        names={
+            "testmini": (
+                *("mathvista_testmini", "mathvista_testmini_cot"),
+                *("mathvista_testmini_format", "mathvista_testmini_solution"),
+            )
+        },
+        metrics=("llm_as_judge_eval", "gpt_eval_score"),
+        percent=1,
+    ),
+    vlmevalkit=HarnessNames(names={"testmini": ("MathVista_MINI",)}, percent=1),
+    submission=Submission(
+        server="mathvista",
+        format="problems by id",
+        splits=("testmini", "test"),
+        goes_to="the authors, by e-mail (lupantech@gmail.com)",
+    ),
+)
 TASK = Task(
     name="mathvista",
     version=1,
@@ -93,4 +114,6 @@ TASK = Task(
     score=score,
     judge=JUDGE,
     form="mathvista",
+    conventions=CONVENTIONS,
+    board_order=5,
 )

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,7 +18,7 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 Profile = Literal["official", "strict", "lmms", "vlmevalkit"]
 """A set of scoring rules: the official evaluator's, ours without free credit, or a harness's."""
 
-PROFILES: tuple[Profile, ...] = ("official", "strict", "lmms", "vlmevalkit")
+PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
 class Picture(ABC):

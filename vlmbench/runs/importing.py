@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vlmbench import __version__, files
 from vlmbench.data.predictions import read
-from vlmbench.data.predictions.harness_runs.found import PROFILES, HarnessRun, HarnessTask
+from vlmbench.data.predictions.harness_runs import PROFILES, HarnessRun, HarnessTask
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import slug
 from vlmbench.runs.folder import layout, manifest, provenance
@@ -160,7 +160,7 @@ class _Task:
         self._matched = Matched(
             self._task, self._split, found.predictions, data_dir, allow_missing=True
         )
-        is_numbered = read(found.predictions, self._task.name).by_row_number
+        is_numbered = read(found.predictions, self._task.conventions).by_row_number
         self._has_row_numbers = is_numbered and self._matched.has_samples
         self._theirs: dict[str, float] = {}
         self._disagreements: list[Disagreement] = []
@@ -207,8 +207,8 @@ class _Task:
     def _pairs(self, answers: dict[str, str]) -> Iterator[tuple[Sample, Prediction]]:
         """Logged as they pass. An id is the sample's, or says that it is a row's number."""
         for sample, prediction in self._matched.pairs():
-            if self._task.name == "mmmu" and not sample.id.startswith(f"{self._split.name}_"):
-                continue  # VLMEvalKit has two splits in one sheet
+            if not sample.id.startswith(self._found.id_prefix):
+                continue
             id = f"row-{sample.id}" if self._has_row_numbers else sample.id
             given = prediction.id
             key = str(int(given) if isinstance(given, float) else given)

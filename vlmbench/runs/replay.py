@@ -12,6 +12,7 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder import layout
 from vlmbench.runs.folder.responses import TIMINGS, ResponseRecord, records
 from vlmbench.schema import Json, Prediction, Probe, Request, Response, Timings
+from vlmbench.task.loading import conventions_of
 
 
 def check(argument: str) -> None:
@@ -88,8 +89,7 @@ def _of_file(path: Path, split: str) -> dict[str, Response]:
 
     Raises: VlmbenchError for a file that is malformed, numbers rows, or answers a sample twice.
     """
-    task = split.partition("@")[0]
-    file = predictions.read(path, task)
+    file = predictions.read(path, conventions_of(split.partition("@")[0]))
     if file.by_row_number:
         raise VlmbenchError(
             f"{path} gives row numbers and not the samples' ids; score it with vlmbench score"

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from vlmbench.cli.arguments import data_arguments, json_argument, path
-from vlmbench.data.predictions import harness_runs
+from vlmbench.data import predictions
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs import importing
 from vlmbench.runs.importing import Imported, ImportedTask
 from vlmbench.tables import aligned, shortened
+from vlmbench.task import loading
 
 EXAMPLES = """examples:
   vlmbench import lmms-eval/logs --out runs
@@ -47,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    found, skipped = harness_runs.find(args.folder)
+    benchmarks = {task.name: task.conventions for task in loading.every(args.tasks_dir)}
+    found, skipped = predictions.find_runs(args.folder, benchmarks)
     problems = [f"{one.what}: {one.reason}" for one in skipped]
     imported, names = [], list[str]()
     for part in (part for one in found for part in importing.separated(one)):

@@ -12,7 +12,7 @@ import json
 import sys
 
 from vlmbench.cli.arguments import json_argument, names, path, result_path, tasks_argument
-from vlmbench.reports.submissions import SERVERS, submit
+from vlmbench.reports.submissions import servers, submit
 from vlmbench.runs.folder.finished import open_run
 
 EXAMPLES = """examples:
@@ -22,7 +22,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=path, metavar="RUN", help="a run's folder")
-    parser.add_argument("--to", required=True, metavar="SERVER", help=", ".join(SERVERS))
+    parser.add_argument("--to", required=True, metavar="SERVER", help=", ".join(servers()))
     tasks_argument(
         parser, help="which split, where the run has several that fit", metavar="TASK@SPLIT"
     )
@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
         data_dir=args.data_dir,
         rehearsal=args.rehearsal,
     )
-    goes_to = "nowhere: a rehearsal" if args.rehearsal else SERVERS[args.to].goes_to
+    submission = servers()[args.to].conventions.submission
+    assert submission is not None
+    goes_to = "nowhere: a rehearsal" if args.rehearsal else submission.goes_to
     if args.json:
         document = {
             "paths": [str(written_path) for written_path in written.paths],

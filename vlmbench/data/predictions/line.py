@@ -1,4 +1,4 @@
-"""A prediction with its place in its file, and the checks that all formats share."""
+"""One prediction with its place in the file, and the checks that all formats share."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Predictions:
 
 
 def identity(record: Mapping[str, Json], key: str, where: str) -> str | int | float:
-    """The id under `key`, as it is given."""
+    """The id under `key`, with its type as given. Raises: VlmbenchError for any other type."""
     if key not in record:
         raise missing(key, record, where)
     value = record[key]

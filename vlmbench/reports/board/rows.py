@@ -14,9 +14,10 @@ from vlmbench.reports.board.baselines import Reported, System
 from vlmbench.reports.board.leaderboard import Board, Cell, Column, Kind, Row, Setting
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.schema import Profile
+from vlmbench.task.loading import installed
 
-SERVER_METRIC = {"mmbench": "circular_accuracy"}
-"""What a report calls accuracy where the benchmark's own server gives something special."""
+CIRCULAR = "circular_accuracy"
+"""What reports call accuracy of a benchmark whose own server counts questions, not rows."""
 
 WITH_OCR = " with OCR tokens"
 
@@ -162,8 +163,8 @@ def _reported_column(result: Reported, run_columns: Sequence[Column]) -> Column:
         harness=result.harness,
     )
     metric = result.metric
-    if metric == "accuracy":
-        metric = SERVER_METRIC.get(result.task, metric)
+    if metric == "accuracy" and (task := installed(result.task)) and task.metric == CIRCULAR:
+        metric = CIRCULAR
     same = [
         column
         for column in run_columns

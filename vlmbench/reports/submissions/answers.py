@@ -1,4 +1,4 @@
-"""A run's answers to a whole split, in the split's order; or why it has not all of them."""
+"""A run's answers to a whole split, in the split's order; an error where any is missing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Answer:
     response: str
 
     def verdict(self) -> Verdict:
-        """By the official rules; `value` means nothing where the gold answer is not public."""
+        """The official verdict; `value` is void where the gold answer is not public."""
         sample = replace(self.sample, answers=self.sample.answers or HIDDEN)
         prediction = Prediction(id=sample.id, response=self.response)
         return self.task.score(sample, prediction, "official")

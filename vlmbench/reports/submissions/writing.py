@@ -1,11 +1,13 @@
-"""The servers, what each takes, and the way from a run's folder to a file for one."""
+"""From a run's folder to the file that a benchmark's own server takes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
+from vlmbench.data.predictions import Submission
 from vlmbench.data.splits import Split, load
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.files import OutputFile
@@ -13,73 +15,8 @@ from vlmbench.reports.submissions import lists, mathvista, mmbench, mmmu
 from vlmbench.reports.submissions.answers import Answer, complete
 from vlmbench.reports.submissions.content import Content
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
-from vlmbench.task.loading import parse_spec
+from vlmbench.task.loading import every, parse_spec
 from vlmbench.task.task import Task
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
-    """Who takes a benchmark's answers, and in what form."""
-
-    task: str
-    splits: tuple[str, ...]
-    suffix: str
-    content: Callable[[Sequence[Answer], Sequence[str]], Content]
-    goes_to: str
-    """Where the file is handed in, and how that stood when it was last looked up."""
-
-    whole: Mapping[str, str] = field(default_factory=dict)
-    """Split to the larger one whose ids the file must all hold."""
-
-
-SERVERS: Mapping[str, Server] = {
-    "vqav2-evalai": Server(
-        task="vqav2",
-        splits=("test-std", "test-dev"),
-        suffix=".json",
-        content=lists.vqa,
-        goes_to="EvalAI, challenge 830 (unreliable since 2025)",
-        whole={"test-dev": "test-std"},
-    ),
-    "textvqa-evalai": Server(
-        task="textvqa",
-        splits=("test", "validation"),
-        suffix=".json",
-        content=lists.vqa,
-        goes_to="EvalAI, challenge 551 (its phases are over)",
-    ),
-    "docvqa-rrc": Server(
-        task="docvqa",
-        splits=("test",),
-        suffix=".json",
-        content=lists.docvqa,
-        goes_to="rrc.cvc.uab.es, challenge 17, task 1",
-    ),
-    "mmmu-evalai": Server(
-        task="mmmu",
-        splits=("test", "validation"),
-        suffix=".json",
-        content=mmmu.by_id,
-        goes_to="EvalAI, challenge 2179 (silent since January 2026; the answers are public)",
-    ),
-    "mathvista": Server(
-        task="mathvista",
-        splits=("testmini", "test"),
-        suffix=".json",
-        content=mathvista.by_pid,
-        goes_to="the authors, by e-mail (lupantech@gmail.com)",
-    ),
-    "mmbench": Server(
-        task="mmbench",
-        splits=(
-            *("test-en", "dev-en", "dev-cn", "test-en-v1.1", "dev-en-v1.1"),
-            "dev-en-20230712",
-        ),
-        suffix=".xlsx",
-        content=mmbench.sheet,
-        goes_to="mmbench.opencompass.org.cn (closed in April 2026)",
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +31,20 @@ class Written:
 
     num_entries: int
     notes: Sequence[str]
+
+
+def servers() -> dict[str, Task]:
+    """The tasks that have a server of their own, by the server's name.
+
+    Raises: VlmbenchError where two tasks name the same one.
+    """
+    found: dict[str, Task] = {}
+    for task in every():
+        if submission := task.conventions.submission:
+            if other := found.get(submission.server):
+                raise VlmbenchError(f"{other.name} and {task.name} share {submission.server!r}")
+            found[submission.server] = task
+    return found
 
 
 def submit(
@@ -112,20 +63,22 @@ def submit(
 
     Raises: VlmbenchError where the run does not fit the server, lacks answers, or `out` is no file.
     """
-    if to not in SERVERS:
-        raise no_such("server", to, SERVERS)
+    known = servers()
+    if to not in known:
+        raise no_such("server", to, known)
     if run.is_control and not rehearsal:
         raise VlmbenchError(f"{run.folder} is a control: it showed other pictures, or none")
-    server = SERVERS[to]
-    found = _fitting(run, to, server, split, rehearsal)
+    name, submission = known[to].name, known[to].conventions.submission
+    assert submission is not None
+    found = _fitting(run, name, submission, split, rehearsal)
     task, of_split, _ = parse_spec(found.name)
     answers = complete(run, found, task, of_split, data_dir)
     others: list[str] = []
     if not rehearsal:
         _check_size(to, found.name, of_split, len(answers))
-        others = _others(to, server, task, of_split, answers, data_dir)
-    content = server.content(answers, others)
-    path = out or run.folder / f"{to}-{found.split}{server.suffix}"
+        others = _others(submission, task, of_split, answers, data_dir)
+    content = _content(submission, task, answers, others)
+    path = out or run.folder / f"{to}-{found.split}{content.suffix}"
     paths = [_write(path, content.main)]
     if content.scores is not None:
         paths.append(_write(path.with_name(f"scores_{path.name}"), content.scores))
@@ -134,18 +87,36 @@ def submit(
     )
 
 
+def _content(
+    submission: Submission, task: Task, answers: Sequence[Answer], others: Sequence[str]
+) -> Content:
+    """The submission in its format. `others`: ids that the server wants though not asked."""
+    match submission.format:
+        case "answers":
+            return lists.answers(task.conventions.ids[0], answers, others)
+        case "letters by id":
+            return mmmu.by_id(answers)
+        case "problems by id":
+            return mathvista.by_pid(answers)
+        case "sheet":
+            return mmbench.sheet(answers)
+        case _:
+            assert_never(submission.format)
+
+
 def _fitting(
-    run: FinishedRun, to: str, server: Server, split: str | None, rehearsal: bool
+    run: FinishedRun, name: str, submission: Submission, split: str | None, rehearsal: bool
 ) -> FinishedTask:
-    takes = " or ".join(f"{server.task}@{name}" for name in server.splits)
+    to = submission.server
+    takes = " or ".join(f"{name}@{split}" for split in submission.splits)
     has = ", ".join(task.name for task in run.tasks)
-    own = [task for task in run.tasks if task.task == server.task and split in (None, task.split)]
+    own = [task for task in run.tasks if task.task == name and split in (None, task.split)]
     if own and all(task.is_mini for task in own):
         raise VlmbenchError(
             f"{run.folder} has {own[0].name}, a stand-in that no server takes; {to} takes {takes}"
         )
     fitting = [
-        task for task in own if not task.is_mini and (rehearsal or task.split in server.splits)
+        task for task in own if not task.is_mini and (rehearsal or task.split in submission.splits)
     ]
     if not fitting:
         asked = f"@{split}" if split else ""
@@ -170,17 +141,16 @@ def _check_size(to: str, name: str, split: Split, num_rows: int) -> None:
 
 
 def _others(
-    to: str,
-    server: Server,
+    submission: Submission,
     task: Task,
     split: Split,
     answers: Sequence[Answer],
     data_dir: Path | None,
 ) -> list[str]:
     """Ids of the larger split that the server wants in the file, answered or not."""
-    if split.name not in server.whole:
+    if split.name not in submission.whole:
         return []
-    whole = task.split(server.whole[split.name])
+    whole = task.split(submission.whole[split.name])
     rows = load(task.name, whole, data_dir, needs_pictures=False)
     answered = {answer.sample.id for answer in answers}
     ids = [task.read(row).id for row in rows]
@@ -189,7 +159,7 @@ def _others(
             f"{len(stray):,} samples of {task.name}@{split.name} are not in "
             f"{task.name}@{whole.name} of {rows.source}, of which it is a part"
         )
-    _check_size(to, f"{task.name}@{whole.name}", whole, len(ids))
+    _check_size(submission.server, f"{task.name}@{whole.name}", whole, len(ids))
     return [id for id in ids if id not in answered]
 
 

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from vlmbench.data.predictions.conventions import Conventions, HarnessNames
+from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Profile
 
 Harness = Literal["lmms-eval", "VLMEvalKit"]
@@ -18,7 +20,7 @@ PROFILES: Mapping[Harness, Profile] = {"lmms-eval": "lmms", "VLMEvalKit": "vlmev
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HarnessTask:
-    """One task with its logged samples."""
+    """One task of a harness run, with its logged samples."""
 
     name: str
     """As the harness calls it: "docvqa_val", "MMBench_DEV_EN"."""
@@ -27,11 +29,14 @@ class HarnessTask:
     """Our `TASK@SPLIT`."""
 
     predictions: Path
+    id_prefix: str = ""
+    """How ids of this split begin, where the file has samples of other splits too."""
+
     reported: float | None = None
     """The harness's own score in percent; None: not in its files."""
 
     metric: str = ""
-    """The name it has there."""
+    """The harness's name of that score."""
 
     values: Mapping[str, float] = field(default_factory=dict)
     """Credit in [0, 1] that the harness gave, by the id in the file; only where it is logged."""
@@ -39,7 +44,7 @@ class HarnessTask:
     shots: int = 0
     has_ocr: bool = False
     settings: Mapping[str, Json] = field(default_factory=dict)
-    """How it asked, as far as it says."""
+    """How the harness asked, as far as it says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +68,40 @@ class HarnessRun:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A task of which nothing can be taken, and why."""
+    """A task of which nothing can be imported, and why."""
 
     what: str
     reason: str
+
+
+class Known(NamedTuple):
+    """A benchmark of ours behind a harness's name for it."""
+
+    task: str
+    splits: tuple[str, ...]
+    """Several where the harness has one file for them."""
+
+    conventions: Conventions
+    names: HarnessNames
+
+
+def by_name(benchmarks: Mapping[str, Conventions], harness: Harness) -> dict[str, Known]:
+    """Benchmarks by each of their names in a harness; `benchmarks` are our tasks by name.
+
+    Raises: VlmbenchError where two tasks claim the same name.
+    """
+    known: dict[str, Known] = {}
+    for task, conventions in benchmarks.items():
+        names = conventions.lmms_eval if harness == "lmms-eval" else conventions.vlmevalkit
+        if names is None:
+            continue
+        for split, its_names in names.names.items():
+            for name in its_names:
+                other = known.get(name, Known(task, (), conventions, names))
+                if other.task != task:
+                    raise VlmbenchError(f"{task} and {other.task} both claim {harness}'s {name!r}")
+                known[name] = other._replace(splits=(*other.splits, split))
+    return known
 
 
 def number(value: Any) -> float | None:
