@@ -24,25 +24,66 @@ HARMLESS = frozenset(
         "auto_map",
         "bos_token_id",
         "chunk_size_feed_forward",
+        "decoder_start_token_id",
         "dtype",
         "eos_token_id",
+        "finetuning_task",
         "id2label",
         "initializer_range",
+        "is_decoder",
         "is_encoder_decoder",
         "label2id",
         "model_type",
         "output_attentions",
         "output_hidden_states",
         "pad_token_id",
+        "prefix",
         "problem_type",
         "return_dict",
+        "sep_token_id",
+        "task_specific_params",
+        "tf_legacy_loss",
         "tie_word_embeddings",
+        "tokenizer_class",
         "torch_dtype",
+        "torchscript",
         "transformers_version",
+        "use_bfloat16",
         "use_cache",
     }
 )
 """Keys that transformers writes and that move no number of the forward pass."""
+
+GENERATION = frozenset(
+    {
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "diversity_penalty",
+        "do_sample",
+        "early_stopping",
+        "encoder_no_repeat_ngram_size",
+        "exponential_decay_length_penalty",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "length_penalty",
+        "max_length",
+        "min_length",
+        "no_repeat_ngram_size",
+        "num_beam_groups",
+        "num_beams",
+        "num_return_sequences",
+        "output_scores",
+        "remove_invalid_values",
+        "repetition_penalty",
+        "return_dict_in_generate",
+        "suppress_tokens",
+        "temperature",
+        "top_k",
+        "top_p",
+        "typical_p",
+    }
+)
+"""Settings of `generate`, which transformers before 4.47 writes into each part of a config."""
 
 IMPLEMENTED: dict[str, Json] = {
     "config": {},
@@ -60,6 +101,14 @@ IMPLEMENTED: dict[str, Json] = {
     },
 }
 """Keys with one implemented value, the released models'."""
+
+ANYWHERE: Json = {
+    "add_cross_attention": False,
+    "cross_attention_hidden_size": None,
+    "pruned_heads": {},
+    "tie_encoder_decoder": False,
+}
+"""The same for keys that transformers before 4.47 writes into every part."""
 
 
 def read(path: Path) -> Json:
@@ -79,15 +128,16 @@ def parse(kind: type[Config], content: Json, where: str, **parts: object) -> Con
     Raises: ValueError naming a key that is unknown, or whose value is not implemented.
     """
     names = {key: name for name, key in _names_and_keys(kind).items()}
+    implemented = ANYWHERE | IMPLEMENTED[where]
     values: Json = {}
     for key, value in content.items():
         if key in names:
             values[names[key]] = value
-        elif key in IMPLEMENTED[where]:
-            only = IMPLEMENTED[where][key]
+        elif key in implemented:
+            only = implemented[key]
             if value != only:
                 raise ValueError(f"{where}: {key} {value!r} is not implemented, only {only!r}")
-        elif key not in HARMLESS:
+        elif key not in HARMLESS | GENERATION:
             near = difflib.get_close_matches(key, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"{where}: unknown key {key!r}{hint}")
