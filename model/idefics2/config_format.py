@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
+
+from idefics2.files import reason
 
 Json = dict[str, Any]
 Config = TypeVar("Config")
@@ -107,8 +110,10 @@ ANYWHERE: Json = {
     "cross_attention_hidden_size": None,
     "pruned_heads": {},
     "tie_encoder_decoder": False,
+    "quantization_config": None,
+    "compression_config": None,
 }
-"""The same for keys that transformers before 4.47 writes into every part."""
+"""The same for keys that transformers may write into every part."""
 
 
 def read(path: Path) -> Json:
@@ -116,10 +121,17 @@ def read(path: Path) -> Json:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
+        raise ValueError(f"cannot read {path}: {reason(path, error)}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object")
     return content
+
+
+def version_of(content: Json, default: str) -> tuple[int, int]:
+    """Major and minor number of the transformers that wrote a `config.json`."""
+    numbers = re.findall(r"\d+", str(content.get("transformers_version") or default))
+    major, minor = [*map(int, numbers[:2]), 0, 0][:2]
+    return major, minor
 
 
 def parse(kind: type[Config], content: Json, where: str, **parts: object) -> Config:

@@ -199,9 +199,7 @@ def test_a_plain_file_holds_none_of_our_own_keys() -> None:
     ("changes", "message"),
     [
         pytest.param({"model_type": "llava"}, "model_type is 'llava'", id="another model"),
-        pytest.param(
-            {"quantization_config": {}}, "unknown key 'quantization_config'", id="unknown"
-        ),
+        pytest.param({"quantisation": {}}, "unknown key 'quantisation'", id="unknown"),
         pytest.param({"image_tokens_id": 3}, "did you mean image_token_id", id="misspelt"),
         pytest.param(
             {"text": {"num_layers": 3}}, "text_config: unknown key", id="ours, not theirs"
