@@ -27,7 +27,14 @@ class Settings:
     """"cpu", "cuda", "cuda:1", ...; "auto": the first accelerator, else the CPU."""
 
     dtype: str = "auto"
-    """One of `DTYPES`; "auto": the checkpoint's on an accelerator, float32 on a CPU."""
+    """One of `DTYPES`; "auto": bfloat16 on an accelerator, float16 on an NVIDIA GPU older than
+    Ampere, float32 on a CPU, whatever the checkpoint stores."""
+
+    adapter: str | None = None
+    """Folder or hub id of a peft adapter to merge; None: the one in the checkpoint's folder."""
+
+    processor: str | None = None
+    """Folder or hub id of the processor's files; None: as the checkpoint's."""
 
     split_images: bool | None = None
     """Cut each picture in four and show it whole as well; None: as the checkpoint says."""
@@ -78,7 +85,9 @@ class Settings:
             raise no_such("dtype", str(self.dtype), DTYPES)
         if not isinstance(self.split_images, bool | None):
             raise VlmbenchError(f"split_images is {self.split_images!r}, must be true or false")
-        for name in ("device", "api_key_env"):
+        for name in ("device", "api_key_env", "adapter", "processor"):
+            if name in ("adapter", "processor") and getattr(self, name) is None:
+                continue
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise VlmbenchError(f"{name} is {getattr(self, name)!r}, must be a name")
 

@@ -76,6 +76,10 @@ def model_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="no answer depends on its neighbours (slower)",
     )
+    group.add_argument("--adapter", metavar="DIR_OR_ID", help="LoRA or DoRA of peft to merge")
+    group.add_argument(
+        "--processor", metavar="DIR_OR_ID", help="tokenizer and image processor, if elsewhere"
+    )
     group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: auto)")
     group.add_argument("--dtype", choices=DTYPES)
     group.add_argument(
@@ -98,6 +102,7 @@ def model_settings(args: argparse.Namespace) -> Mapping[str, Json]:
     """The settings that were given."""
     names = (
         *("batch_size", "device", "dtype", "split_images", "temperature", "top_p", "seed"),
+        *("adapter", "processor"),
         *("cache_gib", "deterministic", "concurrency", "timeout_s", "max_retries", "api_key_env"),
     )
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}

@@ -89,7 +89,7 @@ def trained(base: Path, folder: Path, **config: Any) -> Any:
     model: Any = Idefics2ForConditionalGeneration.from_pretrained(base)
     adapted = get_peft_model(model, LoraConfig(r=4, **{"lora_alpha": 8, **config}))
     draw(adapted, seed=1)
-    adapted.save_pretrained(folder)
+    adapted.save_pretrained(str(folder))
     return adapted.eval()
 
 
@@ -124,7 +124,7 @@ def test_an_adapter_may_have_a_larger_vocabulary(
     config = LoraConfig(r=4, target_modules=DECODER, modules_to_save=saved)
     theirs = get_peft_model(model, config)
     draw(theirs, seed=2)
-    theirs.save_pretrained(tmp_path)
+    theirs.save_pretrained(str(tmp_path))
     ours = load_model(base, adapter=load_adapter(tmp_path))
     assert ours.config.text.vocab_size == 125
     assert_same_logits(ours, theirs.eval(), [make_case(ours.config, (3, (20, 36), 4))])
