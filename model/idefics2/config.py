@@ -7,13 +7,13 @@ and are written only where they differ from the released model's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from idefics2.config_format import Json, keys_and_values, parse, read
+from idefics2.config_format import Json, keys_and_values, parse, read, version_of
+from idefics2.quantized import refuse_config
 
 Architecture = Literal["autoregressive", "cross_attention"]
 Connector = Literal["perceiver", "mlp", "linear"]
@@ -172,10 +172,10 @@ class Idefics2Config:
         content = dict(source) if isinstance(source, dict) else read(Path(source))
         if content.get("model_type") not in (PLAIN, VARIANT):
             raise ValueError(f"model_type is {content.get('model_type')!r}, not {PLAIN!r}")
+        refuse_config(content, PARTS)
         vision, perceiver, text = (_pop_object(content, name) for name in PARTS)
         text_config = parse(TextConfig, _resolve_text(text), "text_config")
-        version = str(content.get("transformers_version", "5"))
-        perceiver = _resolve_perceiver(perceiver, text_config, version)
+        perceiver = _resolve_perceiver(perceiver, text_config, version_of(content, "5"))
         return parse(
             cls,
             content,
@@ -221,13 +221,12 @@ def _pop_object(content: Json, key: str) -> Json:
     return dict(value)
 
 
-def _resolve_perceiver(perceiver: Json, text: TextConfig, version: str) -> Json:
+def _resolve_perceiver(perceiver: Json, text: TextConfig, version: tuple[int, int]) -> Json:
     """`perceiver_config` without its width, which is the decoder's, and with its epsilon."""
     width = perceiver.pop("hidden_size", None)
     if width not in (None, text.width):
         raise ValueError(f"perceiver_config: hidden_size {width} is not text_config's {text.width}")
-    is_early = tuple(map(int, re.findall(r"\d+", version)[:2])) < (4, 46)
-    if is_early or (width is None and text.width != 4096):  # the latter as later code does
+    if version < (4, 46) or (width is None and text.width != 4096):  # the latter as later code does
         perceiver.setdefault("rms_norm_eps", text.norm_eps)
     return perceiver
 

@@ -19,11 +19,14 @@ from idefics2.config import Idefics2Config
 from idefics2.config_format import read
 from idefics2.images import ImageSettings, pack
 from idefics2.prompt import Prompt, Slots
-from idefics2.tokens import Compat, Piece, Tokens, join_text
+from idefics2.tokens import Compat, Piece, Tokens, compat_of, join_text
 
 IMAGE = "<image>"
 FAKE = "<fake_token_around_image>"
 END_OF_UTTERANCE = "<end_of_utterance>"
+
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+IMAGES, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,36 +44,48 @@ class Processor:
     chat_template: str | None
     """None for the base model, which completes text and was not taught to converse."""
     stop_ids: tuple[int, ...]
-    """Any of these ends a generation: `generation_config.json`."""
+    """Any of these ends a generation: those of `generation_config.json`, and <end_of_utterance>
+    where the chat template ends turns with it."""
     bad_ids: tuple[tuple[int, ...], ...]
     """Words not to be generated: the tokens around and in the place of images."""
     compat: Compat = "release"
 
     @classmethod
     def load(
-        cls, folder: str | Path, config: Idefics2Config, *, compat: Compat = "release"
+        cls,
+        folder: str | Path,
+        config: Idefics2Config,
+        *,
+        compat: Compat | None = None,
+        model_folder: Path | None = None,
     ) -> Processor:
         """From a checkpoint's folder, as released or as written by transformers.
 
+        Without `compat`, token ids are those of the transformers version that wrote the folder.
+        `model_folder` has `generation_config.json`, if another does.
         `dataclasses.replace` on the result, or on its `images`, turns splitting on or off.
 
-        Raises: ValueError naming the file that is missing or disagrees with `config`.
+        Raises: ValueError naming the files that are missing, or one that disagrees with `config`.
         """
         folder = Path(folder)
-        processor = _optional(folder / "processor_config.json")
+        model_folder = folder if model_folder is None else model_folder
+        _check_files(folder, model_folder)
+        compat = compat_of([model_folder, folder]) if compat is None else compat
+        processor = _optional(folder / PROCESSOR)
         tokens = Tokens.load(folder, compat=compat)
         if FAKE not in tokens.special or tokens.special.get(IMAGE) != config.image_id:
             raise ValueError(
                 f"{folder / 'tokenizer.json'} must have {FAKE}, and {IMAGE} as {config.image_id}: "
                 f"it has {tokens.special}"
             )
+        template = _chat_template(folder, processor)
         return cls(
             config=config,
             tokens=tokens,
             images=_image_settings(folder, processor, config),
-            chat_template=_chat_template(folder, processor),
-            stop_ids=_stop_ids(folder, tokens),
-            bad_ids=_bad_ids(folder, tokens),
+            chat_template=template,
+            stop_ids=_stop_ids(model_folder, tokens, template),
+            bad_ids=_bad_ids(model_folder, tokens),
             compat=compat,
         )
 
@@ -158,11 +173,24 @@ def _space_after(pieces: Iterable[Piece], fake: int) -> Iterator[Piece]:
         previous = piece
 
 
+def _check_files(folder: Path, model_folder: Path) -> None:
+    """Raises: ValueError if files are missing, naming all of them and where they may be."""
+    missing = [name for name in TOKENIZER if not (folder / name).exists()]
+    if not (folder / IMAGES).exists() and not _optional(folder / PROCESSOR).get("image_processor"):
+        missing.append(IMAGES)
+    if not missing:
+        return
+    near = model_folder.absolute().parent  # a Trainer's checkpoint-500 is in its output folder
+    has_all = all((near / name).exists() for name in TOKENIZER)
+    where = str(near) if has_all else "a folder or hub id that has them, such as its base model's"
+    raise ValueError(f"{folder} has no {', '.join(missing)}: give --processor {where}")
+
+
 def _image_settings(
     folder: Path, processor: dict[str, Any], config: Idefics2Config
 ) -> ImageSettings:
     """From `preprocessor_config.json`; transformers 5 writes them into `processor_config.json`."""
-    content = processor.get("image_processor") or read(folder / "preprocessor_config.json")
+    content = processor.get("image_processor") or read(folder / IMAGES)
     settings = ImageSettings.from_json(content, patch_size=config.vision.patch_size)
     if config.square_images:
         settings = replace(settings, square=config.vision.image_size)
@@ -177,13 +205,17 @@ def _chat_template(folder: Path, processor: dict[str, Any]) -> str | None:
     return content.get("chat_template")
 
 
-def _stop_ids(folder: Path, tokens: Tokens) -> tuple[int, ...]:
+def _stop_ids(folder: Path, tokens: Tokens, template: str | None) -> tuple[int, ...]:
     stop = _optional(folder / "generation_config.json").get("eos_token_id")
     if stop is None:
         stop = [
             tokens.special[name] for name in ("</s>", END_OF_UTTERANCE) if name in tokens.special
         ]
-    return (stop,) if isinstance(stop, int) else tuple(stop)
+    ids = (stop,) if isinstance(stop, int) else tuple(stop)
+    end = tokens.special.get(END_OF_UTTERANCE)
+    if template is None or END_OF_UTTERANCE not in template or end is None or end in ids:
+        return ids
+    return (*ids, end)
 
 
 def _bad_ids(folder: Path, tokens: Tokens) -> tuple[tuple[int, ...], ...]:

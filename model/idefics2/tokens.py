@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from tokenizers import Tokenizer
 
-from idefics2.config_format import read
+from idefics2.config_format import read, version_of
 
 Compat = Literal["release", "transformers>=5"]
 """Whose token ids to give: those at the release of Idefics2 (4.40), or those since transformers 5.
@@ -93,6 +93,21 @@ class Tokens:
         names = sorted(self.special, key=len, reverse=True)
         pieces = re.split(f"({'|'.join(map(re.escape, names))})", markup)
         return [self.special.get(piece, piece) for piece in pieces]
+
+
+def compat_of(folders: Iterable[Path]) -> Compat:
+    """The token ids that a model knows: those of the transformers version that wrote its folder.
+
+    The first folder that tells counts: by `config.json`, which names the version or is older than
+    such names, or by `processor_config.json`, which has an image processor's settings since 5.0.
+    """
+    for folder in folders:
+        if (path := folder / "config.json").exists():
+            return "transformers>=5" if version_of(read(path), "4") >= (5, 0) else "release"
+        path = folder / "processor_config.json"
+        if path.exists() and "image_processor" in read(path):
+            return "transformers>=5"
+    return "release"
 
 
 def join_text(pieces: Iterable[Piece]) -> list[Piece]:

@@ -25,7 +25,7 @@ def processor(found: Checkpoint, settings: LocalSettings) -> Any:
 
     _check_kind(AutoConfig.from_pretrained(found.folder, trust_remote_code=False))
     loaded: Any = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-        found.folder, trust_remote_code=False
+        found.processor, trust_remote_code=False
     )
     if not hasattr(loaded, "image_processor") or not hasattr(loaded, "tokenizer"):
         raise ValueError("its processor takes no pictures: preprocessor_config.json is missing")
@@ -65,7 +65,20 @@ def model(found: Checkpoint, dtype: torch.dtype) -> Any:
     network, info = loaded
     if missing := sorted(info["missing_keys"]):
         raise ValueError(f"its weights lack {len(missing)} tensors, such as {missing[0]}")
-    return network
+    return network if found.adapter is None else _adapted(network, found)
+
+
+def _adapted(network: Any, found: Checkpoint) -> Any:
+    """The model with its adapter merged; one beside the weights is attached by transformers."""
+    from peft import PeftModel
+
+    if found.adapter == found.folder:
+        return network
+    adapted = PeftModel.from_pretrained(network, str(found.adapter))
+    if not hasattr(adapted, "merge_and_unload") or adapted.active_peft_config.is_prompt_learning:
+        kind = adapted.active_peft_config.peft_type.value
+        raise ValueError(f"its adapter of type {kind} cannot be merged")
+    return adapted.merge_and_unload()
 
 
 def generation_configs(network: Any, tokenizer: Any) -> tuple[Any, Any]:

@@ -7,7 +7,6 @@ request found at hand costs it nothing, so the times of many do not add up to th
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from vlmbench.schema import Json, Probe, Request, Response, Timings
 
 if TYPE_CHECKING:
     import idefics2
+    from idefics2.checkpoint import Folders
     from idefics2.engine import Budget, Result
     from idefics2.engine import Request as EngineRequest
     from vlmbench.backends.idefics2_prompts import Prepared
@@ -48,12 +48,13 @@ def forecast(argument: str, settings: Settings) -> protocol.Forecast:
     Raises: VlmbenchError for a checkpoint that is not there, or is no Idefics2.
     """
     import idefics2
+    from idefics2.checkpoint import load_processor
     from idefics2.flops import Forecast
 
-    found = _find(argument)
+    found = _find(argument, settings)
     try:
         config = idefics2.Idefics2Config.from_json(found.folder / "config.json")
-        images = idefics2.Processor.load(found.folder, config).images
+        images = load_processor(_folders(found), config).images
     except ValueError as error:
         raise VlmbenchError(f"{argument}: {' '.join(str(error).split())}") from error
     if settings.split_images is not None:
@@ -74,16 +75,17 @@ def open(argument: str, settings: Settings) -> Idefics2Backend:
 
     import idefics2
 
-    found = _find(argument)
+    found = _find(argument, settings)
     device = devices.device_of(settings.device)
-    dtype = devices.dtype_of(settings.dtype, device, found.dtype)
+    dtype = devices.dtype_of(settings.dtype, device)
     try:
         model, processor = idefics2.load(
             found.source,
             revision=found.revision or None,
             dtype=dtype,
             device=device,
-            compat=_compat(found),
+            adapter=found.adapter,
+            processor=found.processor,
         )
     except torch.OutOfMemoryError as error:
         raise VlmbenchError(f"{argument} does not fit on {device} in {dtype}") from error
@@ -95,8 +97,8 @@ def open(argument: str, settings: Settings) -> Idefics2Backend:
     return Idefics2Backend(model, processor, found, settings)
 
 
-def _find(argument: str) -> Checkpoint:
-    found = checkpoint.find(argument)
+def _find(argument: str, settings: Settings) -> Checkpoint:
+    found = checkpoint.find(argument, settings)
     kind = found.config.get("model_type")
     if kind not in MODEL_TYPES:
         raise VlmbenchError(
@@ -105,13 +107,10 @@ def _find(argument: str) -> Checkpoint:
     return found
 
 
-def _compat(found: Checkpoint) -> idefics2.Compat:
-    """The token ids that the checkpoint knows: those of the transformers that wrote it.
+def _folders(found: Checkpoint) -> Folders:
+    from idefics2.checkpoint import Folders
 
-    Since 5.0 its processor puts a space behind a picture. The released checkpoints are older.
-    """
-    writer = str(found.config.get("transformers_version", ""))
-    return "transformers>=5" if re.match(r"[5-9]\.|\d\d", writer) else "release"
+    return Folders(found.folder, found.processor, found.adapter)
 
 
 class Idefics2Backend:
@@ -155,7 +154,7 @@ class Idefics2Backend:
         return Probe(
             model=f"idefics2:{self._found.name}",
             revision=self._found.revision,
-            weights_digest=checkpoint.weights_digest(self._found.folder),
+            weights_digest=self._found.weights_digest,
             device=str(self._model.device),
             device_name=devices.name_of(self._model.device),
             device_uuid=devices.uuid_of(self._model.device),
@@ -163,13 +162,14 @@ class Idefics2Backend:
             num_parameters=sum(parameter.numel() for parameter in self._model.parameters()),
             peak_device_memory_bytes=devices.peak_memory_bytes(self._model.device),
             settings={
-                "files": checkpoint.files_digest(self._found.folder),
+                "files": self._found.files_digest,
                 "split_images": self._processor.images.split,
                 "token_ids": self._processor.compat,
                 "batch_size": self._settings.batch_size,
                 "cache_gib": self._settings.cache_gib,
                 "deterministic": self._settings.deterministic,
                 **checkpoint.sampling(self._settings),
+                **self._found.adapted,
             },
             work=asdict(self._engine.work),
         )

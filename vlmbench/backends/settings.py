@@ -135,7 +135,19 @@ class LocalSettings(SamplingSettings):
     dtype: str = setting(
         "auto",
         one_of(*DTYPES),
-        help="default: the checkpoint's on an accelerator, float32 on a CPU",
+        help="default: bfloat16 on an accelerator (float16 on one without it), float32 on a CPU",
+    )
+    adapter: str | None = setting(
+        None,
+        NAME,
+        metavar="DIR_OR_ID",
+        help="LoRA or DoRA of peft to merge (default: the one in the checkpoint's folder)",
+    )
+    processor: str | None = setting(
+        None,
+        NAME,
+        metavar="DIR_OR_ID",
+        help="tokenizer and image processor (default: the checkpoint's)",
     )
     split_images: bool | None = setting(
         None,

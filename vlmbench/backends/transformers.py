@@ -52,9 +52,9 @@ def open(argument: str, settings: Settings) -> TransformersBackend:
     from safetensors import SafetensorError
 
     mistakes = (OSError, ValueError, LookupError, TypeError, RuntimeError, ImportError)
-    found = checkpoint.find(argument)
+    found = checkpoint.find(argument, settings)
     device = devices.device_of(settings.device)
-    dtype = devices.dtype_of(settings.dtype, device, found.dtype)
+    dtype = devices.dtype_of(settings.dtype, device)
     try:
         processor = auto_model.processor(found, settings)
         model = auto_model.model(found, dtype).to(device).eval()
@@ -110,7 +110,7 @@ class TransformersBackend:
         return Probe(
             model=f"transformers:{self._found.name}",
             revision=self._found.revision,
-            weights_digest=checkpoint.weights_digest(self._found.folder),
+            weights_digest=self._found.weights_digest,
             device=str(device),
             device_name=devices.name_of(device),
             device_uuid=devices.uuid_of(device),
@@ -118,11 +118,12 @@ class TransformersBackend:
             num_parameters=self._model.num_parameters(),
             peak_device_memory_bytes=devices.peak_memory_bytes(device),
             settings={
-                "files": checkpoint.files_digest(self._found.folder),
+                "files": self._found.files_digest,
                 "split_images": getattr(image_processor, "do_image_splitting", None),
                 "attention": "sdpa",
                 "batch_size": self._batch_size,
                 **checkpoint.sampling(self._settings),
+                **self._found.adapted,
             },
         )
 

@@ -222,6 +222,8 @@ class Answering:
         if row is not None:
             del self._growing[row]
             self._scheduler.finish(row)
+            if isinstance(error, FloatingPointError):
+                self._runner.rows.clear(row)
         yield failed(ticket.request.id, error, ticket.attempt) if error else ticket.result(at)
 
     def _let_go(self, ticket: Ticket) -> None:

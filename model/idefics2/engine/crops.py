@@ -22,6 +22,11 @@ from idefics2.engine.work import Work
 from idefics2.images import PackedImages
 from idefics2.model import Idefics2
 
+NOT_NUMBERS = (
+    "the visual tokens of a picture are not numbers (NaN or infinite); float32 or bfloat16 has a "
+    "wider range"
+)
+
 FIRST_GUESS = 4900  # patches of a crop of 980 x 980, the largest of the released processor
 
 
@@ -230,6 +235,9 @@ class Encoder:
             self._pictures[crop.digest].parts.append(tokens_LD)
         for digest in {crop.digest for crop in pack}:
             self._pictures[digest].encode_s += seconds
+        is_finite = torch.stack([tokens_LD.isfinite().all() for tokens_LD in tokens]).tolist()
+        for digest in {crop.digest for crop, good in zip(pack, is_finite, strict=True) if not good}:
+            self._leave_out(digest, FloatingPointError(NOT_NUMBERS))
         self._work.crops_encoded += len(pack)
         self._work.steps_encoding += 1
         self._work.add_seconds("encode", seconds)
@@ -263,9 +271,13 @@ class Encoder:
             return
         [crop] = pack
         self._work.shortages.append(f"encoding a crop of {num_patches} patches")
-        self._errors[crop.digest] = error
-        del self._pictures[crop.digest]
-        self._wait_no_more(crop.digest)
+        self._leave_out(crop.digest, error)
+
+    def _leave_out(self, digest: str, error: Exception) -> None:
+        """Forgets a picture; whoever wants it is told why."""
+        self._errors[digest] = error
+        del self._pictures[digest]
+        self._wait_no_more(digest)
 
     def _wait_no_more(self, digest: str) -> None:
         self._waiting = deque(crop for crop in self._waiting if crop.digest != digest)

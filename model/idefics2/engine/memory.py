@@ -9,7 +9,14 @@ import time
 
 import torch
 
-CPU_MESSAGES = ("can't allocate memory", "not enough memory")  # of torch's CPU allocator
+MESSAGES = (
+    *("can't allocate memory", "not enough memory"),  # torch's CPU allocator
+    "out of memory",  # CUDA itself, and NCCL on its behalf
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUSOLVER_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+    "_ALLOCATION_FAILED",  # cuDNN since 9: of the host, and of the device
+    "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",  # without room for its workspace
+)
+"""In what the libraries below torch raise, which is a plain RuntimeError."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 LARGEST_ON_HEAP = 2**25
@@ -21,7 +28,7 @@ def is_shortage(error: Exception) -> bool:
     """Whether a smaller step might have gone through."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in CPU_MESSAGES)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in MESSAGES)
 
 
 def now(device: torch.device) -> float:

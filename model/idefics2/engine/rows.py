@@ -54,6 +54,12 @@ class Rows:
                 x_NSGE = torch.unflatten(x_XGE, 0, (-1, self.room))
                 x_NSGE[target, :num_tokens] = x_NSGE[source, :num_tokens]
 
+    def clear(self, row: int) -> None:
+        """Zeroes a row: under a mask a key weighs nothing, but nothing times NaN is NaN."""
+        for layer in self.layers:
+            for x_XGE in layer:
+                x_XGE[row * self.room : (row + 1) * self.room] = 0
+
 
 class Reading:
     """The attention of a step that reads prompts, as `mistral.Store` has it."""

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from idefics2.config_format import read
 from idefics2.model import Idefics2
 from idefics2.weights import save_model
 
@@ -104,8 +105,17 @@ def load_state(saved: Saved) -> Any:
 
 
 def export(model: Idefics2, folder: Path, origin: Path) -> None:
-    """A checkpoint that `idefics2.load` reads: weights, and the processor's files of another."""
+    """A checkpoint that `idefics2.load` reads: weights, and the processor's files of another.
+
+    It names the transformers version of that one, whose token ids the model was trained on.
+    """
     save_model(model, folder)
+    if (origin / "config.json").exists():
+        version = read(origin / "config.json").get("transformers_version")
+        content = read(folder / "config.json")
+        if version is not None:
+            text = json.dumps(content | {"transformers_version": version}, indent=2)
+            (folder / "config.json").write_text(text + "\n", "utf-8")
     for pattern in PROCESSOR_FILES:
         for path in origin.glob(pattern):
             shutil.copyfile(path, folder / path.name)
