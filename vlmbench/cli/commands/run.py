@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from vlmbench.runs.job import Plan
 
 EXAMPLES = """examples:
-  vlmbench run --model idefics2:HuggingFaceM4/idefics2-8b --tasks docvqa --gpus 8
+  vlmbench run --model idefics2:HuggingFaceM4/idefics2-8b --tasks mmmu --gpus 8
   vlmbench run --model openai:http://localhost:8000#my-model --tasks mmbench
 
 Exit codes: 0 done, 1 some samples failed or were not run, 2 a mistake in the command, 130 stopped.
