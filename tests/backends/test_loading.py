@@ -127,6 +127,8 @@ def test_a_trainers_checkpoint_runs_with_the_processor_of_another_folder(
         return texts
 
     assert answers(copy, processor=str(tiny)) == answers(tiny)
+    with pytest.raises(VlmbenchError, match=r"has no tokenizer\.json.*: give --processor a folder"):
+        answers(copy)
 
 
 @pytest.mark.parametrize("module", BACKENDS)

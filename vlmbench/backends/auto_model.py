@@ -16,6 +16,13 @@ SAMPLING = (
 )
 """Fields of a generation config that mean nothing in greedy decoding, and are warned of there."""
 
+TOKENIZERS = (
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt"),
+    *("spiece.model", "tekken.json", "sentencepiece.bpe.model"),
+)
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files of which a processor has at least one."""
+
 LENGTHS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens", "max_time")
 
 
@@ -24,6 +31,7 @@ def processor(found: Checkpoint, settings: LocalSettings) -> Any:
     from transformers import AutoConfig, AutoProcessor
 
     _check_kind(AutoConfig.from_pretrained(found.folder, trust_remote_code=False))
+    _check_files(found)
     loaded: Any = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
         found.processor, trust_remote_code=False
     )
@@ -37,6 +45,17 @@ def processor(found: Checkpoint, settings: LocalSettings) -> Any:
     if loaded.tokenizer.pad_token is None:
         loaded.tokenizer.pad_token = loaded.tokenizer.eos_token
     return loaded
+
+
+def _check_files(found: Checkpoint) -> None:
+    """Raises: ValueError if the folder has no tokenizer or no settings for pictures."""
+    names = {path.name for path in found.processor.iterdir()}
+    missing = [kinds[0] for kinds in (TOKENIZERS, PROCESSORS) if names.isdisjoint(kinds)]
+    if missing:
+        raise ValueError(
+            f"{found.processor} has no {' and no '.join(missing)}: give --processor a folder or "
+            "hub id that has them, such as its base model's"
+        )
 
 
 def _check_kind(config: Any) -> None:

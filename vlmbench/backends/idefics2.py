@@ -56,7 +56,7 @@ def forecast(argument: str, settings: Settings) -> protocol.Forecast:
         config = idefics2.Idefics2Config.from_json(found.folder / "config.json")
         images = load_processor(_folders(found), config).images
     except ValueError as error:
-        raise VlmbenchError(f"{argument}: {' '.join(str(error).split())}") from error
+        raise _mistake(argument, error) from error
     if settings.split_images is not None:
         images = replace(images, split=settings.split_images)
     return Forecast(config, images)
@@ -90,7 +90,7 @@ def open(argument: str, settings: Settings) -> Idefics2Backend:
     except torch.OutOfMemoryError as error:
         raise VlmbenchError(f"{argument} does not fit on {device} in {dtype}") from error
     except ValueError as error:
-        raise VlmbenchError(f"{argument}: {' '.join(str(error).split())}") from error
+        raise _mistake(argument, error) from error
     if settings.split_images is not None:
         images = replace(processor.images, split=settings.split_images)
         processor = replace(processor, images=images)
@@ -105,6 +105,12 @@ def _find(argument: str, settings: Settings) -> Checkpoint:
             f"{argument} is a {kind} checkpoint, not Idefics2; try transformers:{argument}"
         )
     return found
+
+
+def _mistake(argument: str, error: ValueError) -> VlmbenchError:
+    """An error in one line that names the model, once."""
+    text = " ".join(str(error).split())
+    return VlmbenchError(text if text.startswith(argument) else f"{argument}: {text}")
 
 
 def _folders(found: Checkpoint) -> Folders:
