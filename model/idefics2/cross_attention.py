@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from idefics2.config import TextConfig
 from idefics2.layers import GatedMLP, KeysValues, RMSNorm
-from idefics2.products import Linear
+from idefics2.onednn import Linear
 
 
 class VisualContext(NamedTuple):

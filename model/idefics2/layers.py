@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idefics2.products import Linear
+from idefics2.onednn import Linear
 
 
 class RMSNorm(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from idefics2.config import Idefics2Config, TextConfig
 from idefics2.cross_attention import GatedCrossAttention, VisualContext
 from idefics2.layers import GatedMLP, KeysValues, RMSNorm, attend
-from idefics2.products import Linear
+from idefics2.onednn import Linear
 
 
 class Store(Protocol):

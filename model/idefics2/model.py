@@ -14,8 +14,8 @@ from idefics2.config import Idefics2Config
 from idefics2.cross_attention import GatedCrossAttention, VisualContext
 from idefics2.layers import RMSNorm
 from idefics2.mistral import MistralDecoder
+from idefics2.onednn import Linear
 from idefics2.perceiver import Connector, PerceiverResampler
-from idefics2.products import Linear
 from idefics2.vision import Packing, VisionTower
 
 RESCALE = 0.00392156862745098  # rescale_factor in the released preprocessor_config.json

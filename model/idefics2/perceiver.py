@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from idefics2.config import Idefics2Config
 from idefics2.layers import GatedMLP, RMSNorm
-from idefics2.products import Linear
+from idefics2.onednn import Linear
 from idefics2.vision import Packing
 
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idefics2.config import VisionConfig
-from idefics2.products import Linear
+from idefics2.onednn import Linear
 
 
 @cache

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import idefics2
-from idefics2.engine.runner import Runner
+from idefics2.engine.model_runner import Runner
 from idefics2.generate import Sampling, generate
 from vlmbench.backends.registry import identity, open_backend
 from vlmbench.errors import VlmbenchError

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from idefics2.engine.requests import Picture
+from idefics2.engine.request import Picture
 from idefics2.images import ImageSettings, PackedImages, pack
 from idefics2.processor import Processor
 from idefics2.prompt import Slots

@@ -10,18 +10,18 @@ import os
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from idefics2.engine.answering import Answering
-from idefics2.engine.budget import Budget
-from idefics2.engine.crops import Encoder, Loader
+from idefics2.engine.decoding import Answering
+from idefics2.engine.encoder_cache import Encoder, Loader
+from idefics2.engine.fallback import answer_plainly
 from idefics2.engine.few_rows import FewRows
+from idefics2.engine.kv_cache import Rows
+from idefics2.engine.limits import Budget
 from idefics2.engine.memory import is_shortage, keep_freed_memory
-from idefics2.engine.plainly import answer_plainly
-from idefics2.engine.prefixes import Pass
-from idefics2.engine.requests import Request, Result
-from idefics2.engine.rows import Rows
-from idefics2.engine.runner import Runner
-from idefics2.engine.windows import Window, Windows
-from idefics2.engine.work import Work
+from idefics2.engine.model_runner import Runner
+from idefics2.engine.planner import Pass
+from idefics2.engine.request import Request, Result
+from idefics2.engine.sequence import Window, Windows
+from idefics2.engine.stats import Work
 from idefics2.model import Idefics2
 from idefics2.sampling import Decode
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idefics2.products import Linear, has_onednn, product
+from idefics2.onednn import Linear, has_onednn, product
 
 MAX_ROWS = 32
 ROWS = 8

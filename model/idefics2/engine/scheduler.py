@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from idefics2.engine.prefixes import Leaf
+from idefics2.engine.planner import Leaf
 from idefics2.engine.slots import Move, Slots
 
 REFILL = 4

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from idefics2.images import pack
 from idefics2.model import Idefics2, normalize
+from idefics2.onednn import Linear
 from idefics2.processor import Processor
-from idefics2.products import Linear
 from idefics2.train.objectives import Losses, Reader, by_source
 from idefics2.vision import Packing
 

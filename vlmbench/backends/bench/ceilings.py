@@ -26,7 +26,7 @@ def measure(device: str, dtype: str) -> Ceilings:
     """On a device as torch names it, in a second or so."""
     import torch
 
-    from idefics2.products import Linear
+    from idefics2.onednn import Linear
 
     is_cuda = torch.device(device).type == "cuda"
     kind = getattr(torch, dtype)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import idefics2.engine.few_rows as few_rows_module
 from idefics2.engine.few_rows import MAX_ROWS, FewRows
-from idefics2.products import Linear
+from idefics2.onednn import Linear
 
 
 @pytest.fixture

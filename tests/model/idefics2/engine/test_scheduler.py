@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idefics2.engine.prefixes import Leaf, Outline, plan
+from idefics2.engine.planner import Leaf, Outline, plan
 from idefics2.engine.scheduler import REFILL, Scheduler, Step
 
 Keys = tuple[int, ...]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from idefics2.engine import Budget, Engine, Request, Result
-from idefics2.engine.rows import Rows
-from idefics2.engine.runner import Runner
+from idefics2.engine.kv_cache import Rows
+from idefics2.engine.model_runner import Runner
 from idefics2.model import Idefics2
 from idefics2.sampling import Sampling
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from idefics2.engine import Engine
-from idefics2.engine.graphs import bucket
-from idefics2.engine.rows import Rows
+from idefics2.engine.cuda_graphs import bucket
+from idefics2.engine.kv_cache import Rows
 from idefics2.model import Idefics2
 
 

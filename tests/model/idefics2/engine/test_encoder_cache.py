@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from idefics2.engine.crops import Encoder, Loader
-from idefics2.engine.requests import Picture, pictures_of
-from idefics2.engine.work import Work
+from idefics2.engine.encoder_cache import Encoder, Loader
+from idefics2.engine.request import Picture, pictures_of
+from idefics2.engine.stats import Work
 from idefics2.images import PackedImages
 from idefics2.model import Idefics2
 

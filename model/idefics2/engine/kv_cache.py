@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from idefics2.config import TextConfig
-from idefics2.engine.packing import Family, Packed, families
+from idefics2.engine.batch import Family, Packed, families
 
 
 class Rows:

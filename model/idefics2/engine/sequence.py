@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from idefics2.config import Idefics2Config
-from idefics2.engine.crops import Encoded
-from idefics2.engine.prefixes import Outline, Pass, keys, picture_numbers, plan
-from idefics2.engine.requests import Picture, Request, Result, Timings, check, failed
+from idefics2.engine.encoder_cache import Encoded
+from idefics2.engine.planner import Outline, Pass, keys, picture_numbers, plan
+from idefics2.engine.request import Picture, Request, Result, Timings, check, failed
 from idefics2.sampling import Decode, Draft
 
 FIRST_SIZE = 256

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from idefics2.engine.batch import Packed
+from idefics2.engine.cuda_graphs import Graphs
 from idefics2.engine.few_rows import FewRows
-from idefics2.engine.graphs import Graphs
-from idefics2.engine.packing import Packed
-from idefics2.engine.rows import Going, Reading, Rows
+from idefics2.engine.kv_cache import Going, Reading, Rows
 from idefics2.model import Idefics2
 
 KEYS = 64

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idefics2 import products
-from idefics2.products import Linear
+from idefics2 import onednn as products
+from idefics2.onednn import Linear
 
 CPU = "processor\t: 0\nvendor_id\t: {}\nflags\t\t: fpu avx2 {}\n\n"
 INTEL, AMD = CPU.format("GenuineIntel", "avx512f"), CPU.format("AuthenticAMD", "avx512f")

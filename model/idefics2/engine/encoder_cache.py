@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from idefics2.engine.memory import is_shortage, now
-from idefics2.engine.requests import Picture
-from idefics2.engine.work import Work
+from idefics2.engine.request import Picture
+from idefics2.engine.stats import Work
 from idefics2.images import PackedImages
 from idefics2.model import Idefics2
 

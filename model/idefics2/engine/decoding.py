@@ -13,15 +13,15 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from idefics2.engine.crops import Encoder
+from idefics2.engine.batch import Packed, pack
+from idefics2.engine.encoder_cache import Encoder
 from idefics2.engine.memory import is_shortage, now
-from idefics2.engine.packing import Packed, pack
-from idefics2.engine.prefixes import Leaf
-from idefics2.engine.requests import Picture, Result, failed
-from idefics2.engine.runner import Growing, Runner
+from idefics2.engine.model_runner import Growing, Runner
+from idefics2.engine.planner import Leaf
+from idefics2.engine.request import Picture, Result, failed
 from idefics2.engine.scheduler import Scheduler, Span, Step
-from idefics2.engine.windows import Ticket
-from idefics2.engine.work import Work
+from idefics2.engine.sequence import Ticket
+from idefics2.engine.stats import Work
 from idefics2.sampling import Draft, Token, check_numbers, choose
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import torch
 
-from idefics2.engine.requests import Request, Result, Timings, failed
-from idefics2.engine.windows import Window
+from idefics2.engine.request import Request, Result, Timings, failed
+from idefics2.engine.sequence import Window
 from idefics2.generate import generate, log_likelihoods
 from idefics2.images import PackedImages
 from idefics2.model import Idefics2

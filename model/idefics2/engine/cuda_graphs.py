@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from idefics2.engine.rows import Rows
+from idefics2.engine.kv_cache import Rows
 
 NextLogits = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
 """From `row_B`, `length_B`, `id_B`, the number of keys and the first row: logits [B, V]."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idefics2.engine.packing import FAMILY_TOKENS, Packed, Path, cut, families, pack
-from idefics2.engine.prefixes import Outline, plan
+from idefics2.engine.batch import FAMILY_TOKENS, Packed, Path, cut, families, pack
+from idefics2.engine.planner import Outline, plan
 from idefics2.engine.scheduler import Scheduler
 
 Ids = tuple[int, ...]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idefics2.engine.prefixes import (
+from idefics2.engine.planner import (
     RELATED,
     SMALLEST_ROOM,
     Outline,
