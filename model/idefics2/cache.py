@@ -61,17 +61,6 @@ class Cache:
         self.segments_BS = torch.cat([self.segments_BS, segments_BT], 1)
         self.positions_BS = torch.cat([self.positions_BS, positions_BT], 1)
 
-    def attend(
-        self,
-        layer_index: int,
-        q_BHTE: Tensor,
-        k_BGTE: Tensor,
-        v_BGTE: Tensor,
-        mask_BTS: Tensor | None,
-    ) -> Tensor:
-        """Attention of new tokens to all slots in use, their own among them."""
-        return attend(q_BHTE, *self.append(layer_index, k_BGTE, v_BGTE), mask_BTS)
-
     def append(self, layer_index: int, k_BGTE: Tensor, v_BGTE: Tensor) -> KeysValues:
         """Keeps one layer's keys and values in the slots taken last; all slots in use come back."""
         stop = self.num_used
@@ -90,6 +79,19 @@ class Cache:
         self.segments_BS = self.segments_BS.repeat(num_rows, 1)
         self.positions_BS = self.positions_BS.repeat(num_rows, 1)
         self.images_BS = self.images_BS.repeat(num_rows, 1)
+
+
+class CachedAttention(NamedTuple):
+    """Attention of new tokens to all that is in a cache, which `Cache.extend` has prepared."""
+
+    cache: Cache
+    mask_BTS: Tensor | None
+    """The keys that each token attends to; None for the first tokens: itself and all before it."""
+
+    def attend(self, layer_index: int, q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor) -> Tensor:
+        """Attention y_BHTE; the layer's new keys and values go into the cache."""
+        keys_values = self.cache.append(layer_index, k_BGTE, v_BGTE)
+        return attend(q_BHTE, *keys_values, self.mask_BTS)
 
 
 class Layout(NamedTuple):

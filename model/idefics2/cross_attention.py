@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from idefics2.config import TextConfig
 from idefics2.layers import GatedMLP, KeysValues, RMSNorm
-from idefics2.onednn import Linear
 
 
 class VisualContext(NamedTuple):
@@ -81,10 +80,10 @@ class CrossAttention(nn.Module):
         self.head_width = config.head_width
         query_width = config.num_heads * config.head_width
         kv_width = config.num_kv_heads * config.head_width
-        self.q_proj = Linear(config.width, query_width, bias=False)
-        self.k_proj = Linear(config.width, kv_width, bias=False)
-        self.v_proj = Linear(config.width, kv_width, bias=False)
-        self.o_proj = Linear(query_width, config.width, bias=False)
+        self.q_proj = nn.Linear(config.width, query_width, bias=False)
+        self.k_proj = nn.Linear(config.width, kv_width, bias=False)
+        self.v_proj = nn.Linear(config.width, kv_width, bias=False)
+        self.o_proj = nn.Linear(query_width, config.width, bias=False)
 
     def read(self, latents_IRD: Tensor) -> KeysValues:
         """Keys and values [1, G, L, E] of all images."""

@@ -1,4 +1,4 @@
-"""What the resampler, the decoder and the gated blocks have in common.
+"""Norm, MLP and attention, which the resampler, the decoder and the gated blocks share.
 
 Axes: B sequences, T query tokens, S keys, H query heads, G kv heads, E head width.
 """
@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from idefics2.onednn import Linear
 
 
 class RMSNorm(nn.Module):
@@ -51,9 +49,9 @@ class GatedMLP(nn.Module):
 
     def __init__(self, width: int, mlp_width: int, out_width: int) -> None:
         super().__init__()
-        self.gate_proj = Linear(width, mlp_width, bias=False)
-        self.up_proj = Linear(width, mlp_width, bias=False)
-        self.down_proj = Linear(mlp_width, out_width, bias=False)
+        self.gate_proj = nn.Linear(width, mlp_width, bias=False)
+        self.up_proj = nn.Linear(width, mlp_width, bias=False)
+        self.down_proj = nn.Linear(mlp_width, out_width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps the last axis, whatever the others are."""
@@ -62,10 +60,21 @@ class GatedMLP(nn.Module):
 
 
 class KeysValues(NamedTuple):
-    """What one layer's attention reads."""
+    """Keys and values of one layer's attention."""
 
     k_BGSE: Tensor
     v_BGSE: Tensor
+
+
+class MaskedAttention(NamedTuple):
+    """Attention among new tokens alone, without a cache."""
+
+    mask_BTS: Tensor | None = None
+    """The keys that each token attends to; None: itself and all before it."""
+
+    def attend(self, layer_index: int, q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor) -> Tensor:
+        """Attention y_BHTE, the same in every layer."""
+        return attend(q_BHTE, k_BGTE, v_BGTE, self.mask_BTS)
 
 
 def attend(q_BHTE: Tensor, k_BGSE: Tensor, v_BGSE: Tensor, mask_BTS: Tensor | None) -> Tensor:

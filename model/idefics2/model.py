@@ -9,12 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from idefics2.cache import Cache, Layout, lay_out
+from idefics2.cache import Cache, CachedAttention, Layout, lay_out
 from idefics2.config import Idefics2Config
 from idefics2.cross_attention import GatedCrossAttention, VisualContext
-from idefics2.layers import RMSNorm
-from idefics2.mistral import MistralDecoder
-from idefics2.onednn import Linear
+from idefics2.layers import MaskedAttention, RMSNorm
+from idefics2.mistral import Attention, MistralDecoder
 from idefics2.perceiver import Connector, PerceiverResampler
 from idefics2.vision import Packing, VisionTower
 
@@ -35,7 +34,7 @@ class Idefics2(nn.Module):
         self.vision_model = VisionTower(config.vision)
         self.connector = Connector(config)
         self.text_model = MistralDecoder(config)
-        self.lm_head = Linear(config.text.width, config.text.vocab_size, bias=False)
+        self.lm_head = nn.Linear(config.text.width, config.text.vocab_size, bias=False)
         self.tie_embeddings()
 
     def tie_embeddings(self) -> None:
@@ -117,12 +116,13 @@ class Idefics2(nn.Module):
             positions_BT = ones_BT.cumsum(1) - 1
             if cache is not None:
                 cache.extend(ones_BT, positions_BT)
-            plain_BTD: Tensor = self.text_model(x_BTD, positions_BT, None, cache)
+            plain_BTD: Tensor = self.text_model(x_BTD, positions_BT, _attention(cache, None))
             return plain_BTD
         segments_BT = ones_BT if segments_BT is None else segments_BT
         layout = lay_out(segments_BT, text.sliding_window, cache)
         context = self._look(ids_BT, visual, layout, cache) if crosses else None
-        y_BTD: Tensor = self.text_model(x_BTD, layout.positions_BT, layout.mask_BTS, cache, context)
+        attention = _attention(cache, layout.mask_BTS)
+        y_BTD: Tensor = self.text_model(x_BTD, layout.positions_BT, attention, context)
         return y_BTD
 
     def _check_images(self, ids_BT: Tensor, visual: Tensor | None, is_first: bool) -> None:
@@ -156,6 +156,10 @@ class Idefics2(nn.Module):
         return VisualContext.of(
             keys_values, images_BS, layout.same_BTS, self.config.perceiver.num_latents
         )
+
+
+def _attention(cache: Cache | None, mask_BTS: Tensor | None) -> Attention:
+    return MaskedAttention(mask_BTS) if cache is None else CachedAttention(cache, mask_BTS)
 
 
 def normalize(patches_PK: Tensor, dtype: torch.dtype) -> Tensor:

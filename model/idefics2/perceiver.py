@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from idefics2.config import Idefics2Config
 from idefics2.layers import GatedMLP, RMSNorm
-from idefics2.onednn import Linear
 from idefics2.vision import Packing
 
 
@@ -24,7 +23,7 @@ class Connector(nn.Module):
         super().__init__()
         self.modality_projection: nn.Module
         if config.connector == "linear":
-            self.modality_projection = Linear(config.vision.width, config.text.width, bias=False)
+            self.modality_projection = nn.Linear(config.vision.width, config.text.width, bias=False)
         else:
             self.modality_projection = GatedMLP(
                 config.vision.width, config.text.mlp_width, config.text.width
@@ -89,10 +88,10 @@ class PerceiverAttention(nn.Module):
         super().__init__()
         width, perceiver = config.text.width, config.perceiver
         self.head_width = perceiver.head_width
-        self.q_proj = Linear(width, perceiver.num_heads * perceiver.head_width, bias=False)
-        self.k_proj = Linear(width, perceiver.num_kv_heads * perceiver.head_width, bias=False)
-        self.v_proj = Linear(width, perceiver.num_kv_heads * perceiver.head_width, bias=False)
-        self.o_proj = Linear(perceiver.num_heads * perceiver.head_width, width, bias=False)
+        self.q_proj = nn.Linear(width, perceiver.num_heads * perceiver.head_width, bias=False)
+        self.k_proj = nn.Linear(width, perceiver.num_kv_heads * perceiver.head_width, bias=False)
+        self.v_proj = nn.Linear(width, perceiver.num_kv_heads * perceiver.head_width, bias=False)
+        self.o_proj = nn.Linear(perceiver.num_heads * perceiver.head_width, width, bias=False)
 
     def forward(self, latents_IRD: Tensor, context_PD: Tensor, packing: Packing) -> Tensor:
         q_IRHE = self.q_proj(latents_IRD).unflatten(-1, (-1, self.head_width))

@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idefics2.config import VisionConfig
-from idefics2.onednn import Linear
 
 
 @cache
@@ -67,7 +66,7 @@ class VisionTower(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.positions_per_side = config.positions_per_side
-        self.patch_embedding = Linear(config.patch_values, config.width)
+        self.patch_embedding = nn.Linear(config.patch_values, config.width)
         self.position_embedding = nn.Embedding(config.positions_per_side**2, config.width)
         self.layers = nn.ModuleList(VisionLayer(config) for _ in range(config.num_layers))
         self.post_layernorm = nn.LayerNorm(config.width, eps=config.norm_eps)
@@ -105,10 +104,10 @@ class VisionAttention(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.num_heads = config.num_heads
-        self.k_proj = Linear(config.width, config.width)
-        self.v_proj = Linear(config.width, config.width)
-        self.q_proj = Linear(config.width, config.width)
-        self.out_proj = Linear(config.width, config.width)
+        self.k_proj = nn.Linear(config.width, config.width)
+        self.v_proj = nn.Linear(config.width, config.width)
+        self.q_proj = nn.Linear(config.width, config.width)
+        self.out_proj = nn.Linear(config.width, config.width)
 
     def forward(self, x_PC: Tensor, packing: Packing) -> Tensor:
         q_PHE = self.q_proj(x_PC).unflatten(-1, (self.num_heads, -1))
@@ -124,8 +123,8 @@ class VisionMLP(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.fc1 = Linear(config.width, config.mlp_width)
-        self.fc2 = Linear(config.mlp_width, config.width)
+        self.fc1 = nn.Linear(config.width, config.mlp_width)
+        self.fc2 = nn.Linear(config.mlp_width, config.width)
 
     def forward(self, x_PC: Tensor) -> Tensor:
         y_PC: Tensor = self.fc2(F.gelu(self.fc1(x_PC), approximate="tanh"))

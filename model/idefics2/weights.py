@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from idefics2 import onednn
 from idefics2.config import Idefics2Config
 from idefics2.config_format import read
 from idefics2.model import Idefics2
@@ -91,7 +92,7 @@ def load_model(
                     raise ValueError(f"{theirs} in {path} holds a value that is not finite")
                 _assign(model, ours[theirs], tensor.to(device, dtype, copy=True))
     model.tie_embeddings()
-    return model.eval()
+    return onednn.prepare(model.eval())
 
 
 def save_model(

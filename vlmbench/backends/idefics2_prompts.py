@@ -47,7 +47,7 @@ class Prompts:
 
         Raises: ValueError for a picture that cannot be used, or a prompt beyond the context.
         """
-        shown: list[engine.Picture] = []
+        shown: list[engine.LazyImage] = []
         grid: list[tuple[int, int]] | None = []
         messages = []
         for message in request.messages:
@@ -57,9 +57,9 @@ class Prompts:
                     pieces.append(piece)
                     continue
                 encoded = piece.encoded()
-                deferred = self._defer(piece, encoded)
-                shown.append(deferred.picture)
-                pieces.append(deferred.slots)
+                image = self._lazy(piece, encoded)
+                shown.append(image)
+                pieces.append(image.slots)
                 size = _size_of(encoded)
                 if grid is not None:
                     images = self._processor.images
@@ -74,16 +74,16 @@ class Prompts:
             engine.Request(
                 id=request.id,
                 ids=ids,
-                pictures=tuple(shown),
+                images=tuple(shown),
                 sampling=None if continuations else self._sampling(request, limit),
                 continuations=continuations,
             ),
             None if grid is None else tuple(grid),
         )
 
-    def _defer(self, picture: Picture, encoded: bytes) -> engine.Deferred:
+    def _lazy(self, picture: Picture, encoded: bytes) -> engine.LazyImage:
         digest = hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).hexdigest()
-        return engine.defer(self._processor, digest, picture.decode)
+        return engine.lazy_image(self._processor, digest, picture.decode)
 
     def _limit(self, request: Request, num_prompt: int, num_needed: int) -> int:
         """New tokens, at most: what the request allows and the context has room for."""

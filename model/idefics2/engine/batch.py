@@ -1,150 +1,189 @@
-"""How the tokens of a step lie in one row, and what each of them attends to.
+"""The tokens of a prefill or decode step, and what each of them attends to.
 
-Sources are where keys and values come from: first the tokens in the trunk, then the step's own, in
-the order in which they are packed. A path is the ranges of sources that make up a prompt.
+In a prefill batch keys are numbered: first those in the prefix slot, then the batch's own tokens in
+their order. A prompt's keys are some ranges of these numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from idefics2.engine.scheduler import Step
+from idefics2.engine.scheduler import PrefillStep
 
-Path: TypeAlias = tuple[range, ...]
+KeyRanges: TypeAlias = tuple[range, ...]
 
-FAMILY_TOKENS = 256
-"""Parts that build on one another attend together up to this many tokens. Attention is computed
-for all pairs of a family: more would cost arithmetic, fewer would cost calls."""
+KEYS = 64
+"""Decoding looks at a multiple of so many keys of a slot."""
 
-STRANGER_TOKENS = 64
-"""The same, for a part that sees nothing of the others."""
+GROUP_TOKENS = 256
+"""Spans that build on one another attend in one call up to this many tokens. A call computes scores
+for all pairs of tokens and keys: larger groups cost arithmetic, smaller ones cost calls."""
+
+UNRELATED_TOKENS = 64
+"""The same, for a span that sees nothing of the group's others."""
 
 
-class Part(NamedTuple):
-    """Neighbouring tokens that attend to all of `seen`, and to one another up to themselves."""
+class CausalSpan(NamedTuple):
+    """Neighbouring tokens that attend to all keys of `context` and, causally, to one another."""
 
-    own: range
-    """Packed tokens."""
-    seen: Path
+    tokens: range
+    context: KeyRanges
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """Neighbouring parts that attend in one call, to a context and to one another."""
+class AttentionGroup:
+    """Neighbouring spans that attend in one call, to a context and to one another."""
 
-    context: Path
-    parts: tuple[Part, ...]
+    context: KeyRanges
+    spans: tuple[CausalSpan, ...]
 
     @property
-    def own(self) -> range:
-        """Packed tokens."""
-        return range(self.parts[0].own.start, self.parts[-1].own.stop)
-
-
-class Copy(NamedTuple):
-    """Keys and values to keep: `path` becomes the tokens of a row, from its first on."""
-
-    row: int
-    path: Path
+    def tokens(self) -> range:
+        return range(self.spans[0].tokens.start, self.spans[-1].tokens.stop)
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
-    """A step's tokens."""
+class PrefillBatch:
+    """A prefill step's tokens, in one sequence without padding."""
 
-    trunk: int
-    """Tokens of the trunk, which are the first sources."""
+    num_prefix: int
+    """Tokens in the prefix slot, which are the first keys."""
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
+    spans: list[CausalSpan] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
-    """Of each span: its first packed token."""
+    """The first token of each chunk."""
     outputs: list[range] = field(default_factory=list)
-    """Of each span: packed tokens whose next token is asked for. A scored prompt's last token
-    comes first, then all of its branches, one after the other."""
-    copies: list[Copy] = field(default_factory=list)
+    """For each chunk, the tokens whose next token is asked for. A scored prompt's last token comes
+    first, then its branches, one after the other."""
+    copies: list[tuple[int, KeyRanges]] = field(default_factory=list)
+    """Keys and values to keep: a slot, and the keys that become its first tokens."""
 
     @property
     def wanted(self) -> list[int]:
-        """Packed tokens whose hidden states are needed: those of all `outputs`."""
+        """Tokens whose hidden states are needed: those of all `outputs`."""
         return [token for output in self.outputs for token in output]
 
-    def places(self) -> Iterator[range]:
-        """Of each span: where its `outputs` are among the wanted tokens."""
+    def output_places(self) -> Iterator[range]:
+        """For each chunk, where its `outputs` are among the wanted tokens."""
         start = 0
         for output in self.outputs:
             yield range(start, start + len(output))
             start += len(output)
 
+    def groups(self) -> Iterator[AttentionGroup]:
+        """The spans in groups that attend together."""
+        group: list[CausalSpan] = []
+        for span in self.spans:
+            if group and self._is_apart(group, span):
+                yield AttentionGroup(group[0].context, tuple(group))
+                group = []
+            group.append(span)
+        if group:
+            yield AttentionGroup(group[0].context, tuple(group))
+
+    def _is_apart(self, group: Sequence[CausalSpan], span: CausalSpan) -> bool:
+        start = group[0].tokens.start
+        sees_group = any(keys.stop > self.num_prefix + start for keys in span.context)
+        limit = GROUP_TOKENS if sees_group else UNRELATED_TOKENS
+        return span.tokens.stop - start > limit
+
+    def add(self, ids: Sequence[int], position: int, context: KeyRanges) -> KeyRanges:
+        """Appends tokens that follow `context`; gives the keys up to the last of them."""
+        tokens = range(len(self.ids), len(self.ids) + len(ids))
+        self.ids.extend(ids)
+        self.positions.extend(range(position, position + len(ids)))
+        if tokens:
+            self.spans.append(CausalSpan(tokens, context))
+        own = range(self.num_prefix + tokens.start, self.num_prefix + tokens.stop)
+        if context and context[-1].stop == own.start:
+            return (*context[:-1], range(context[-1].start, own.stop))
+        return (*context, own)
+
 
 def pack(
-    step: Step,
+    step: PrefillStep,
     prompts: Sequence[tuple[int, ...]],
     continuations: Sequence[Sequence[tuple[int, ...]]],
-    trunk_row: int,
-) -> Packed:
-    """Packs a step, given all prompts and continuations by their leaves' index."""
-    packed = Packed(step.trunk)
-    path: Path = (range(step.trunk),)
-    for span in step.spans:
-        packed.starts.append(len(packed.ids))
-        own = prompts[span.leaf.index][span.start : span.stop]
-        path = _add(packed, own, span.start, cut(path, span.start))
-        if span.slot is not None:
-            packed.copies.append(Copy(span.slot, path))
-        last = len(packed.ids) - 1
-        if span.leaf.branches and span.is_last:
-            for ids in continuations[span.leaf.index]:
-                _add(packed, ids[:-1], span.stop, path)
-        packed.outputs.append(range(last, len(packed.ids)) if span.is_last else range(0))
-    if step.keep:
-        packed.copies.append(Copy(trunk_row, cut(path, step.keep)))
-    return packed
+    prefix_slot: int,
+) -> PrefillBatch:
+    """The batch of a step, given the ids of all prompts and continuations by `index`."""
+    batch = PrefillBatch(step.num_prefix)
+    keys: KeyRanges = (range(step.num_prefix),)
+    for chunk in step.chunks:
+        index = chunk.prompt.index
+        batch.starts.append(len(batch.ids))
+        ids = prompts[index][chunk.start : chunk.stop]
+        keys = batch.add(ids, chunk.start, first_keys(keys, chunk.start))
+        if chunk.slot is not None:
+            batch.copies.append((chunk.slot, keys))
+        last = len(batch.ids) - 1
+        if chunk.prompt.branches and chunk.is_last:
+            for continuation in continuations[index]:
+                batch.add(continuation[:-1], chunk.stop, keys)
+        batch.outputs.append(range(last, len(batch.ids)) if chunk.is_last else range(0))
+    if step.num_kept:
+        batch.copies.append((prefix_slot, first_keys(keys, step.num_kept)))
+    return batch
 
 
-def families(packed: Packed) -> Iterator[Family]:
-    """The parts in groups that attend together."""
-    group: list[Part] = []
-    for part in packed.parts:
-        if group and _is_apart(group, part, packed.trunk):
-            yield Family(group[0].seen, tuple(group))
-            group = []
-        group.append(part)
-    if group:
-        yield Family(group[0].seen, tuple(group))
-
-
-def cut(path: Path, length: int) -> Path:
-    """The first tokens of a path."""
+def first_keys(keys: KeyRanges, number: int) -> KeyRanges:
+    """The first keys of a prompt."""
     kept = []
-    for piece in path:
-        piece = piece[:length]
+    for piece in keys:
+        piece = piece[:number]
         if piece:
             kept.append(piece)
-        length -= len(piece)
-    assert length == 0, "a path is shorter than what is to be shared of it"
+        number -= len(piece)
+    assert number == 0, "a prompt is shorter than what is to be shared of it"
     return tuple(kept)
 
 
-def _add(packed: Packed, ids: Sequence[int], position: int, seen: Path) -> Path:
-    """Packs tokens that follow `seen`; gives the path that ends with them."""
-    own = range(len(packed.ids), len(packed.ids) + len(ids))
-    packed.ids.extend(ids)
-    packed.positions.extend(range(position, position + len(ids)))
-    if own:
-        packed.parts.append(Part(own, seen))
-    return _joined(seen, range(packed.trunk + own.start, packed.trunk + own.stop))
+def scored_pairs(
+    places: range, continuations: Iterable[tuple[int, ...]]
+) -> Iterator[list[tuple[int, int]]]:
+    """For each continuation of a prompt, where its ids are predicted, and these ids.
+
+    `places` are the prompt's among the wanted tokens: its last token, then all branches.
+    """
+    last, branches = places[0], places[1:]
+    for ids in continuations:
+        num_computed = len(ids) - 1
+        yield list(zip([last, *branches[:num_computed]], ids, strict=True))
+        branches = branches[num_computed:]
 
 
-def _joined(path: Path, piece: range) -> Path:
-    if path and path[-1].stop == piece.start:
-        return (*path[:-1], range(path[-1].start, piece.stop))
-    return (*path, piece)
+@dataclass(frozen=True, slots=True)
+class DecodeBatch:
+    """Running sequences that are decoded by one token each; the lists are parallel."""
+
+    slots: list[int]
+    """Slots of the KV cache."""
+    lengths: list[int]
+    """Tokens in each slot: all of the sequence but its last."""
+    ids: list[int]
+    """The last token of each sequence."""
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    @property
+    def num_keys(self) -> int:
+        """Keys of a slot to look at: the longest sequence's, rounded up to a multiple of `KEYS`."""
+        return round_up(max(self.lengths) + 1)
+
+    def take(self, places: Iterable[int]) -> DecodeBatch:
+        """Some of the sequences, or repetitions of them, in the given order."""
+        places = list(places)
+        return DecodeBatch(
+            [self.slots[place] for place in places],
+            [self.lengths[place] for place in places],
+            [self.ids[place] for place in places],
+        )
 
 
-def _is_apart(group: Sequence[Part], part: Part, trunk: int) -> bool:
-    start = group[0].own.start
-    sees_group = any(piece.stop > trunk + start for piece in part.seen)
-    return part.own.stop - start > (FAMILY_TOKENS if sees_group else STRANGER_TOKENS)
+def round_up(num_keys: int) -> int:
+    """The next multiple of `KEYS`."""
+    return -(-num_keys // KEYS) * KEYS

@@ -1,137 +1,158 @@
-"""One pass of the plan: the scheduler's steps, done.
+"""One length bucket from prefill to the last token: the scheduler's steps, carried out.
 
-Axes: W packed tokens whose hidden states are wanted, D decoder width, B answers, V vocabulary.
+Axes: W tokens whose hidden states are wanted, D decoder width, B sequences, V vocabulary.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import torch
 from torch import Tensor
 
-from idefics2.engine.batch import Packed, pack
-from idefics2.engine.encoder_cache import Encoder
-from idefics2.engine.memory import is_shortage, now
-from idefics2.engine.model_runner import Growing, Runner
-from idefics2.engine.planner import Leaf
-from idefics2.engine.request import Picture, Result, failed
-from idefics2.engine.scheduler import Scheduler, Span, Step
-from idefics2.engine.sequence import Ticket
-from idefics2.engine.stats import Work
-from idefics2.sampling import Draft, Token, check_numbers, choose
+from idefics2.engine.batch import DecodeBatch, PrefillBatch, pack, scored_pairs
+from idefics2.engine.encoder_cache import EncoderCache
+from idefics2.engine.limits import is_shortage
+from idefics2.engine.model_runner import ModelRunner
+from idefics2.engine.planner import LengthBucket
+from idefics2.engine.request import LazyImage, Result, failed
+from idefics2.engine.scheduler import Chunk, PrefillStep, Scheduler
+from idefics2.engine.sequence import Sequence
+from idefics2.engine.stats import EngineStats
+from idefics2.generate import now
+from idefics2.sampling import Completion, Token, check_numbers, choose
 
 
-class Answering:
-    """The requests of a pass on their way through the rows of a runner."""
+class Decoding:
+    """The sequences of a bucket in the KV-cache slots of a model runner."""
 
     def __init__(
         self,
-        leaves: Sequence[Leaf],
-        tickets: Sequence[Ticket],
-        runner: Runner,
-        encoder: Encoder,
-        uses: Counter[str],
-        work: Work,
+        bucket: LengthBucket,
+        sequences: list[Sequence],
+        runner: ModelRunner,
+        encoder: EncoderCache,
+        image_uses: Counter[str],
+        stats: EngineStats,
         *,
-        step_tokens: int,
+        prefill_tokens: int,
         one_by_one: bool,
         is_profiled: bool,
     ) -> None:
-        """`uses` counts the requests of the window that each picture is still needed for."""
-        self._tickets, self._runner, self._encoder = tickets, runner, encoder
-        self._uses, self._work, self._is_profiled = uses, work, is_profiled
-        self._prompts = [ticket.request.ids for ticket in tickets]
-        self._continuations = [ticket.request.continuations for ticket in tickets]
+        """A bucket before its first step.
+
+        Args:
+            bucket: Prompts in the order of prefill.
+            sequences: Those of the planning batch, which the prompts' `index` counts.
+            runner: With a KV cache of the bucket's slot size.
+            encoder: Visual tokens.
+            image_uses: How many requests of the planning batch still need each image.
+            stats: Where steps and seconds are counted.
+            prefill_tokens: Of a prefill step, at most.
+            one_by_one: Whether a prefill step has one chunk.
+            is_profiled: Whether choosing tokens is timed apart.
+        """
+        self._sequences, self._runner, self._encoder = sequences, runner, encoder
+        self._image_uses, self._stats, self._is_profiled = image_uses, stats, is_profiled
+        self._prompts = [sequence.request.ids for sequence in sequences]
+        self._continuations = [sequence.request.continuations for sequence in sequences]
         self._scheduler = Scheduler(
-            leaves, runner.rows.num_rows, step_tokens, one_by_one=one_by_one
+            bucket.prompts, runner.cache.num_slots, prefill_tokens, one_by_one=one_by_one
         )
-        self._growing: dict[int, Ticket] = {}
+        self._running: dict[int, Sequence] = {}
         self._refused: dict[int, Exception] = {}
 
     def results(self) -> Iterator[Result]:
-        """As answers finish."""
+        """One result for each prompt, as they finish."""
         while True:
-            if self._scheduler.wants_to_read:
-                yield from self._read()
-            elif self._growing:
-                yield from self._go_on()
+            if self._scheduler.should_prefill:
+                yield from self._prefill()
+            elif self._running:
+                yield from self._decode()
             else:
                 return
 
-    def _read(self) -> Iterator[Result]:
-        """Reads the prompts that come next, as many as fit."""
-        opened_at = time.perf_counter()
-        while (span := self._scheduler.offer()) is not None:
-            ticket = self._tickets[span.leaf.index]
-            try:
-                self._want_pictures(ticket, span)
-            except Exception as error:  # the sample boundary
-                self._scheduler.drop()
-                self._let_go(ticket)
-                yield failed(ticket.request.id, error, ticket.attempt)
-            else:
-                ticket.opened_at = ticket.opened_at or opened_at
-                self._scheduler.accept()
-                self._encoder.encode_full_packs()
-        step = self._scheduler.close()
+    def _prefill(self) -> Iterator[Result]:
+        """Computes the prompts that come next, as many as fit."""
+        yield from self._admit()
+        step = self._scheduler.close_step()
         if step is None:
             return
         self._encoder.flush()
-        if any(self._encoder.is_broken(picture) for picture, _ in self._pictures(step)):
-            self._scheduler.rewind(step)  # what is broken is left out when it is offered again
+        if any(self._encoder.is_broken(image) for image, _ in self._images(step)):
+            self._scheduler.requeue(step)  # broken prompts are dropped when they come again
             return
         start = now(self._runner.device)
-        packed = pack(step, self._prompts, self._continuations, self._runner.rows.trunk)
+        batch = pack(step, self._prompts, self._continuations, self._runner.cache.prefix_slot)
         try:
-            x_WD = self._hidden_states(step, packed)
-            scores = self._scores(step, packed, x_WD)
-            first_tokens = self._first_tokens(step, packed, x_WD)
+            x_WD = self._hidden_states(step, batch)
+            scores = self._scores(step, batch, x_WD)
+            first_tokens = self._first_tokens(step, batch, x_WD)
         except Exception as error:
             if not is_shortage(error):
                 raise
-            self._shrink(step, error)
+            self._shrink_prefill(step, error)
             return
         seconds = now(self._runner.device) - start
-        self._work.count_reading(len(packed.ids), seconds)
-        yield from self._begin(step, scores, first_tokens, seconds)
+        self._stats.count_prefill(len(batch.ids), seconds)
+        yield from self._start(step, scores, first_tokens, seconds)
 
-    def _want_pictures(self, ticket: Ticket, span: Span) -> None:
-        """Raises: why the span cannot be read."""
-        if span.leaf.index in self._refused:
-            raise self._refused[span.leaf.index]
-        for picture, _ in ticket.pictures_between(span.start, span.stop):
-            encoded = self._encoder.want(picture)
+    def _admit(self) -> Iterator[Result]:
+        """Fills the open step; gives the errors of prompts that are dropped."""
+        opened_at = time.perf_counter()
+        while (chunk := self._scheduler.next_chunk()) is not None:
+            sequence = self._sequences[chunk.prompt.index]
+            try:
+                self._request_images(sequence, chunk)
+            except Exception as error:  # the sample boundary
+                self._scheduler.drop()
+                self._release_images(sequence)
+                yield failed(sequence.request.id, error, sequence.attempt)
+            else:
+                sequence.scheduled_at = sequence.scheduled_at or opened_at
+                self._scheduler.admit()
+                self._encoder.encode_full_batches()
+
+    def _request_images(self, sequence: Sequence, chunk: Chunk) -> None:
+        """Raises: what makes the chunk impossible to compute."""
+        if chunk.prompt.index in self._refused:
+            raise self._refused[chunk.prompt.index]
+        for image, _ in sequence.images_between(chunk.start, chunk.stop):
+            encoded = self._encoder.request(image)
             if encoded is not None:
-                ticket.caused.append(encoded)
+                sequence.encoded.append(encoded)
 
-    def _pictures(self, step: Step) -> Iterator[tuple[Picture, range]]:
-        """The pictures whose slots a step reads, and which of their slots, in its order."""
-        for span in step.spans:
-            yield from self._tickets[span.leaf.index].pictures_between(span.start, span.stop)
+    def _images(self, step: PrefillStep) -> Iterator[tuple[LazyImage, range]]:
+        """Images with `<image>` ids in a step, and which of their ids, in the step's order."""
+        for chunk in step.chunks:
+            yield from self._sequences[chunk.prompt.index].images_between(chunk.start, chunk.stop)
 
-    def _hidden_states(self, step: Step, packed: Packed) -> Tensor:
+    def _hidden_states(self, step: PrefillStep, batch: PrefillBatch) -> Tensor:
         visual = [
-            self._encoder.tokens(picture)[slots.start : slots.stop]
-            for picture, slots in self._pictures(step)
+            self._encoder.tokens(image)[places.start : places.stop]
+            for image, places in self._images(step)
         ]
-        places = [
-            first + place - span.start
-            for span, first in zip(step.spans, packed.starts, strict=True)
-            for place in self._tickets[span.leaf.index].slots_between(span.start, span.stop)
+        image_places = [
+            first + position - chunk.start
+            for chunk, first in zip(step.chunks, batch.starts, strict=True)
+            for position in self._sequences[chunk.prompt.index].image_positions_between(
+                chunk.start, chunk.stop
+            )
         ]
-        return self._runner.read(packed, places, torch.cat(visual) if visual else None)
+        return self._runner.prefill(batch, image_places, torch.cat(visual) if visual else None)
 
-    def _scores(self, step: Step, packed: Packed, x_WD: Tensor) -> dict[int, tuple[float, ...]]:
-        """The log-likelihoods of a leaf's continuations, by the leaf's index."""
+    def _scores(
+        self, step: PrefillStep, batch: PrefillBatch, x_WD: Tensor
+    ) -> dict[int, tuple[float, ...]]:
+        """Log-likelihoods of continuations, by their prompt's index."""
         scored = [
-            (span.leaf.index, pairs)
-            for span, output in zip(step.spans, packed.places(), strict=True)
-            if output and span.leaf.branches
-            for pairs in _pairs(output, self._continuations[span.leaf.index])
+            (chunk.prompt.index, pairs)
+            for chunk, places in zip(step.chunks, batch.output_places(), strict=True)
+            if places and chunk.prompt.branches
+            for pairs in scored_pairs(places, self._continuations[chunk.prompt.index])
         ]
         logprobs = iter(self._runner.score(x_WD, [pair for _, pairs in scored for pair in pairs]))
         sums: dict[int, tuple[float, ...]] = {}
@@ -139,128 +160,139 @@ class Answering:
             sums[index] = (*sums.get(index, ()), sum(islice(logprobs, len(pairs))))
         return sums
 
-    def _first_tokens(self, step: Step, packed: Packed, x_WD: Tensor) -> dict[int, Token]:
-        """The token that each leaf's answer begins with, by the leaf's index."""
+    def _first_tokens(
+        self, step: PrefillStep, batch: PrefillBatch, x_WD: Tensor
+    ) -> dict[int, Token]:
+        """The first token of each answer, by its prompt's index."""
         asked = {
-            span.leaf.index: output[0]
-            for span, output in zip(step.spans, packed.places(), strict=True)
-            if output and not span.leaf.branches
+            chunk.prompt.index: places[0]
+            for chunk, places in zip(step.chunks, batch.output_places(), strict=True)
+            if places and not chunk.prompt.branches
         }
         if not asked:
             return {}
         logits_BV = self._runner.logits(x_WD, list(asked.values()))
-        drafts = [self._tickets[index].draft for index in asked]
-        return dict(zip(asked, self._choose("first", logits_BV, drafts), strict=True))
+        completions = [self._sequences[index].completion for index in asked]
+        tokens = self._choose("prefill_sampling", logits_BV, completions)
+        return dict(zip(asked, tokens, strict=True))
 
-    def _choose(self, which: str, logits_BV: Tensor, drafts: Sequence[Draft | None]) -> list[Token]:
+    def _choose(
+        self, stage: str, logits_BV: Tensor, completions: Iterable[Completion | None]
+    ) -> list[Token]:
         start = now(self._runner.device) if self._is_profiled else 0.0
-        tokens = choose(logits_BV, [draft for draft in drafts if draft is not None])
+        tokens = choose(logits_BV, [one for one in completions if one is not None])
         if self._is_profiled:
-            self._work.add_seconds(f"choose {which}", now(self._runner.device) - start)
+            self._stats.add_seconds(stage, now(self._runner.device) - start)
         return tokens
 
-    def _begin(
+    def _start(
         self,
-        step: Step,
+        step: PrefillStep,
         scores: dict[int, tuple[float, ...]],
         first_tokens: dict[int, Token],
         seconds: float,
     ) -> Iterator[Result]:
-        """Hands over what is complete; other answers go on from here."""
-        read_at = time.perf_counter()
-        for span in step.spans:
-            ticket = self._tickets[span.leaf.index]
-            ticket.prefill_s += seconds
-            if not span.is_last:
+        """Gives what the prefill completed; the other sequences run from here on."""
+        prefilled_at = time.perf_counter()
+        for chunk in step.chunks:
+            prompt = chunk.prompt
+            sequence = self._sequences[prompt.index]
+            sequence.prefill_s += seconds
+            if not chunk.is_last:
                 continue
-            self._let_go(ticket)
-            self._work.count_request(span.leaf.length + sum(span.leaf.branches))
-            ticket.first_token_at = read_at
-            if span.leaf.index in scores:
-                yield _scored(ticket, read_at, scores[span.leaf.index])
+            self._release_images(sequence)
+            self._stats.count_request(prompt.length + sum(prompt.branches))
+            sequence.first_token_at = prefilled_at
+            if prompt.index in scores:
+                yield _scored(sequence, prefilled_at, scores[prompt.index])
                 continue
-            if span.slot is not None:
-                self._growing[span.slot] = ticket
-            yield from self._take(ticket, first_tokens[span.leaf.index], span.slot, read_at)
+            if chunk.slot is not None:
+                self._running[chunk.slot] = sequence
+            token = first_tokens[prompt.index]
+            yield from self._append(sequence, token, chunk.slot, prefilled_at)
 
-    def _go_on(self) -> Iterator[Result]:
-        """Adds a token to each answer that grows."""
+    def _decode(self) -> Iterator[Result]:
+        """Adds a token to each running sequence."""
         start = now(self._runner.device)
         for source, target in self._scheduler.compact():
-            ticket = self._growing.pop(source)
-            self._growing[target] = ticket
-            self._runner.rows.move(source, target, ticket.num_tokens - 1)
-        growing = sorted(self._growing.items())
-        answers = [Growing(row, t.num_tokens - 1, t.last_id) for row, t in growing]
+            moved = self._running.pop(source)
+            self._running[target] = moved
+            self._runner.cache.move(source, target, moved.num_tokens - 1)
+        slots = sorted(self._running)
+        running = [self._running[slot] for slot in slots]
+        batch = DecodeBatch(
+            slots, [one.num_tokens - 1 for one in running], [one.last_id for one in running]
+        )
         try:
-            logits_BV = self._runner.go_on(answers)
+            logits_BV = self._runner.decode(batch)
         except Exception as error:
-            num_answers = min(len(answers), self._runner.most_answers)
-            if num_answers == 1 or not is_shortage(error):
+            if not is_shortage(error) or not self._shrink_decode(running):
                 raise
-            torch.cuda.empty_cache()
-            for _, ticket in growing:
-                ticket.attempt += 1
-            self._runner.most_answers = num_answers // 2
-            self._work.shortages.append(f"{num_answers} answers; half at once from now on")
             return
-        tokens = self._choose("next", logits_BV, [ticket.draft for _, ticket in growing])
+        tokens = self._choose("decode_sampling", logits_BV, [one.completion for one in running])
         end = now(self._runner.device)
-        self._work.count_going_on(len(tokens), end - start)
-        for (row, ticket), token in zip(growing, tokens, strict=True):
-            yield from self._take(ticket, token, row, end)
+        self._stats.count_decode(len(tokens), end - start)
+        for slot, sequence, token in zip(slots, running, tokens, strict=True):
+            yield from self._append(sequence, token, slot, end)
 
-    def _take(self, ticket: Ticket, token: Token, row: int | None, at: float) -> Iterator[Result]:
-        assert ticket.draft is not None
+    def _append(
+        self, sequence: Sequence, token: Token, slot: int | None, at: float
+    ) -> Iterator[Result]:
+        """Adds a token; gives the result if it is the last."""
+        assert sequence.completion is not None
         error: Exception | None = None
         try:
-            ticket.draft.take(token)
+            sequence.completion.append(token)
         except Exception as caught:  # the sample boundary
             error = caught
-        if error is None and ticket.draft.finish_reason is None:
+        if error is None and sequence.completion.finish_reason is None:
             return
-        if row is not None:
-            del self._growing[row]
-            self._scheduler.finish(row)
-        yield failed(ticket.request.id, error, ticket.attempt) if error else ticket.result(at)
-
-    def _let_go(self, ticket: Ticket) -> None:
-        """Notes that a request needs its pictures no more."""
-        for picture in ticket.request.pictures:
-            self._work.crops_requested += self._encoder.num_crops(picture)
-        for digest in {picture.digest for picture in ticket.request.pictures}:
-            self._uses[digest] -= 1
-            if not self._uses[digest]:
-                self._encoder.forget(digest)
-
-    def _shrink(self, step: Step, error: Exception) -> None:
-        """Reads smaller steps from now on; a prompt that is too long alone is an error."""
-        torch.cuda.empty_cache()
-        self._scheduler.rewind(step)
-        num_tokens = sum(span.num_tokens for span in step.spans)
-        for index in {span.leaf.index for span in step.spans}:
-            self._tickets[index].attempt += 1
-        if len(step.spans) > 1:
-            self._scheduler.step_tokens = num_tokens // 2
+        if slot is not None:
+            del self._running[slot]
+            self._scheduler.finish(slot)
+        if error is None:
+            yield sequence.result(at)
         else:
-            self._refused[step.spans[0].leaf.index] = error
-        self._work.shortages.append(f"reading {num_tokens} tokens of {len(step.spans)} prompts")
+            yield failed(sequence.request.id, error, sequence.attempt)
+
+    def _release_images(self, sequence: Sequence) -> None:
+        """Evicts the images that this request was the last to need."""
+        for image in sequence.request.images:
+            self._stats.num_crops_requested += self._encoder.num_crops(image)
+        for digest in {image.digest for image in sequence.request.images}:
+            self._image_uses[digest] -= 1
+            if not self._image_uses[digest]:
+                self._encoder.evict(digest)
+
+    def _shrink_prefill(self, step: PrefillStep, error: Exception) -> None:
+        """Halves prefill steps from now on; a chunk that is too long alone is an error."""
+        torch.cuda.empty_cache()
+        self._scheduler.requeue(step)
+        num_tokens = sum(chunk.num_tokens for chunk in step.chunks)
+        for index in {chunk.prompt.index for chunk in step.chunks}:
+            self._sequences[index].attempt += 1
+        if len(step.chunks) > 1:
+            self._scheduler.prefill_tokens = num_tokens // 2
+        else:
+            self._refused[step.chunks[0].prompt.index] = error
+        self._stats.shortages.append(f"prefill of {num_tokens} tokens, {len(step.chunks)} prompts")
+
+    def _shrink_decode(self, running: list[Sequence]) -> bool:
+        """Halves decode batches from now on; False if they have one sequence already."""
+        size = min(len(running), self._runner.max_decode_batch)
+        if size == 1:
+            return False
+        torch.cuda.empty_cache()
+        for sequence in running:
+            sequence.attempt += 1
+        self._runner.max_decode_batch = size // 2
+        self._stats.shortages.append(f"decoding {size} sequences; half at once from now on")
+        return True
 
 
-def _scored(ticket: Ticket, at: float, scores: tuple[float, ...]) -> Result:
+def _scored(sequence: Sequence, at: float, scores: tuple[float, ...]) -> Result:
     try:
         check_numbers(scores)
     except FloatingPointError as error:
-        return failed(ticket.request.id, error, ticket.attempt)
-    return ticket.result(at, log_likelihoods=scores)
-
-
-def _pairs(
-    output: range, continuations: Sequence[tuple[int, ...]]
-) -> Iterator[list[tuple[int, int]]]:
-    """For each continuation: places, and the ids whose likelihood after them is asked."""
-    last, branches = output[0], output[1:]
-    for ids in continuations:
-        num_read = len(ids) - 1
-        yield list(zip([last, *branches[:num_read]], ids, strict=True))
-        branches = branches[num_read:]
+        return failed(sequence.request.id, error, sequence.attempt)
+    return sequence.result(at, log_likelihoods=scores)

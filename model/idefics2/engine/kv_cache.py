@@ -1,7 +1,7 @@
-"""Keys and values of prompts and their answers, and attention to them.
+"""The KV cache of the engine, and attention of prefill and decode batches to it.
 
-Axes: B answers, T packed tokens, S keys, H query heads, G kv heads, E head width. N is a number of
-rows, X a number of tokens of all rows.
+Axes: B sequences, T tokens of a prefill batch, S keys, H query heads, G kv heads, E head width,
+U slots of the KV cache, M tokens of all slots.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from idefics2.config import TextConfig
-from idefics2.engine.batch import Family, Packed, families
+from idefics2.engine.batch import AttentionGroup, PrefillBatch
 
 
-class Rows:
-    """A part of memory in rows of equal size: one for each answer that grows, and the trunk last.
+class KVCache:
+    """Keys and values in slots of equal size: one for each running sequence, the prefix slot last.
 
-    Tokens lie one after the other in a row: [X, G, E] for each layer, so that a token's keys move
-    as one block.
+    A layer's keys are [M, G, E] with the tokens of a slot one after the other, so that a token's
+    keys move as one block.
     """
 
     def __init__(
         self,
         config: TextConfig,
-        num_rows: int,
-        room: int,
+        num_slots: int,
+        slot_tokens: int,
         *,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        """`room` is a row's number of tokens; `num_rows` does not count the trunk."""
-        shape = ((num_rows + 1) * room, config.num_kv_heads, config.head_width)
-        self.num_rows, self.room = num_rows, room
-        self.window = config.sliding_window
+        """Slots of `slot_tokens` tokens each; `num_slots` does not count the prefix slot."""
+        shape = ((num_slots + 1) * slot_tokens, config.num_kv_heads, config.head_width)
+        self.num_slots, self.slot_tokens = num_slots, slot_tokens
+        self.sliding_window = config.sliding_window
         self.layers = [
             (
                 torch.zeros(shape, dtype=dtype, device=device),
@@ -43,161 +43,145 @@ class Rows:
         ]
 
     @property
-    def trunk(self) -> int:
-        """The number of the row that the next step's prompts begin with."""
-        return self.num_rows
+    def prefix_slot(self) -> int:
+        """The slot with the prefix that the next step's prompts share."""
+        return self.num_slots
 
     def move(self, source: int, target: int, num_tokens: int) -> None:
-        """Copies the first tokens of a row to another one."""
+        """Copies the first tokens of a slot to another one."""
         for layer in self.layers:
-            for x_XGE in layer:
-                x_NSGE = torch.unflatten(x_XGE, 0, (-1, self.room))
-                x_NSGE[target, :num_tokens] = x_NSGE[source, :num_tokens]
+            for x_MGE in layer:
+                x_USGE = torch.unflatten(x_MGE, 0, (-1, self.slot_tokens))
+                x_USGE[target, :num_tokens] = x_USGE[source, :num_tokens]
 
 
-class Reading:
-    """The attention of a step that reads prompts, as `mistral.Store` has it."""
+class PrefillAttention:
+    """Attention of a prefill batch, as `mistral.Attention` has it."""
 
-    def __init__(self, rows: Rows, packed: Packed) -> None:
-        device = rows.layers[0][0].device
-        self._rows, self._trunk = rows, packed.trunk
-        self._families = [(family, _mask(family, packed, rows)) for family in families(packed)]
-        sources, targets = _copies(packed, rows)
+    def __init__(self, cache: KVCache, batch: PrefillBatch) -> None:
+        device = cache.layers[0][0].device
+        self._cache, self._num_prefix = cache, batch.num_prefix
+        self._groups = [(group, _bias(group, batch, cache)) for group in batch.groups()]
+        sources, targets = _copies(batch, cache)
         self._sources = torch.tensor(sources, dtype=torch.int64, device=device)
         self._targets = torch.tensor(targets, dtype=torch.int64, device=device)
 
-    def attend(
-        self,
-        layer_index: int,
-        q_BHTE: Tensor,
-        k_BGTE: Tensor,
-        v_BGTE: Tensor,
-        mask_BTS: Tensor | None,
-    ) -> Tensor:
-        """Attention within the families; prompts whose answers go on are kept in their rows."""
-        assert mask_BTS is None, "a step has its own masks"
-        k_XGE, v_XGE = self._rows.layers[layer_index]
-        k_SGE, v_SGE = self._all_sources(k_XGE, k_BGTE), self._all_sources(v_XGE, v_BGTE)
+    def attend(self, layer_index: int, q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor) -> Tensor:
+        """Attention group by group, B is 1; keeps what will be decoded or shared in its slot."""
+        k_MGE, v_MGE = self._cache.layers[layer_index]
+        k_SGE, v_SGE = self._with_prefix(k_MGE, k_BGTE), self._with_prefix(v_MGE, v_BGTE)
         y_BTHE = torch.empty_like(q_BHTE.transpose(1, 2))
-        for family, mask_TS in self._families:
-            own = slice(family.own.start, family.own.stop)
+        for group, bias_TS in self._groups:
+            own = slice(group.tokens.start, group.tokens.stop)
             y_BHTE = F.scaled_dot_product_attention(
                 q_BHTE[:, :, own],
-                self._of_family(k_SGE, family),
-                self._of_family(v_SGE, family),
-                attn_mask=mask_TS,
-                is_causal=mask_TS is None,
+                self._of_group(k_SGE, group),
+                self._of_group(v_SGE, group),
+                attn_mask=bias_TS,
+                is_causal=bias_TS is None,
                 enable_gqa=True,
             )
             y_BTHE[:, own] = y_BHTE.transpose(1, 2)
-        k_XGE.index_copy_(0, self._targets, k_SGE[self._sources])
-        v_XGE.index_copy_(0, self._targets, v_SGE[self._sources])
+        k_MGE.index_copy_(0, self._targets, k_SGE[self._sources])
+        v_MGE.index_copy_(0, self._targets, v_SGE[self._sources])
         return y_BTHE.transpose(1, 2)
 
-    def _all_sources(self, x_XGE: Tensor, x_BGTE: Tensor) -> Tensor:
+    def _with_prefix(self, x_MGE: Tensor, x_BGTE: Tensor) -> Tensor:
         own_TGE = x_BGTE[0].transpose(0, 1)
-        start = self._rows.trunk * self._rows.room
-        return torch.cat([x_XGE[start : start + self._trunk], own_TGE])
+        start = self._cache.prefix_slot * self._cache.slot_tokens
+        return torch.cat([x_MGE[start : start + self._num_prefix], own_TGE])
 
-    def _of_family(self, x_SGE: Tensor, family: Family) -> Tensor:
-        own = range(self._trunk + family.own.start, self._trunk + family.own.stop)
-        pieces = [x_SGE[piece.start : piece.stop] for piece in (*family.context, own)]
+    def _of_group(self, x_SGE: Tensor, group: AttentionGroup) -> Tensor:
+        own = range(self._num_prefix + group.tokens.start, self._num_prefix + group.tokens.stop)
+        pieces = [x_SGE[piece.start : piece.stop] for piece in (*group.context, own)]
         x_SGE = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
         return x_SGE.transpose(0, 1)[None]
 
 
-class Going:
-    """The attention of answers that go on by a token each, as `mistral.Store` has it."""
+class DecodeAttention:
+    """Attention of one new token per sequence, as `mistral.Attention` has it."""
 
     def __init__(
-        self, rows: Rows, row_B: Tensor, length_B: Tensor, num_keys: int, start: int | None
+        self, cache: KVCache, slot_B: Tensor, length_B: Tensor, num_keys: int, start: int | None
     ) -> None:
-        """The state of each answer.
+        """The state of each sequence.
 
         Args:
-            rows: Where earlier tokens are.
-            row_B: The row of each answer.
-            length_B: Tokens in it, before this one.
-            num_keys: Tokens of a row that are looked at: more than the longest has.
-            start: The first of the rows if they are neighbours, in their order; None if they
-                have to be collected.
+            cache: Where earlier tokens are.
+            slot_B: The slot of each sequence.
+            length_B: Tokens in it, before the new one.
+            num_keys: Tokens of a slot that are looked at: more than the longest sequence has.
+            start: The first slot if the slots are neighbours, in their order; None if they have to
+                be gathered.
         """
-        self._rows, self._row_B, self._start = rows, row_B, start
+        self._cache, self._slot_B, self._start = cache, slot_B, start
         self._num_keys = num_keys
-        self._target_B = row_B * rows.room + length_B
-        key_S = torch.arange(num_keys, device=row_B.device)
+        self._target_B = slot_B * cache.slot_tokens + length_B
+        key_S = torch.arange(num_keys, device=slot_B.device)
         mask_BS = key_S <= length_B[:, None]
-        if rows.window is not None:
-            mask_BS = mask_BS & (key_S > length_B[:, None] - rows.window)
+        if cache.sliding_window is not None:
+            mask_BS = mask_BS & (key_S > length_B[:, None] - cache.sliding_window)
         self._mask_B11S = mask_BS[:, None, None]
 
-    def attend(
-        self,
-        layer_index: int,
-        q_BHTE: Tensor,
-        k_BGTE: Tensor,
-        v_BGTE: Tensor,
-        mask_BTS: Tensor | None,
-    ) -> Tensor:
-        """Attention of each token to its own row, which it is added to."""
-        assert mask_BTS is None, "lengths say what is seen"
-        k_XGE, v_XGE = self._rows.layers[layer_index]
-        k_XGE.index_copy_(0, self._target_B, k_BGTE[:, :, 0])
-        v_XGE.index_copy_(0, self._target_B, v_BGTE[:, :, 0])
-        # The query heads that share a kv head are its queries: no copies of keys, no second mask.
+    def attend(self, layer_index: int, q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor) -> Tensor:
+        """Attention of each token to its own slot, to which it is added; T is 1."""
+        k_MGE, v_MGE = self._cache.layers[layer_index]
+        k_MGE.index_copy_(0, self._target_B, k_BGTE[:, :, 0])
+        v_MGE.index_copy_(0, self._target_B, v_BGTE[:, :, 0])
+        # The query heads that share a kv head stand as its queries: nothing is copied for them.
         grouped_BGHE = torch.unflatten(q_BHTE[:, :, 0], 1, (k_BGTE.shape[1], -1))
         y_BGHE = F.scaled_dot_product_attention(
-            grouped_BGHE, self._seen(k_XGE), self._seen(v_XGE), attn_mask=self._mask_B11S
+            grouped_BGHE, self._seen(k_MGE), self._seen(v_MGE), attn_mask=self._mask_B11S
         )
         return y_BGHE.flatten(1, 2)[:, :, None]
 
-    def _seen(self, x_XGE: Tensor) -> Tensor:
-        x_NSGE = torch.unflatten(x_XGE, 0, (-1, self._rows.room))
+    def _seen(self, x_MGE: Tensor) -> Tensor:
+        x_USGE = torch.unflatten(x_MGE, 0, (-1, self._cache.slot_tokens))
         if self._start is None:
-            x_BSGE = x_NSGE[self._row_B, : self._num_keys]
+            x_BSGE = x_USGE[self._slot_B, : self._num_keys]
         else:
-            x_BSGE = x_NSGE[self._start : self._start + len(self._row_B), : self._num_keys]
+            x_BSGE = x_USGE[self._start : self._start + len(self._slot_B), : self._num_keys]
         return x_BSGE.transpose(1, 2)
 
 
-def _copies(packed: Packed, rows: Rows) -> tuple[list[int], list[int]]:
-    """Sources, and the places of all rows where they go."""
+def _copies(batch: PrefillBatch, cache: KVCache) -> tuple[list[int], list[int]]:
+    """Keys to keep, and where each goes among the tokens of all slots."""
     sources: list[int] = []
     targets: list[int] = []
-    for row, path in packed.copies:
-        path_sources = [source for piece in path for source in piece]
-        start = row * rows.room
-        if row == rows.trunk:  # what is in the trunk and stays need not be copied
-            stays = min(packed.trunk, len(path[0])) if path and path[0].start == 0 else 0
-            path_sources, start = path_sources[stays:], start + stays
-        sources += path_sources
-        targets += range(start, start + len(path_sources))
+    for slot, keys in batch.copies:
+        kept = [key for piece in keys for key in piece]
+        start = slot * cache.slot_tokens
+        if slot == cache.prefix_slot:  # what is in it and stays need not be copied
+            stays = min(batch.num_prefix, len(keys[0])) if keys and keys[0].start == 0 else 0
+            kept, start = kept[stays:], start + stays
+        sources += kept
+        targets += range(start, start + len(kept))
     return sources, targets
 
 
-def _mask(family: Family, packed: Packed, rows: Rows) -> Tensor | None:
-    """What is added to a family's scores, [T, S]; None if each token sees all before it."""
-    own, trunk, window = family.own, packed.trunk, rows.window
-    position_T = torch.tensor(packed.positions[own.start : own.stop])
-    is_windowed = window is not None and max(packed.positions) >= window
-    if len(family.parts) == 1 and not family.context and not is_windowed:
+def _bias(group: AttentionGroup, batch: PrefillBatch, cache: KVCache) -> Tensor | None:
+    """What is added to a group's scores, [T, S]; None if each token sees all before it."""
+    own, num_prefix, window = group.tokens, batch.num_prefix, cache.sliding_window
+    position_T = torch.tensor(batch.positions[own.start : own.stop])
+    is_windowed = window is not None and max(batch.positions) >= window
+    if len(group.spans) == 1 and not group.context and not is_windowed:
         return None
-    pieces = (*family.context, range(trunk + own.start, trunk + own.stop))
-    sources = [source for piece in pieces for source in piece]
-    column_of = {source: column for column, source in enumerate(sources)}
-    sees_TS = torch.zeros(len(own), len(sources), dtype=torch.bool)
-    for part in family.parts:
-        part_rows = slice(part.own.start - own.start, part.own.stop - own.start)
-        first = column_of[trunk + part.own.start]
-        sees_TS[part_rows, [column_of[source] for piece in part.seen for source in piece]] = True
-        sees_TS[part_rows, first : first + len(part.own)].fill_(True).tril_()
+    pieces = (*group.context, range(num_prefix + own.start, num_prefix + own.stop))
+    keys = [key for piece in pieces for key in piece]
+    column_of = {key: column for column, key in enumerate(keys)}
+    sees_TS = torch.zeros(len(own), len(keys), dtype=torch.bool)
+    for span in group.spans:
+        rows = slice(span.tokens.start - own.start, span.tokens.stop - own.start)
+        first = column_of[num_prefix + span.tokens.start]
+        sees_TS[rows, [column_of[key] for piece in span.context for key in piece]] = True
+        sees_TS[rows, first : first + len(span.tokens)].fill_(True).tril_()
     if window is not None and is_windowed:
-        position_S = torch.tensor([_position(source, packed) for source in sources])
+        position_S = torch.tensor([_position(key, batch) for key in keys])
         sees_TS &= position_T[:, None] - position_S < window
-    k_XGE, _ = rows.layers[0]
-    mask_TS = torch.zeros(sees_TS.shape, dtype=k_XGE.dtype).masked_fill(~sees_TS, float("-inf"))
-    return mask_TS.to(k_XGE.device)
+    k_MGE, _ = cache.layers[0]
+    bias_TS = torch.zeros(sees_TS.shape, dtype=k_MGE.dtype).masked_fill(~sees_TS, float("-inf"))
+    return bias_TS.to(k_MGE.device)
 
 
-def _position(source: int, packed: Packed) -> int:
-    return source if source < packed.trunk else packed.positions[source - packed.trunk]
+def _position(key: int, batch: PrefillBatch) -> int:
+    return key if key < batch.num_prefix else batch.positions[key - batch.num_prefix]

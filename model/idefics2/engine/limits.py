@@ -1,58 +1,68 @@
-"""How much of the machine the engine may use."""
+"""How much memory the engine may use, and what it does about the memory of a CPU."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ctypes
+import os
+import platform
+from dataclasses import dataclass, fields
 
 import torch
 
 from idefics2.model import Idefics2
 
-ROOM_UNIT = 64
-"""A row holds a multiple of so many tokens."""
+SLOT_UNIT = 64
+"""A KV-cache slot holds a multiple of so many tokens."""
 
 DEFAULT_CPU_BYTES = 2**30
 DEFAULT_CUDA_SHARE = 0.6  # of what is free once the weights are there; the rest is activations
 
+CPU_MESSAGES = ("can't allocate memory", "not enough memory")  # of torch's CPU allocator
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+LARGEST_ON_HEAP = 2**25
+"""The most that glibc takes for its threshold between heap and mapping."""
+KEPT_BYTES = 2**30
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """Limits of what is in memory at once; what does not fit waits, or is computed again."""
+class Limits:
+    """Bounds of what is in memory at once; what exceeds them waits, or is computed again."""
 
     cache_tokens: int
-    """Tokens whose keys and values are kept."""
-    answers: int
-    """Answers that grow side by side, at most."""
-    step_tokens: int
-    """Prompt tokens that are read at once. A single longer prompt still is."""
+    """Tokens that the KV cache has room for."""
+    running: int
+    """Sequences that are decoded side by side."""
+    prefill_tokens: int
+    """Prompt tokens of a prefill batch. A single longer prompt is prefilled all the same."""
     patches: int
-    """Patches that are encoded at once. A single larger crop still is. On a CPU a crop or two:
-    more than the caches hold is slower."""
+    """Patches that are encoded at once. A single larger crop is encoded all the same. On a CPU
+    about a crop or two: more than its caches hold is slower."""
     waiting_patches: int
-    """Patches that are decoded ahead, in the host's memory."""
+    """Patches of images that are decoded ahead, in the host's memory."""
     visual_tokens: int
-    """Encoded tokens that are kept for later prompts."""
+    """Visual tokens that the encoder cache keeps for later prompts."""
 
     def __post_init__(self) -> None:
-        for name in ("answers", "step_tokens", "patches", "waiting_patches", "visual_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.cache_tokens < 2 * ROOM_UNIT:
-            raise ValueError(
-                f"cache_tokens must be at least {2 * ROOM_UNIT}, not {self.cache_tokens}"
-            )
+        smallest = {"cache_tokens": 2 * SLOT_UNIT}
+        for name in (item.name for item in fields(self)):
+            value, least = getattr(self, name), smallest.get(name, 1)
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, not {value}")
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest prompt with its answer: a row, beside which the trunk has room."""
-        return self.cache_tokens // 2 // ROOM_UNIT * ROOM_UNIT
+        """Most tokens of a prompt with its answer: half the cache, as the prefix slot is as large.
+
+        A multiple of `SLOT_UNIT`.
+        """
+        return self.cache_tokens // 2 // SLOT_UNIT * SLOT_UNIT
 
     @classmethod
-    def of(cls, model: Idefics2, cache_bytes: int | None = None) -> Budget:
-        """The defaults for the model's device.
+    def of(cls, model: Idefics2, cache_bytes: int | None = None) -> Limits:
+        """Defaults for the model's device.
 
-        `cache_bytes` is for keys and values; if it is None they get 1 GiB on a CPU, and on a GPU a
-        part of what is free.
+        `cache_bytes` is for keys and values; None: 1 GiB on a CPU, a part of what is free on a GPU.
         """
         is_cuda = model.device.type == "cuda"
         if cache_bytes is None:
@@ -65,9 +75,32 @@ class Budget:
         token_bytes *= model.lm_head.weight.element_size()
         return cls(
             cache_tokens=cache_bytes // token_bytes,
-            answers=256 if is_cuda else 64,
-            step_tokens=8192 if is_cuda else 2048,
+            running=256 if is_cuda else 64,
+            prefill_tokens=8192 if is_cuda else 2048,
             patches=32768 if is_cuda else 2048,
             waiting_patches=131072 if is_cuda else 32768,
             visual_tokens=65536,
         )
+
+
+def is_shortage(error: Exception) -> bool:
+    """Whether memory ran out, so that a smaller batch might go through."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in CPU_MESSAGES)
+
+
+def keep_freed_memory() -> None:
+    """Lets the C library keep up to `KEPT_BYTES` of freed memory for the next allocations.
+
+    By default glibc returns the megabytes of an activation to the system when they are freed, and
+    the next activation pays a page fault for every 4 KiB: about a tenth of a CPU's time. This holds
+    for the whole process. Does nothing with another C library, or where the environment configures
+    malloc.
+    """
+    is_set = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+    if is_set or platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_THRESHOLD, LARGEST_ON_HEAP)
+    libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)

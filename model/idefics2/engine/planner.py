@@ -1,73 +1,66 @@
-"""The order in which prompts are read, so that what they have in common is read once.
+"""The order in which prompts are prefilled, so that a prefix that they share is computed once.
 
-A prompt is a sequence of keys: its token ids and, where a picture's slots are, a number below zero
-that no other picture has, since two prompts about different pictures have the same ids there.
-Sorted by their keys, prompts that begin alike are neighbours: this walks the tree of prefixes depth
-first. Each prompt shares the most with the one before it, so one path of the tree is all that has
-to be kept, and no part of it longer than somebody needs it. The order does not depend on the order
-of arrival.
+A prompt's keys are its token ids, but for its `<image>` ids: these are replaced by a negative
+number for the image, as prompts about different images have the same ids there. Sorting prompts by
+their keys is a depth-first walk through the tree of prefixes: each prompt shares more with the one
+before it than with any earlier one, so that only one path of the tree is ever kept in the KV cache.
+The order does not depend on the order of arrival.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
-SMALLEST_ROOM = 256
-"""Tokens. Prompts whose lengths differ by less than a factor of two, or that are all shorter, wait
-for the same rows of the cache."""
+SMALLEST_BUCKET = 256
+"""Tokens. Prompts whose lengths differ by less than a factor of two, or that are all shorter, use
+KV-cache slots of the same size."""
 
 RELATED = 16
-"""Tokens in common from which on prompts stay together although their lengths differ."""
+"""Tokens of a common prefix from which on prompts share a bucket although their lengths differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outline:
-    """What the plan has to know of a request."""
-
-    id: str
-    keys: tuple[int, ...]
-    num_new: int
-    """Most tokens that follow the prompt."""
-    branches: tuple[int, ...] = ()
-    """For each continuation that is scored: how many tokens of it are read."""
-    cut: int | None = None
-    """Where the prompt has to be read in two parts, wherever others begin to differ; 0: in one.
-    None: it is read in whatever parts fit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
-    """A request's place in the plan."""
+class PlannedPrompt:
+    """A request's prompt as planner and scheduler see it."""
 
     index: int
-    """Of its outline."""
-    length: int
-    """Tokens of the prompt."""
-    shared: int
-    """Of these, how many are the same as in the leaf before; never all."""
-    branches: tuple[int, ...]
-    cut: int
-    """Tokens that are read apart from the rest; 0: none."""
-    goes_on: bool
-    """Whether tokens are generated after the first, so that it needs a row of the cache."""
+    """Position of its sequence in the planning batch."""
+    id: str
+    """The request's; decides between equal prompts."""
+    keys: tuple[int, ...]
+    max_new_tokens: int
+    branches: tuple[int, ...] = ()
+    """For each continuation that is scored: how many of its tokens are computed."""
+    cut: int | None = None
+    """Where the prompt is prefilled in two chunks, whatever others share with it; 0: in one chunk.
+    None: the second chunk begins where the shared prefix ends."""
+    num_shared: int = 0
+    """Length of the prefix that it shares with the prompt before it in the plan; never all."""
+
+    @property
+    def length(self) -> int:
+        return len(self.keys)
+
+    @property
+    def needs_slot(self) -> bool:
+        """Whether tokens are decoded after the first, for which the KV cache keeps the prompt."""
+        return not self.branches and self.max_new_tokens > 1
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """Leaves that wait for rows of the same size."""
+class LengthBucket:
+    """Prompts that use KV-cache slots of the same size, in the order of prefill."""
 
-    room: int
-    """Tokens that a row has to hold."""
-    leaves: tuple[Leaf, ...]
+    slot_tokens: int
+    prompts: tuple[PlannedPrompt, ...]
 
 
-def picture_numbers(uses: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """A key for each picture, given (request, digest) for all its uses, in any order.
+def image_numbers(uses: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """A negative number for each image, given pairs of request id and image digest in any order.
 
-    Pictures follow one another as the first of their requests do by name, which is about how they
-    lie on disk.
+    Images are ordered by the first id of their requests, which is about their order on disk.
     """
     first: dict[str, str] = {}
     for request, digest in uses:
@@ -76,36 +69,35 @@ def picture_numbers(uses: Iterable[tuple[str, str]]) -> dict[str, int]:
     return {digest: -1 - number for number, digest in enumerate(ordered)}
 
 
-def keys(
+def prefix_keys(
     ids: Sequence[int],
     image_positions: Sequence[int],
-    pictures: Iterable[tuple[str, int]],
+    images: Iterable[tuple[str, int]],
     numbers: Mapping[str, int],
 ) -> tuple[int, ...]:
-    """A prompt's keys, given the places of its slots and each picture's digest and slots."""
-    found = list(ids)
+    """A prompt's keys, given where its `<image>` ids are, and each image's digest and length."""
+    keys = list(ids)
     positions = iter(image_positions)
-    for digest, num_slots in pictures:
-        for _ in range(num_slots):
-            found[next(positions)] = numbers[digest]
-    return tuple(found)
+    for digest, num_tokens in images:
+        for _ in range(num_tokens):
+            keys[next(positions)] = numbers[digest]
+    return tuple(keys)
 
 
-def plan(outlines: Sequence[Outline]) -> list[Pass]:
-    """All requests, shorter prompts' passes first."""
-    order = sorted(range(len(outlines)), key=lambda i: (outlines[i].keys, outlines[i].id))
-    families = list(_families([outlines[index].keys for index in order]))
-    members = [[order[place] for place in family] for family in families]
-    rooms = [max(_room(outlines[index]) for index in family) for family in members]
-    ranked = sorted(range(len(members)), key=lambda family: rooms[family])
+def plan(prompts: Sequence[PlannedPrompt]) -> list[LengthBucket]:
+    """All prompts in the order of prefill, shorter buckets first."""
+    ordered = sorted(prompts, key=lambda prompt: (prompt.keys, prompt.id))
+    groups = list(_related(ordered))
+    sizes = [max(map(_slot_tokens, group)) for group in groups]
+    by_size = sorted(range(len(groups)), key=lambda group: sizes[group])
     return [
-        Pass(room, tuple(_leaves(outlines, [i for family in group for i in members[family]])))
-        for room, group in groupby(ranked, key=lambda family: rooms[family])
+        LengthBucket(size, tuple(_with_shared(prompt for i in same for prompt in groups[i])))
+        for size, same in groupby(by_size, key=lambda group: sizes[group])
     ]
 
 
 def common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many keys two prompts have in common from their start."""
+    """Length of the longest common prefix."""
     count = 0
     for a, b in zip(one, other, strict=False):
         if a != b:
@@ -114,35 +106,32 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
     return count
 
 
-def _families(sorted_keys: Sequence[tuple[int, ...]]) -> Iterator[range]:
-    start = 0
-    for place in range(1, len(sorted_keys)):
-        if common(sorted_keys[place - 1], sorted_keys[place]) < RELATED:
-            yield range(start, place)
-            start = place
-    if sorted_keys:
-        yield range(start, len(sorted_keys))
+def _related(ordered: Sequence[PlannedPrompt]) -> Iterator[list[PlannedPrompt]]:
+    """Splits sorted prompts where neighbours share less than `RELATED` tokens."""
+    group: list[PlannedPrompt] = []
+    for prompt in ordered:
+        if group and common(group[-1].keys, prompt.keys) < RELATED:
+            yield group
+            group = []
+        group.append(prompt)
+    if group:
+        yield group
 
 
-def _room(outline: Outline) -> int:
+def _slot_tokens(prompt: PlannedPrompt) -> int:
     """The power of two that holds prompt and answer."""
-    return max(SMALLEST_ROOM, 1 << (len(outline.keys) + outline.num_new - 1).bit_length())
+    return max(SMALLEST_BUCKET, 1 << (prompt.length + prompt.max_new_tokens - 1).bit_length())
 
 
-def _leaves(outlines: Sequence[Outline], order: Sequence[int]) -> Iterator[Leaf]:
-    before = Outline(id="", keys=(), num_new=0)
-    for index in order:
-        outline = outlines[index]
-        shared = min(common(before.keys, outline.keys), len(outline.keys) - 1)
-        if outline.cut is not None:
-            is_same = before.cut == outline.cut and outline.cut <= shared
-            shared = outline.cut if is_same else 0
-        yield Leaf(
-            index=index,
-            length=len(outline.keys),
-            shared=shared,
-            branches=outline.branches,
-            cut=outline.cut or 0,
-            goes_on=not outline.branches and outline.num_new > 1,
-        )
-        before = outline
+def _with_shared(ordered: Iterable[PlannedPrompt]) -> Iterator[PlannedPrompt]:
+    """The prompts with the length of what each shares with the one before it."""
+    before: PlannedPrompt | None = None
+    for prompt in ordered:
+        shared = 0
+        if before is not None:
+            shared = min(common(before.keys, prompt.keys), prompt.length - 1)
+            if prompt.cut is not None:
+                is_same = before.cut == prompt.cut and prompt.cut <= shared
+                shared = prompt.cut if is_same else 0
+        yield replace(prompt, num_shared=shared)
+        before = prompt

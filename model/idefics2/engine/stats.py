@@ -1,4 +1,4 @@
-"""What the engine did, and what it did not have to do."""
+"""Counts of what the engine was asked for and what it computed."""
 
 from __future__ import annotations
 
@@ -6,41 +6,49 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Work:
-    """Counts over all requests so far."""
+class EngineStats:
+    """Totals over all requests so far."""
 
-    requests: int = 0
-    crops_requested: int = 0
-    """Crops of all prompts, as often as they are asked about."""
-    crops_encoded: int = 0
-    tokens_requested: int = 0
-    """Tokens of all prompts."""
-    tokens_read: int = 0
-    """Of prompts, by the decoder."""
-    tokens_gone_on: int = 0
-    """Generated after an answer's first, one for each answer that grows in a step."""
-    steps_encoding: int = 0
-    steps_reading: int = 0
-    steps_going_on: int = 0
+    num_requests: int = 0
+    """Requests whose prompts are prefilled."""
+    num_crops_requested: int = 0
+    """Crops in all prompts: one that two prompts share counts twice."""
+    num_crops_encoded: int = 0
+    num_prompt_tokens: int = 0
+    """Tokens of all prompts, scored continuations included, before prefixes are shared."""
+    num_prefill_tokens: int = 0
+    """Prompt tokens that went through the decoder."""
+    num_decode_tokens: int = 0
+    """Generated tokens but for each answer's first, which the prefill gives."""
+    num_encode_steps: int = 0
+    num_prefill_steps: int = 0
+    num_decode_steps: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall time of the device's thread: "wait" for pictures, "encode", "read", "go on". With
-    profiling, parts of these too: "connector", "choose first", "choose next"."""
+    """Wall time of the device's thread, by stage: "image_wait", "encode", "prefill", "decode".
+
+    With profiling also "connector" (part of "encode"), "prefill_sampling" and "decode_sampling".
+    """
     shortages: list[str] = field(default_factory=list)
-    """Where memory ran out, and what was made smaller."""
+    """Each time that memory ran out: what was tried, and what was made smaller."""
 
     def add_seconds(self, stage: str, seconds: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
     def count_request(self, num_tokens: int) -> None:
-        self.requests += 1
-        self.tokens_requested += num_tokens
+        self.num_requests += 1
+        self.num_prompt_tokens += num_tokens
 
-    def count_reading(self, num_tokens: int, seconds: float) -> None:
-        self.steps_reading += 1
-        self.tokens_read += num_tokens
-        self.add_seconds("read", seconds)
+    def count_encoding(self, num_crops: int, seconds: float) -> None:
+        self.num_encode_steps += 1
+        self.num_crops_encoded += num_crops
+        self.add_seconds("encode", seconds)
 
-    def count_going_on(self, num_tokens: int, seconds: float) -> None:
-        self.steps_going_on += 1
-        self.tokens_gone_on += num_tokens
-        self.add_seconds("go on", seconds)
+    def count_prefill(self, num_tokens: int, seconds: float) -> None:
+        self.num_prefill_steps += 1
+        self.num_prefill_tokens += num_tokens
+        self.add_seconds("prefill", seconds)
+
+    def count_decode(self, num_tokens: int, seconds: float) -> None:
+        self.num_decode_steps += 1
+        self.num_decode_tokens += num_tokens
+        self.add_seconds("decode", seconds)

@@ -162,21 +162,14 @@ def pack_row(examples: Sequence[Example], image_id: int, window: int | None) -> 
 
 
 class PackedAttention:
-    """Attention within examples, in the place of the decoder's cache: a `mistral.Store`."""
+    """Attention within examples, as `mistral.Attention` has it."""
 
     def __init__(self, row: Row) -> None:
         self.row = row
         self._queries = torch.cat([group.queries_ZX.flatten() for group in row.groups])
         self._keys = torch.cat([group.keys_ZY.flatten() for group in row.groups])
 
-    def attend(
-        self,
-        layer_index: int,
-        q_BHTE: Tensor,
-        k_BGTE: Tensor,
-        v_BGTE: Tensor,
-        mask_BTS: Tensor | None,
-    ) -> Tensor:
+    def attend(self, layer_index: int, q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor) -> Tensor:
         """Attention of a row of packed examples: B is 1, and the mask is the row's own."""
         q_TH_E, k_TG_E, v_TG_E = (
             x_BHTE[0].transpose(0, 1).flatten(1) for x_BHTE in (q_BHTE, k_BGTE, v_BGTE)

@@ -1,9 +1,10 @@
-"""The plan: everybody once, in an order of its own, next to whom they have most in common with."""
+"""The plan: each prompt once, next to the one that it shares the longest prefix with."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,30 +12,35 @@ from hypothesis import strategies as st
 
 from idefics2.engine.planner import (
     RELATED,
-    SMALLEST_ROOM,
-    Outline,
+    SMALLEST_BUCKET,
+    PlannedPrompt,
     common,
-    keys,
-    picture_numbers,
+    image_numbers,
     plan,
+    prefix_keys,
 )
 
 prompts = st.lists(st.lists(st.integers(-3, 3), min_size=1, max_size=12), max_size=12)
 
 
-def outlines(prompts: Sequence[Sequence[int]], num_new: int = 2) -> list[Outline]:
-    return [
-        Outline(id=f"{index:03d}", keys=tuple(keys), num_new=num_new)
-        for index, keys in enumerate(prompts)
-    ]
+def prompt(
+    index: int, keys: Sequence[int], max_new_tokens: int = 2, **others: Any
+) -> PlannedPrompt:
+    return PlannedPrompt(
+        index=index, id=f"{index:03d}", keys=tuple(keys), max_new_tokens=max_new_tokens, **others
+    )
 
 
-def described(outlines: Sequence[Outline]) -> list[tuple[str, int, int]]:
+def planned(prompts: Sequence[PlannedPrompt]) -> list[PlannedPrompt]:
+    return [prompt for bucket in plan(prompts) for prompt in bucket.prompts]
+
+
+def described(prompts: Sequence[PlannedPrompt]) -> list[tuple[str, int, int]]:
     """The plan by the requests' own names."""
     return [
-        (outlines[leaf.index].id, leaf.shared, one.room)
-        for one in plan(outlines)
-        for leaf in one.leaves
+        (prompt.id, prompt.num_shared, bucket.slot_tokens)
+        for bucket in plan(prompts)
+        for prompt in bucket.prompts
     ]
 
 
@@ -42,7 +48,7 @@ def described(outlines: Sequence[Outline]) -> list[tuple[str, int, int]]:
 def test_the_plan_does_not_depend_on_the_order_of_arrival(
     prompts: list[list[int]], dice: random.Random
 ) -> None:
-    arrived = outlines(prompts)
+    arrived = [prompt(index, keys) for index, keys in enumerate(prompts)]
     shuffled = dice.sample(arrived, len(arrived))
     assert described(shuffled) == described(arrived)
 
@@ -51,92 +57,84 @@ def test_the_plan_does_not_depend_on_the_order_of_arrival(
 def test_each_prompt_comes_once_and_shares_all_it_can_with_the_one_before(
     prompts: list[list[int]],
 ) -> None:
-    leaves = [leaf for one in plan(outlines(prompts)) for leaf in one.leaves]
-    assert sorted(leaf.index for leaf in leaves) == list(range(len(prompts)))
-    for place, leaf in enumerate(leaves):
-        before = [common(prompts[other.index], prompts[leaf.index]) for other in leaves[:place]]
-        most = min(max(before, default=0), len(prompts[leaf.index]) - 1)
-        assert leaf.shared == most, "nobody before it has more in common"
+    ordered = planned([prompt(index, keys) for index, keys in enumerate(prompts)])
+    assert sorted(one.index for one in ordered) == list(range(len(prompts)))
+    for place, one in enumerate(ordered):
+        before = [common(other.keys, one.keys) for other in ordered[:place]]
+        most = min(max(before, default=0), one.length - 1)
+        assert one.num_shared == most, "nobody before it has more in common"
 
 
 @given(prompts)
-def test_no_beginning_is_left_and_taken_up_again(prompts: list[list[int]]) -> None:
+def test_no_prefix_is_left_and_taken_up_again(prompts: list[list[int]]) -> None:
     """So a prefix may be dropped after its last user."""
-    ordered = [prompts[leaf.index] for one in plan(outlines(prompts)) for leaf in one.leaves]
+    ordered = planned([prompt(index, keys) for index, keys in enumerate(prompts)])
     for length in range(1, 12):
-        beginnings = [tuple(keys[:length]) for keys in ordered if len(keys) >= length]
-        changes = [b for a, b in zip([None, *beginnings], beginnings, strict=False) if a != b]
+        prefixes = [one.keys[:length] for one in ordered if one.length >= length]
+        changes = [b for a, b in zip([None, *prefixes], prefixes, strict=False) if a != b]
         assert len(changes) == len(set(changes))
 
 
-def test_equal_ids_about_different_pictures_are_different_keys() -> None:
+def test_equal_ids_about_different_images_are_different_keys() -> None:
     ids, places = (1, 5, 5, 5, 7), (1, 2, 3)
-    numbers = picture_numbers([("1", "red"), ("1", "blue"), ("2", "red")])
-    one = keys(ids, places, [("red", 3)], numbers)
-    other = keys(ids, places, [("blue", 3)], numbers)
-    both = keys(ids, places, [("red", 2), ("blue", 1)], numbers)
+    numbers = image_numbers([("1", "red"), ("1", "blue"), ("2", "red")])
+    one = prefix_keys(ids, places, [("red", 3)], numbers)
+    other = prefix_keys(ids, places, [("blue", 3)], numbers)
+    both = prefix_keys(ids, places, [("red", 2), ("blue", 1)], numbers)
     assert common(one, other) == 1
     assert common(one, both) == 3
-    assert one == keys(ids, places, [("red", 2), ("red", 1)], numbers)
+    assert one == prefix_keys(ids, places, [("red", 2), ("red", 1)], numbers)
 
 
-def test_pictures_are_numbered_as_their_first_requests_are_named() -> None:
+def test_images_are_numbered_as_their_first_requests_are_named() -> None:
     uses = [("03", "a"), ("01", "z"), ("02", "m"), ("02", "b"), ("09", "z")]
     expected = {"z": -1, "b": -2, "m": -3, "a": -4}
-    assert picture_numbers(uses) == expected == picture_numbers(uses[::-1])
+    assert image_numbers(uses) == expected == image_numbers(uses[::-1])
 
 
-def test_long_answers_wait_for_rows_of_their_own_unless_they_share_much() -> None:
-    short, long = SMALLEST_ROOM // 4, 2 * SMALLEST_ROOM
+def test_long_answers_wait_for_slots_of_their_own_unless_they_share_much() -> None:
+    short, long = SMALLEST_BUCKET // 4, 2 * SMALLEST_BUCKET
     start = tuple(range(RELATED))
-    requests = [
-        Outline(id="0", keys=(1, 2), num_new=short),
-        Outline(id="1", keys=(1, 3), num_new=long),
-        Outline(id="2", keys=(*start, 7), num_new=short),
-        Outline(id="3", keys=(*start, 8), num_new=long),
-        Outline(id="4", keys=(9,), num_new=short),
-    ]
-    first, second = plan(requests)
-    assert (first.room, second.room) == (SMALLEST_ROOM, 4 * SMALLEST_ROOM)
-    assert [leaf.index for leaf in first.leaves] == [0, 4]
-    assert [leaf.index for leaf in second.leaves] == [2, 3, 1]
+    first, second = plan(
+        [
+            prompt(0, (1, 2), short),
+            prompt(1, (1, 3), long),
+            prompt(2, (*start, 7), short),
+            prompt(3, (*start, 8), long),
+            prompt(4, (9,), short),
+        ]
+    )
+    assert (first.slot_tokens, second.slot_tokens) == (SMALLEST_BUCKET, 4 * SMALLEST_BUCKET)
+    assert [one.index for one in first.prompts] == [0, 4]
+    assert [one.index for one in second.prompts] == [2, 3, 1]
 
 
 @pytest.mark.parametrize(
-    ("length", "num_new", "room"),
+    ("length", "max_new_tokens", "slot_tokens"),
     [(1, 1, 256), (200, 56, 256), (200, 57, 512), (1000, 24, 1024)],
 )
-def test_a_row_holds_prompt_and_answer(length: int, num_new: int, room: int) -> None:
-    [one] = plan([Outline(id="", keys=(1,) * length, num_new=num_new)])
-    assert one.room == room
+def test_a_slot_holds_prompt_and_answer(length: int, max_new_tokens: int, slot_tokens: int) -> None:
+    [bucket] = plan([prompt(0, (1,) * length, max_new_tokens)])
+    assert bucket.slot_tokens == slot_tokens
 
 
 def test_with_a_fixed_cut_prompts_share_what_is_before_it_or_nothing() -> None:
-    def outline(id: str, keys: tuple[int, ...], cut: int) -> Outline:
-        return Outline(id=id, keys=keys, num_new=1, cut=cut)
-
-    requests = [
-        outline("0", (1, -1, -1, 4, 5), 3),
-        outline("1", (1, -1, -1, 4, 6), 3),
-        outline("2", (1, -1, -1, 4, -2, 6), 5),
-        outline("3", (1, 7, 8), 0),
-        outline("4", (1, 7, 9), 0),
+    prompts = [
+        prompt(0, (1, -1, -1, 4, 5), cut=3),
+        prompt(1, (1, -1, -1, 4, 6), cut=3),
+        prompt(2, (1, -1, -1, 4, -2, 6), cut=5),
+        prompt(3, (1, 7, 8), cut=0),
+        prompt(4, (1, 7, 9), cut=0),
     ]
-    leaves = [leaf for one in plan(requests) for leaf in one.leaves]
-    assert {requests[leaf.index].id: leaf.shared for leaf in leaves} == {
-        "2": 0,  # is cut elsewhere
-        "0": 0,
-        "1": 3,
-        "3": 0,
-        "4": 0,
+    assert {one.index: one.num_shared for one in planned(prompts)} == {
+        2: 0,  # is cut elsewhere
+        0: 0,
+        1: 3,
+        3: 0,
+        4: 0,
     }
 
 
-def test_only_answers_of_more_than_a_token_need_a_row() -> None:
-    requests = [
-        Outline(id="0", keys=(1,), num_new=1),
-        Outline(id="1", keys=(2,), num_new=2),
-        Outline(id="2", keys=(3,), num_new=9, branches=(0, 8)),
-    ]
-    [one] = plan(requests)
-    assert [leaf.goes_on for leaf in one.leaves] == [False, True, False]
+def test_only_answers_of_more_than_a_token_need_a_slot() -> None:
+    prompts = [prompt(0, (1,), 1), prompt(1, (2,), 2), prompt(2, (3,), 9, branches=(0, 8))]
+    assert [one.needs_slot for one in planned(prompts)] == [False, True, False]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ENGINE = Path(__file__).parents[4] / "model" / "idefics2" / "engine"
-POLICY = ("batch", "planner", "scheduler", "slots", "stats")
+POLICY = ("batch", "planner", "scheduler", "stats")
 
 
 def imported(path: Path) -> set[str]:
