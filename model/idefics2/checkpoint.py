@@ -1,4 +1,4 @@
-"""A checkpoint in one call."""
+"""Model and processor of a checkpoint in one call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from idefics2.weights import load_model, resolve
 
 
 class Checkpoint(NamedTuple):
-    """A model and what makes its prompts."""
+    """A model and its processor."""
 
     model: Idefics2
     processor: Processor
@@ -30,7 +30,7 @@ def load(
     device: torch.device | str = "cpu",
     compat: Compat = "release",
 ) -> Checkpoint:
-    """A checkpoint from a folder, or from the hub at a revision.
+    """A checkpoint from a folder, or from the hub at a revision, prepared for its device.
 
     Raises: ValueError naming what is missing, broken or not implemented; the weights come last.
     """

@@ -1,6 +1,6 @@
 """Generation in plain code: the reference that the engine is tested against.
 
-Axes: B prompts, T tokens, D decoder width, V vocabulary.
+Axes: B sequences, one for each prompt, T tokens, D decoder width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from idefics2.sampling import Sampling as Sampling  # is part of this module's i
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Wall time of an answer's stages, in seconds; a batch's prompts share the first two."""
+    """Wall time of an answer's stages, in seconds; the first two are those of the whole batch."""
 
     encode_s: float
     """Pixels to visual tokens."""
@@ -43,7 +43,7 @@ class Generation:
     """Decoded, and cut before a stop string; None if no `decode` was given."""
     finish_reason: Literal["stop", "length"]
     logprobs: tuple[float, ...]
-    """Of each of `ids`, natural logarithm, under the model alone: before any setting applies."""
+    """Natural logarithm of each id's probability under the model alone, before any setting."""
     timings: Timings
 
 
@@ -57,8 +57,8 @@ def generate(
     """One answer to each prompt, in order; the prompts run as one batch.
 
     Raises: ValueError if a prompt is empty, longer than the context with its answer, has an id
-        outside the vocabulary or `<image>` ids that do not match its crops; or if stop strings come
-        without `decode`.
+        outside the vocabulary or `<image>` ids that do not match its crops; or if there are stop
+        strings without `decode`.
     """
     config = model.config
     check_ids([id for word in sampling.bad_ids for id in word], config, "bad_ids")

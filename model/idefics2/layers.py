@@ -21,13 +21,13 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises the last axis, whatever the others are."""
+        """Normalises the last axis."""
         normal: Tensor = _Normal.apply(x.float(), self.eps)  # type: ignore[no-untyped-call]
         return self.weight * normal.to(x.dtype)
 
 
 class _Normal(torch.autograd.Function):
-    """x / sqrt(mean(x^2) + eps), with a gradient of three passes where autograd's takes ten."""
+    """x / sqrt(mean(x^2) + eps); its gradient reads the activations three times, autograd's ten."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
@@ -54,7 +54,7 @@ class GatedMLP(nn.Module):
         self.down_proj = nn.Linear(mlp_width, out_width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps the last axis, whatever the others are."""
+        """Maps the last axis."""
         y: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
         return y
 

@@ -39,7 +39,7 @@ class Rotation(NamedTuple):
     def of(
         cls, positions_BT: Tensor, head_width: int, theta: float, dtype: torch.dtype
     ) -> Rotation:
-        """Angles position * theta^(-2i / head_width) in float32, the same for both halves of E."""
+        """The rotation by angles position * theta^(-2i / head_width), which are float32."""
         exponents = torch.arange(0, head_width, 2, device=positions_BT.device).float() / head_width
         angles_BTE = (positions_BT[..., None].float() * (1.0 / theta**exponents)).repeat(1, 1, 2)
         return cls(angles_BTE.cos().to(dtype), angles_BTE.sin().to(dtype))
@@ -52,7 +52,7 @@ class Rotation(NamedTuple):
 
 
 class MistralDecoder(nn.Module):
-    """From embeddings to the last hidden states."""
+    """Embeddings to the last hidden states."""
 
     def __init__(self, config: Idefics2Config) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class MistralDecoder(nn.Module):
     def read_images(self, latents_IRD: Tensor) -> tuple[KeysValues, ...]:
         """Keys and values of the images, for each gated block."""
         gated = cast("list[GatedCrossAttention]", list(self.cross_layers))
-        return tuple(block.read(latents_IRD) for block in gated)
+        return tuple(block.keys_values(latents_IRD) for block in gated)
 
     def forward(
         self,

@@ -1,6 +1,6 @@
 """How tokens are chosen and where an answer ends; shared by `generate` and the engine.
 
-Axes: B answers, V vocabulary.
+Axes: B sequences, V vocabulary.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ class Sampling:
 
     max_new_tokens: int
     temperature: float = 0.0
-    """Divides the logits; 0 always takes the likeliest token."""
+    """Divisor of the logits; 0 always takes the likeliest token."""
     top_p: float = 1.0
     """Nucleus sampling: draws from the fewest likeliest tokens whose probabilities sum to this
     (Holtzman et al., 2020)."""
     stop_ids: tuple[int, ...] = ()
-    """Ends the answer, and is not part of it."""
+    """Tokens that end the answer and are not part of it."""
     stop_strings: tuple[str, ...] = ()
-    """Ends the answer, whose text is cut before it."""
+    """Texts that end the answer, which is cut before them."""
     bad_ids: tuple[tuple[int, ...], ...] = ()
     """Words that are never generated, as ids: the last id of one is banned where the others
     precede."""
     seed: int = 0
-    """An answer depends on this, the prompt and the settings, not on its neighbours in a batch."""
+    """With equal prompt and settings, equal seeds give equal answers, in any batch."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -56,7 +56,7 @@ class Token(NamedTuple):
 
     id: int
     logprob: float
-    """Natural logarithm, under the model alone: before any setting applies."""
+    """Natural logarithm of its probability under the model alone, before any setting."""
 
 
 class Completion:
@@ -74,7 +74,7 @@ class Completion:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """New tokens, without a stop id; with the tokens of a stop string."""
+        """New token ids: with those of a stop string, without a stop id."""
         return tuple(token.id for token in self.tokens)
 
     @property
@@ -105,7 +105,7 @@ class Completion:
 
     @property
     def text(self) -> str | None:
-        """Decoded, and cut before a stop string; None if no `decode` was given."""
+        """The decoded answer, cut before a stop string; None if no `decode` was given."""
         if self.decode is None:
             return None
         text = self._cut() if self.sampling.stop_strings else None

@@ -70,9 +70,10 @@ def resolve(path_or_hub_id: str | Path, revision: str | None = None) -> Path:
 def load_model(
     folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> Idefics2:
-    """The model of a folder; tensors go one by one to their dtype and device.
+    """The model of a folder, prepared for inference on its device.
 
-    Files are memory-mapped, so that beside the model at most one shard is in memory.
+    Files are memory-mapped and tensors converted one by one: beside the model at most one shard is
+    in memory.
 
     Raises: ValueError naming the file or tensor that is missing, unexpected, misshapen, damaged,
         not of floating point, or holds a value that is not finite.
@@ -132,7 +133,7 @@ def save_model(
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves new parameters as they are: drawing them on the meta device imports the compiler."""
+    """Skips the initialisation of parameters, which on the meta device imports the compiler."""
 
     def __torch_function__(
         self,
@@ -148,7 +149,7 @@ class _Undrawn(TorchFunctionMode):
 
 
 def checkpoint_names(model: Idefics2) -> dict[str, str]:
-    """Each parameter's name in a checkpoint, by its own; a tied output projection has none."""
+    """Parameter names to those in a checkpoint; a tied output projection is in neither."""
     return {
         name: next(
             theirs + name.removeprefix(ours) for ours, theirs in MODULES if name.startswith(ours)
@@ -158,7 +159,7 @@ def checkpoint_names(model: Idefics2) -> dict[str, str]:
 
 
 def checkpoint_shapes(model: Idefics2) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a checkpoint and its shape, in transformers' order."""
+    """Shape of every tensor of a checkpoint, by name, in transformers' order."""
     return {theirs: _shape(model, name) for name, theirs in checkpoint_names(model).items()}
 
 
@@ -203,7 +204,7 @@ def _find(folder: Path) -> dict[str, Found]:
 
 
 def _match_vocabulary(config: Idefics2Config, found: dict[str, Found]) -> Idefics2Config:
-    """The config with the table's rows, where it is the base model's that may have one less."""
+    """The config with the file's vocabulary size, where it is the base model's that may differ."""
     rows = found[EMBEDDINGS].shape[0] if EMBEDDINGS in found else config.text.vocab_size
     if {rows, config.text.vocab_size} == BASE_VOCABULARIES:
         return replace(config, text=replace(config.text, vocab_size=rows))

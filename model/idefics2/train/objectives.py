@@ -1,7 +1,7 @@
 """What a stage minimises. An objective reads samples and builds the module whose loss is trained.
 
 Axes: T tokens of the row, A tokens to be predicted, V vocabulary, D width, P patches,
-Y labels of a patch, I crops.
+I crops, L visual tokens.
 """
 
 from __future__ import annotations

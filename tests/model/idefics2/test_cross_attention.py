@@ -50,7 +50,7 @@ def test_the_gated_block_equals_that_of_transformers_idefics() -> None:
     x_BTD, latents_IRD = torch.randn(2, 7, 24), torch.randn(3, 4, 24)
     image_BT = torch.tensor([[0, 0, 1, 1, 1, 2, 2], [0, 3, 3, 3, 3, 3, 3]])  # last seen, from 1
     mask_BTL = image_BT[..., None] == torch.arange(1, 4).repeat_interleave(4)
-    context = VisualContext((ours.read(latents_IRD),), mask_BTL)
+    context = VisualContext((ours.keys_values(latents_IRD),), mask_BTL)
     additive = torch.zeros(2, 1, 7, 12).masked_fill(~mask_BTL[:, None], torch.finfo().min)
     with torch.inference_mode():
         expected = theirs(
