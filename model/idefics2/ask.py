@@ -33,7 +33,7 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer, and what the model saw."""
+    """An answer and the prompt that it answers."""
 
     text: str
     finish_reason: str
@@ -41,9 +41,9 @@ class Answer:
     prompt_ids: tuple[int, ...]
     """With the `<image>` slots."""
     ids: tuple[int, ...]
-    """Of the answer."""
+    """Token ids of the answer."""
     visual_tokens: int
-    """Slots in the prompt."""
+    """Number of `<image>` ids in the prompt."""
     grids: tuple[tuple[int, int], ...]
     """Rows and columns of patches of each crop."""
     timings: dict[str, float]
@@ -58,9 +58,9 @@ def answer(
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> Answer:
-    """The likeliest answer, token by token, to a question that follows its pictures.
+    """The answer by greedy decoding to a question that follows its pictures.
 
-    A checkpoint with a chat template is asked in it; one without goes on after the question.
+    Asked in the checkpoint's chat template; a checkpoint without one continues the question.
 
     Raises: ValueError for a picture that cannot be used or a prompt beyond the context.
     """

@@ -1,4 +1,4 @@
-"""A checkpoint in one call."""
+"""Model and processor of a checkpoint in one call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ADAPTER = ("adapter_*", *SMALL)
 
 
 class Checkpoint(NamedTuple):
-    """A model and what makes its prompts."""
+    """A model and its processor."""
 
     model: Idefics2
     processor: Processor
@@ -49,7 +49,7 @@ def load(
     device: torch.device | str = "cpu",
     compat: Compat | None = None,
 ) -> Checkpoint:
-    """A checkpoint from a folder, or from the hub at a revision.
+    """A checkpoint from a folder, or from the hub at a revision, prepared for its device.
 
     An adapter that peft saved is merged: `adapter`, or one in the checkpoint's folder, which then
     may lack the base model's files. `processor` has tokenizer and image processor, if the

@@ -97,7 +97,7 @@ class TextConfig:
     norm_eps: float = _key("rms_norm_eps", 1e-6)
     rope_theta: float = 10000.0
     sliding_window: int | None = 4096
-    """Tokens that a token attends to, itself included; None is all before it."""
+    """Number of tokens that a token attends to, itself included; None: all before it."""
     max_positions: int = _key("max_position_embeddings", 131072)
     """Longest sequence, in tokens."""
     bos_id: int | None = _key("bos_token_id", 1)
@@ -121,23 +121,23 @@ class Idefics2Config:
 
     vision: VisionConfig
     perceiver: PerceiverConfig
-    """Read by no other connector."""
+    """Used by the perceiver connector alone."""
     text: TextConfig
     image_id: int = _key("image_token_id", 32001)
-    """The token `<image>`, which stands where visual tokens go."""
+    """The token `<image>`, in whose place visual tokens go."""
     tied_embeddings: bool = _key("tie_word_embeddings", False)
-    """Whether the output projection is the embedding table."""
+    """True: the output projection is the embedding table."""
     architecture: Architecture = "autoregressive"
-    """Visual tokens within the sequence, or behind gated cross-attention (section 3.2)."""
+    """Visual tokens in the sequence, or attended to by gated blocks (section 3.2)."""
     cross_layer_interval: int = 3
-    """A gated block before every so many decoder layers. The paper does not state its own; every
-    third comes nearest to the 2.3B new parameters of its Table 3."""
+    """Decoder layers from one gated block to the next. The paper does not state its own; 3 comes
+    nearest to the 2.3B new parameters of its Table 3."""
     connector: Connector = "perceiver"
-    """SwiGLU and resampler; SwiGLU; or one projection. The last two pool nothing: a visual token
-    for each patch (section 3.3, Table 11)."""
+    """SwiGLU and resampler; SwiGLU alone; or one projection. The last two do not pool: each patch
+    is a visual token (section 3.3, Table 11)."""
     square_images: bool = False
-    """Whether crops are resized to image_size x image_size instead of keeping their aspect ratio
-    (section 3.3). The processor's affair."""
+    """True: the processor resizes crops to image_size x image_size; False: they keep their aspect
+    ratio (section 3.3)."""
 
     def __post_init__(self) -> None:
         _check_numbers(self, "config")
@@ -154,7 +154,7 @@ class Idefics2Config:
             )
 
     def image_slots(self, rows: int, columns: int) -> int:
-        """How many `<image>` ids one crop of so many patches takes in the sequence."""
+        """Number of `<image>` ids that a crop of so many patches takes in the sequence."""
         if self.architecture == "cross_attention":
             return 1
         return self.perceiver.num_latents if self.connector == "perceiver" else rows * columns

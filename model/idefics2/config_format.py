@@ -1,7 +1,7 @@
-"""Which keys of a `config.json` there are, and how one object of it becomes a dataclass.
+"""The keys of a `config.json`, and reading one of its objects into a dataclass.
 
-A field's key is its name, or its `metadata["key"]`; a field without a default has an object of its
-own.
+A field's key is its name, or its `metadata["key"]`; a field without a default is an object by
+itself.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ HARMLESS = frozenset(
         "use_cache",
     }
 )
-"""Keys that transformers writes and that move no number of the forward pass."""
+"""Keys that transformers writes and that change no number of the forward pass."""
 
 GENERATION = frozenset(
     {
@@ -103,7 +103,7 @@ IMPLEMENTED: dict[str, Json] = {
         "rope_scaling": None,
     },
 }
-"""Keys with one implemented value, the released models'."""
+"""Keys of which one value is implemented: that of the released models."""
 
 ANYWHERE: Json = {
     "add_cross_attention": False,
@@ -117,7 +117,10 @@ ANYWHERE: Json = {
 
 
 def read(path: Path) -> Json:
-    """The object in a JSON file, or ValueError."""
+    """The object in a JSON file.
+
+    Raises: ValueError if the file cannot be read, or holds something else.
+    """
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -135,7 +138,7 @@ def version_of(content: Json, default: str) -> tuple[int, int]:
 
 
 def parse(kind: type[Config], content: Json, where: str, **parts: object) -> Config:
-    """A config of one JSON object; `parts` are its fields without a key.
+    """A config from one JSON object; `parts` are its fields that are objects by themselves.
 
     Raises: ValueError naming a key that is unknown, or whose value is not implemented.
     """
@@ -157,7 +160,7 @@ def parse(kind: type[Config], content: Json, where: str, **parts: object) -> Con
 
 
 def keys_and_values(config: object) -> Json:
-    """A config's JSON object, without the fields that have objects of their own."""
+    """A config's JSON object, without the fields that are objects by themselves."""
     names = _names_and_keys(type(config))
     return {key: getattr(config, name) for name, key in names.items()}
 

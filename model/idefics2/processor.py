@@ -1,7 +1,4 @@
-"""Texts and pictures to a `Prompt`, by what a checkpoint's folder says about them.
-
-I crops   P patches of all crops   K pixel values of a patch
-"""
+"""Texts and pictures to a `Prompt`, as a checkpoint's folder configures it."""
 
 from __future__ import annotations
 
@@ -33,9 +30,9 @@ IMAGES, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 class Processor:
     """Makes prompts in the three forms of Idefics2's checkpoints.
 
-    Text is text: one that reads "<image>" or "</s>" is encoded as those letters and can neither
-    forge a slot for a picture nor end the prompt. Only `from_markup` reads special tokens in text,
-    as the released processor always does.
+    Text is text: "<image>" or "</s>" in it are encoded as those letters, and can neither forge a
+    picture's slots nor end the prompt. Only `from_markup` reads special tokens in text, as the
+    released processor always does.
     """
 
     config: Idefics2Config
@@ -47,7 +44,7 @@ class Processor:
     """Any of these ends a generation: those of `generation_config.json`, and <end_of_utterance>
     where the chat template ends turns with it."""
     bad_ids: tuple[tuple[int, ...], ...]
-    """Words not to be generated: the tokens around and in the place of images."""
+    """Words that are never generated: the tokens for images and around them."""
     compat: Compat = "release"
 
     @classmethod
@@ -59,7 +56,7 @@ class Processor:
         compat: Compat | None = None,
         model_folder: Path | None = None,
     ) -> Processor:
-        """From a checkpoint's folder, as released or as written by transformers.
+        """The processor of a checkpoint's folder, as released or as written by transformers.
 
         Without `compat`, token ids are those of the transformers version that wrote the folder.
         `model_folder` has `generation_config.json`, if another does.
@@ -90,7 +87,7 @@ class Processor:
         )
 
     def prompt(self, parts: Iterable[str | Image.Image | Slots]) -> Prompt:
-        """Texts and pictures in their order, to be continued: the form for the base model.
+        """A prompt of texts and pictures in their order, to be continued: for the base model.
 
         Where `Slots` stand for a picture, the prompt has its ids and not its patches.
 
@@ -101,7 +98,7 @@ class Processor:
     def chat(
         self, messages: Sequence[chat.Message], *, add_generation_prompt: bool = True
     ) -> Prompt:
-        """A conversation, for the instruct and chatty models; `Slots` are as in `prompt`.
+        """A prompt of a conversation, for the instruct and chatty models.
 
         Raises: ValueError if the checkpoint's chat template is none or another, and as `prompt`.
         """
@@ -113,7 +110,7 @@ class Processor:
         return self._prompt(chat.render(messages, end_of_utterance, add_generation_prompt))
 
     def from_markup(self, text: str, images: Sequence[Image.Image]) -> Prompt:
-        """The released processor's own input: text with an `<image>` where each picture goes.
+        """A prompt from the released processor's own input: text with an `<image>` per picture.
 
         Raises: ValueError unless there are as many of one as of the other, and as `prompt`.
         """
@@ -154,7 +151,7 @@ class Processor:
 
 
 def _merge_pairs(pieces: Iterable[Piece], fake: int) -> Iterator[Piece]:
-    """Where one block of slots follows another, the token between them stands once, not twice."""
+    """Drops one of the two tokens between a crop's slots and the next crop's."""
     is_unpaired = False
     for piece in pieces:
         is_second = is_unpaired and piece == fake
@@ -164,7 +161,7 @@ def _merge_pairs(pieces: Iterable[Piece], fake: int) -> Iterator[Piece]:
 
 
 def _space_after(pieces: Iterable[Piece], fake: int) -> Iterator[Piece]:
-    """As transformers 5: a space between an image and a word, but none before "<"."""
+    """Puts a space between an image and a word, but none before "<", as transformers 5 does."""
     previous: Piece | None = None
     for piece in pieces:
         if previous == fake and isinstance(piece, str) and not re.match(r"\s|<", piece):
@@ -198,7 +195,7 @@ def _image_settings(
 
 
 def _chat_template(folder: Path, processor: dict[str, Any]) -> str | None:
-    """Releases of transformers have kept it in three places; the latest wins."""
+    """The chat template, which transformers has kept in three places; the latest wins."""
     if (path := folder / "chat_template.jinja").exists():
         return path.read_text("utf-8")
     content = _optional(folder / "chat_template.json") or processor

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from idefics2 import adapters
+from idefics2 import adapters, onednn
 from idefics2.adapters import Adapter
 from idefics2.config import Idefics2Config
 from idefics2.model import Idefics2
@@ -71,7 +71,8 @@ def load_model(
 ) -> Idefics2:
     """The model of a folder, with an adapter merged; tensors go one by one to dtype and device.
 
-    Files are memory-mapped, so that beside the model at most one shard is in memory.
+    Files are memory-mapped and tensors converted one by one: beside the model at most one shard is
+    in memory.
 
     Raises: ValueError naming the file or tensor that is missing, unexpected, misshapen, damaged,
         quantised, not of floating point, or holds a value that is not finite.
@@ -98,7 +99,7 @@ def load_model(
                     tensor = adapter.merged(theirs, tensor.to(device))
                 _assign(model, ours[theirs], tensor.to(device, dtype, copy=True))
     model.tie_embeddings()
-    return model.eval()
+    return onednn.prepare(model.eval())
 
 
 def save_model(
@@ -138,7 +139,7 @@ def save_model(
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves new parameters as they are: drawing them on the meta device imports the compiler."""
+    """Skips the initialisation of parameters, which on the meta device imports the compiler."""
 
     def __torch_function__(
         self,
@@ -154,7 +155,7 @@ class _Undrawn(TorchFunctionMode):
 
 
 def checkpoint_names(model: Idefics2) -> dict[str, str]:
-    """Each parameter's name in a checkpoint, by its own; a tied output projection has none."""
+    """Parameter names to those in a checkpoint; a tied output projection is in neither."""
     return {
         name: next(
             theirs + name.removeprefix(ours) for ours, theirs in MODULES if name.startswith(ours)
@@ -164,7 +165,7 @@ def checkpoint_names(model: Idefics2) -> dict[str, str]:
 
 
 def checkpoint_shapes(model: Idefics2) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a checkpoint and its shape, in transformers' order."""
+    """Shape of every tensor of a checkpoint, by name, in transformers' order."""
     return {theirs: _shape(model, name) for name, theirs in checkpoint_names(model).items()}
 
 

@@ -1,8 +1,9 @@
 """Idefics2 by our own package; with `idefics2_prompts`, all of the harness that knows it.
 
 The engine plans some thousands of requests together: each picture is decoded and encoded once, and
-what prompts begin with in common is read once. Answers come as they are ready, in no order. What a
-request found at hand costs it nothing, so the times of many do not add up to those of a run.
+each prefix that prompts share is prefilled once. Answers come as they are ready, in any order. A
+result that a request finds cached costs it nothing, and a batch's time counts for all requests in
+it: so the times of many requests do not add up to those of a run.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from vlmbench.schema import Json, Probe, Request, Response, Timings
 if TYPE_CHECKING:
     import idefics2
     from idefics2.checkpoint import Folders
-    from idefics2.engine import Budget, Result
+    from idefics2.engine import Limits, Result
     from idefics2.engine import Request as EngineRequest
     from vlmbench.backends.idefics2_prompts import Prepared
 
@@ -137,7 +138,7 @@ class Idefics2Backend:
         self._prompts = Prompts(processor, settings)
         self._engine = Engine(
             model,
-            _budget(model, settings),
+            _limits(model, settings),
             deterministic=settings.deterministic,
             decode=processor.decode,
         )
@@ -177,7 +178,7 @@ class Idefics2Backend:
                 **checkpoint.sampling(self._settings),
                 **self._found.adapted,
             },
-            work=asdict(self._engine.work),
+            work=asdict(self._engine.stats),
         )
 
     def profile(self) -> None:
@@ -262,15 +263,15 @@ class _Asked:
     tokenize_s: float
 
 
-def _budget(model: idefics2.Idefics2, settings: Settings) -> Budget:
+def _limits(model: idefics2.Idefics2, settings: Settings) -> Limits:
     """The engine's own, but for what is set."""
-    from idefics2.engine import Budget
+    from idefics2.engine import Limits
 
     num_bytes = None if settings.cache_gib is None else int(settings.cache_gib * 2**30)
     try:
-        budget = Budget.of(model, num_bytes)
+        limits = Limits.of(model, num_bytes)
     except ValueError as error:
         raise VlmbenchError(f"cache_gib {settings.cache_gib} is too little: {error}") from error
     if settings.batch_size is not None:
-        budget = replace(budget, answers=settings.batch_size)
-    return budget
+        limits = replace(limits, running=settings.batch_size)
+    return limits

@@ -43,7 +43,7 @@ class Prompts:
 
         Raises: ValueError for a picture that cannot be used, or a prompt beyond the context.
         """
-        shown: list[engine.Picture] = []
+        shown: list[engine.LazyImage] = []
         grid: list[tuple[int, int]] | None = []
         messages = []
         for message in request.messages:
@@ -52,9 +52,9 @@ class Prompts:
                 if isinstance(piece, str):
                     pieces.append(piece)
                     continue
-                deferred = engine.defer(self._processor, piece.digest, piece.decode)
-                shown.append(deferred.picture)
-                pieces.append(deferred.slots)
+                image = engine.lazy_image(self._processor, piece.digest, piece.decode)
+                shown.append(image)
+                pieces.append(image.slots)
                 if grid is not None:
                     images = self._processor.images
                     grid = grid + flops.crop_grid(*piece.size, images) if any(piece.size) else None
@@ -68,7 +68,7 @@ class Prompts:
             engine.Request(
                 id=request.id,
                 ids=ids,
-                pictures=tuple(shown),
+                images=tuple(shown),
                 sampling=None if continuations else self._sampling(request, limit),
                 continuations=continuations,
             ),

@@ -1,6 +1,6 @@
 """A model to start from: SigLIP's vision tower and Mistral's decoder with a new connector.
 
-Axes: V vocabulary, D decoder width, P positions, C vision width.
+Axes: V vocabulary, D decoder width, P patches, each with a position, C vision width.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from idefics2 import onednn
 from idefics2.images import pack
 from idefics2.model import Idefics2, normalize
 from idefics2.processor import Processor
-from idefics2.products import Linear
 from idefics2.train.objectives import Losses, Reader, by_source
 from idefics2.vision import Packing
 
@@ -175,11 +175,12 @@ class DenseLoss(nn.Module):
             if not name.startswith(parts):
                 parameter.requires_grad_(False)
         width = model.config.vision.width if self.places == "patches" else model.config.text.width
-        self.heads = nn.ModuleList(Linear(width, classes) for classes in objective.num_classes)
+        self.heads = nn.ModuleList(nn.Linear(width, classes) for classes in objective.num_classes)
         for head in self.heads:
             assert isinstance(head, nn.Linear)
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
+        onednn.prepare(self.heads)
 
     def forward(self, batch: LabelledBatch) -> Losses:
         features_NC = self.features(batch)

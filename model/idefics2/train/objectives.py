@@ -1,7 +1,7 @@
 """What a stage minimises. An objective reads samples and builds the module whose loss is trained.
 
 Axes: T tokens of the row, A tokens to be predicted, V vocabulary, D width, P patches,
-Y labels of a patch, I crops.
+I crops, L visual tokens.
 """
 
 from __future__ import annotations
@@ -166,9 +166,9 @@ class AnswerLoss(nn.Module):
             image_L = 1 + torch.arange(visual.shape[:-1].numel(), device=x_TD.device) // num_latents
             sees_1TL = row.images_T[None, :, None] == image_L
             context = VisualContext(model.text_model.read_images(visual), sees_1TL)
-        store = PackedAttention(row)
+        attention = PackedAttention(row)
         positions_1T = row.positions_T[None]
-        y_1AD: Tensor = model.text_model(x_TD[None], positions_1T, None, store, context, row.from_A)
+        y_1AD: Tensor = model.text_model(x_TD[None], positions_1T, attention, context, row.from_A)
         return y_1AD[0]
 
     def _look(self, row: Row) -> Tensor:

@@ -1,7 +1,7 @@
 """Many examples in one row of tokens, without padding, and attention within each of them.
 
 Axes: T tokens of the row, A tokens to be predicted, P patches, K values of a patch, I crops,
-H query heads, G kv heads, E head width; Z segments attended together, X queries and Y keys of each.
+H query heads, G kv heads, E head width; Z segments attended together, X queries and J keys of each.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Group:
 
     queries_ZX: Tensor
     """Places in the row; beyond a segment's end 0, whose output nobody reads."""
-    keys_ZY: Tensor
-    """Places in the row; beyond the end 0, which `bias_ZXY` hides."""
-    bias_ZXY: Tensor
+    keys_ZJ: Tensor
+    """Places in the row; beyond the end 0, which `bias_ZXJ` hides."""
+    bias_ZXJ: Tensor
     """Zero where a query sees a key, else minus infinity; a padding query sees its first key."""
     is_causal: bool
     """Whether segments have no parent and one length: then the bias is not needed."""
@@ -91,8 +91,8 @@ class Row:
             replace(
                 group,
                 queries_ZX=group.queries_ZX.to(device),
-                keys_ZY=group.keys_ZY.to(device),
-                bias_ZXY=group.bias_ZXY.to(device),
+                keys_ZJ=group.keys_ZJ.to(device),
+                bias_ZXJ=group.bias_ZXJ.to(device),
             )
             for group in self.groups
         )
@@ -162,21 +162,14 @@ def pack_row(examples: Sequence[Example], image_id: int, window: int | None) -> 
 
 
 class PackedAttention:
-    """Attention within examples, in the place of the decoder's cache: a `mistral.Store`."""
+    """Attention within examples, as `mistral.Attention` has it."""
 
     def __init__(self, row: Row) -> None:
         self.row = row
         self._queries = torch.cat([group.queries_ZX.flatten() for group in row.groups])
-        self._keys = torch.cat([group.keys_ZY.flatten() for group in row.groups])
+        self._keys = torch.cat([group.keys_ZJ.flatten() for group in row.groups])
 
-    def attend(
-        self,
-        layer_index: int,
-        q_BHTE: Tensor,
-        k_BGTE: Tensor,
-        v_BGTE: Tensor,
-        mask_BTS: Tensor | None,
-    ) -> Tensor:
+    def attend(self, layer_index: int, q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor) -> Tensor:
         """Attention of a row of packed examples: B is 1, and the mask is the row's own."""
         q_TH_E, k_TG_E, v_TG_E = (
             x_BHTE[0].transpose(0, 1).flatten(1) for x_BHTE in (q_BHTE, k_BGTE, v_BGTE)
@@ -184,17 +177,17 @@ class PackedAttention:
         width = q_BHTE.shape[-1]
         groups = self.row.groups
         of_queries = [group.queries_ZX for group in groups]
-        of_keys = [group.keys_ZY for group in groups]
+        of_keys = [group.keys_ZJ for group in groups]
         queries = _gather(q_TH_E, self._queries, of_queries, width)
         keys = _gather(k_TG_E, self._keys, of_keys, width)
         values = _gather(v_TG_E, self._keys, of_keys, width)
         parts = []
-        for group, q_ZHXE, k_ZGYE, v_ZGYE in zip(groups, queries, keys, values, strict=True):
+        for group, q_ZHXE, k_ZGJE, v_ZGJE in zip(groups, queries, keys, values, strict=True):
             y_ZHXE = F.scaled_dot_product_attention(
                 q_ZHXE,
-                k_ZGYE,
-                v_ZGYE,
-                attn_mask=None if group.is_causal else group.bias_ZXY[:, None].to(q_ZHXE.dtype),
+                k_ZGJE,
+                v_ZGJE,
+                attn_mask=None if group.is_causal else group.bias_ZXJ[:, None].to(q_ZHXE.dtype),
                 is_causal=group.is_causal,
                 enable_gqa=True,
             )
@@ -255,25 +248,25 @@ def _attended(
     num_queries = max(len(reach.queries) for reach in reaches)
     num_keys = max(len(reach.keys) for reach in reaches)
     queries_ZX = np.zeros((len(reaches), num_queries), np.int64)
-    keys_ZY = np.zeros((len(reaches), num_keys), np.int64)
+    keys_ZJ = np.zeros((len(reaches), num_keys), np.int64)
     position_ZX = np.zeros((len(reaches), num_queries), np.int64)
     for z, reach in enumerate(reaches):
         own, seen = len(reach.queries), len(reach.keys)
         queries_ZX[z, :own] = reach.queries
-        keys_ZY[z, :seen] = reach.keys
+        keys_ZJ[z, :seen] = reach.keys
         position_ZX[z, :own] = np.arange(seen - own, seen)
         first = offset + z * num_queries
         place_T[reach.queries] = np.arange(first, first + own)
-    distance_ZXY = position_ZX[..., None] - np.arange(num_keys)
-    sees_ZXY = distance_ZXY >= 0
+    distance_ZXJ = position_ZX[..., None] - np.arange(num_keys)
+    sees_ZXJ = distance_ZXJ >= 0
     if window is not None:
-        sees_ZXY &= distance_ZXY < window
-    bias_ZXY = np.where(sees_ZXY, np.float32(0), np.float32("-inf"))
+        sees_ZXJ &= distance_ZXJ < window
+    bias_ZXJ = np.where(sees_ZXJ, np.float32(0), np.float32("-inf"))
     lengths = {(len(reach.queries), len(reach.keys)) for reach in reaches}
     group = Group(
         torch.from_numpy(queries_ZX),
-        torch.from_numpy(keys_ZY),
-        torch.from_numpy(bias_ZXY),
+        torch.from_numpy(keys_ZJ),
+        torch.from_numpy(bias_ZXJ),
         is_causal=lengths == {(num_queries, num_queries)}
         and (window is None or num_keys <= window),
     )

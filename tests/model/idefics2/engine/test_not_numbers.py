@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from idefics2.engine import Budget, Engine, Request, Result, pictures_of
-from idefics2.engine.memory import is_shortage
+from idefics2.engine import Engine, Limits, Request, Result, images_of
+from idefics2.engine.limits import is_shortage
 from idefics2.model import Idefics2
 from idefics2.sampling import Sampling
 
@@ -35,7 +35,7 @@ def requests(model: Idefics2, make_case: Callable[..., Any]) -> list[Request]:
         Request(
             id=f"{index}",
             ids=(*prompt.ids[:-6], *words),
-            pictures=pictures_of(prompt, model.config),
+            images=images_of(prompt, model.config),
             sampling=SAMPLING,
         )
         for index, prompt in enumerate(prompts)
@@ -45,11 +45,11 @@ def requests(model: Idefics2, make_case: Callable[..., Any]) -> list[Request]:
 def run(
     model: Idefics2, requests: list[Request], answers: int, deterministic: bool
 ) -> dict[str, Result]:
-    budget = Budget(
-        **{"cache_tokens": 4096, "answers": answers, "step_tokens": 256, "patches": 400},
+    limits = Limits(
+        **{"cache_tokens": 4096, "running": answers, "prefill_tokens": 256, "patches": 400},
         **{"waiting_patches": 4096, "visual_tokens": 4096},
     )
-    engine = Engine(model, budget, deterministic=deterministic)
+    engine = Engine(model, limits, deterministic=deterministic)
     return {result.id: result for result in engine.run(requests)}
 
 
@@ -92,7 +92,7 @@ def test_a_row_of_the_cache_is_clean_for_the_next_answer(
     expected = run(model, requests, answers, True)
     with torch.no_grad():
         model.text_model.embed_tokens.weight[BAD_WORD] = value
-    long = Request(id="bad", ids=(1, *[BAD_WORD] * 60), pictures=(), sampling=SAMPLING)
+    long = Request(id="bad", ids=(1, *[BAD_WORD] * 60), images=(), sampling=SAMPLING)
     fine = [request for request in requests if BAD_WORD not in request.ids]
     assert len(fine) > 5
     found = run(model, [long, *fine], answers, True)

@@ -1,4 +1,4 @@
-"""Prompts from pictures that are decoded later are those from pictures at hand."""
+"""Prompts with images that are decoded later are those with images at hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from idefics2.chat import RELEASED_TEMPLATE, Message
 from idefics2.config import Idefics2Config
-from idefics2.engine import Engine, Request, defer
+from idefics2.engine import Engine, Request, lazy_image
 from idefics2.generate import generate
 from idefics2.model import Idefics2
 from idefics2.processor import Processor
@@ -65,7 +65,7 @@ class File:
 
 @pytest.mark.parametrize("split", [False, True], ids=["whole", "split"])
 @pytest.mark.parametrize("connector", ["perceiver", "mlp"])
-def test_answers_to_deferred_prompts(
+def test_answers_about_lazy_images_are_those_about_images_at_hand(
     small: Callable[..., dict[str, Any]],
     random_model: Callable[..., Idefics2],
     processor: Processor,
@@ -83,12 +83,11 @@ def test_answers_to_deferred_prompts(
     requests, prompts = [], {}
     for names in (["wide"], ["high"], ["small", "wide"]):
         for question in questions:
-            deferred = [defer(processor, name, files[name].decode) for name in names]
-            slots = [one.slots for one in deferred]
+            lazy = tuple(lazy_image(processor, name, files[name].decode) for name in names)
+            slots = [image.slots for image in lazy]
             prompt = processor.chat([Message("user", (*slots, question))])
             id = f"{names} {question}"
-            pictures = tuple(one.picture for one in deferred)
-            requests.append(Request(id=id, ids=prompt.ids, pictures=pictures, sampling=sampling))
+            requests.append(Request(id=id, ids=prompt.ids, images=lazy, sampling=sampling))
             images = [files[name].image for name in names]
             prompts[id] = processor.chat([Message("user", (*images, question))])
             assert prompt.ids == prompts[id].ids
@@ -98,8 +97,8 @@ def test_answers_to_deferred_prompts(
     for result in engine.run(requests):
         [answer] = generate(model, [prompts[result.id]], sampling)
         assert result.ids == answer.ids
-    assert engine.work.crops_encoded == 3 * (5 if split else 1)
-    assert engine.work.crops_requested == 12 * (5 if split else 1)
+    assert engine.stats.num_crops_encoded == 3 * (5 if split else 1)
+    assert engine.stats.num_crops_requested == 12 * (5 if split else 1)
     for name, file in files.items():
         assert file.num_decoded == num_decoded[name] + 1
 
@@ -110,12 +109,12 @@ def test_a_picture_that_cannot_be_decoded_is_an_error_of_its_requests(
     def decode(path: Path) -> Image.Image:
         raise ValueError(f"{path}: no such file")
 
-    deferred = defer(processor, "lost", partial(decode, Path("lost.png")))
-    prompt = processor.chat([Message("user", (deferred.slots, "What is here ?"))])
+    lost = lazy_image(processor, "lost", partial(decode, Path("lost.png")))
+    prompt = processor.chat([Message("user", (lost.slots, "What is here ?"))])
     request = Request(
         id="0",
         ids=prompt.ids,
-        pictures=(deferred.picture,),
+        images=(lost,),
         sampling=Sampling(max_new_tokens=1),
     )
     [result] = Engine(small_model).run([request])

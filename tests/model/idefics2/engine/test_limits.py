@@ -12,7 +12,7 @@ import pytest
 
 FAULTS = """
 import resource
-from idefics2.engine.memory import keep_freed_memory
+from idefics2.engine.limits import keep_freed_memory
 
 def faults() -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

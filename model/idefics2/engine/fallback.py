@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import torch
 
-from idefics2.engine.requests import Request, Result, Timings, failed
-from idefics2.engine.windows import Window
+from idefics2.engine.request import Request, Result, Timings, failed
+from idefics2.engine.sequence import PlanningBatch
 from idefics2.generate import generate, log_likelihoods
 from idefics2.images import PackedImages
 from idefics2.model import Idefics2
@@ -17,21 +17,24 @@ from idefics2.prompt import Prompt
 from idefics2.sampling import Decode, check_numbers
 
 
-def answer_plainly(model: Idefics2, window: Window, decode: Decode | None) -> Iterator[Result]:
-    """The window's results in its own order."""
-    for ticket in window.tickets:
+def answer_one_by_one(
+    model: Idefics2, batch: PlanningBatch, decode: Decode | None
+) -> Iterator[Result]:
+    """A planning batch's results, in the order of arrival."""
+    for sequence in batch.sequences:
         start = time.perf_counter()
         try:
-            result = _answer(model, ticket.request, decode)
+            result = _answer(model, sequence.request, decode)
         except Exception as error:  # the sample boundary
-            yield failed(ticket.request.id, error)
+            yield failed(sequence.request.id, error)
         else:
-            yield replace(result, timings=replace(result.timings, queue_s=start - ticket.read_at))
+            timings = replace(result.timings, queue_s=start - sequence.arrived_at)
+            yield replace(result, timings=timings)
 
 
 def _answer(model: Idefics2, request: Request, decode: Decode | None) -> Result:
     start = time.perf_counter()
-    packed = [picture.load() for picture in request.pictures]
+    packed = [image.load() for image in request.images]
     prompt = _prompt(request, packed, model.config.vision.patch_values)
     preprocess_s = time.perf_counter() - start
     if request.sampling is None:

@@ -9,26 +9,26 @@ import pytest
 import torch
 
 from idefics2.engine import Engine
-from idefics2.engine.graphs import bucket
-from idefics2.engine.rows import Rows
+from idefics2.engine.cuda_graphs import bucket
+from idefics2.engine.kv_cache import KVCache
 from idefics2.model import Idefics2
 
 
 @pytest.mark.parametrize(
-    ("num_answers", "longest", "expected"),
+    ("num_sequences", "longest", "expected"),
     [
         pytest.param(1, 5, (1, 64), id="the smallest"),
         pytest.param(3, 63, (4, 64), id="its own key has room"),
         pytest.param(4, 64, (4, 128), id="its own key has none"),
-        pytest.param(5, 129, (6, 192), id="no more than there are rows, and tokens in them"),
+        pytest.param(5, 129, (6, 192), id="no more than there are slots, and tokens in them"),
     ],
 )
 def test_the_graph_is_the_smallest_that_has_room(
-    small_model: Idefics2, num_answers: int, longest: int, expected: tuple[int, int]
+    small_model: Idefics2, num_sequences: int, longest: int, expected: tuple[int, int]
 ) -> None:
     cpu = torch.device("cpu")
-    rows = Rows(small_model.config.text, 6, 192, dtype=torch.float32, device=cpu)
-    assert bucket(num_answers, longest, rows) == expected
+    cache = KVCache(small_model.config.text, 6, 192, dtype=torch.float32, device=cpu)
+    assert bucket(num_sequences, longest, cache) == expected
 
 
 @pytest.mark.gpu
