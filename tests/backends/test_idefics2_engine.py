@@ -17,7 +17,7 @@ from idefics2.engine.model_runner import ModelRunner
 from idefics2.generate import Sampling, generate
 from vlmbench.backends.registry import identity, open_backend
 from vlmbench.errors import VlmbenchError
-from vlmbench.schema import Request, Response
+from vlmbench.schema import Picture, Request, Response
 
 END_ID = 261  # of <end_of_utterance>
 Opened = Callable[..., Any]
@@ -31,7 +31,7 @@ def answers(backend: Any, requests: Sequence[Request]) -> dict[str, Response]:
 
 
 @dataclass
-class Watched:
+class Watched(Picture):
     """A picture that counts how often it is decoded."""
 
     file: Any
