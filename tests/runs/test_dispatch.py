@@ -42,6 +42,12 @@ def test_leases_shrink_from_half_a_fair_share_to_the_least() -> None:
     assert sum(sizes) == 1000 and min(sizes[:-1]) == MIN_LEASE
 
 
+def test_few_samples_are_shared_by_all_workers() -> None:
+    dispatcher = Dispatcher(items(16))
+    sizes = [len(lease.items) for _ in range(4) if (lease := dispatcher.lease(4))]
+    assert sizes == [2, 2, 2, 2]
+
+
 def test_the_first_worker_to_join_leaves_the_others_theirs() -> None:
     lease = Dispatcher(items(8000)).lease(100)
     assert lease is not None and len(lease.items) == 40

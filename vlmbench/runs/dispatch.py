@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vlmbench.runs.plan import Item, groups_of
 
 MIN_LEASE = 32
-"""Samples: fewer would cost more in handing out than they gain in balance."""
+"""Samples of a lease at least, where each worker gets several: fewer fill no batch."""
 
 PIECES = 8
 """Into which the rest of a lost lease is cut, so that a deadly sample is soon alone."""
@@ -41,6 +41,7 @@ class Dispatcher:
     def __init__(self, items: Iterable[Item]) -> None:
         self._fresh = deque(groups_of(items))
         self._cost = sum(item.cost for group in self._fresh for item in group)
+        self._num_items = sum(map(len, self._fresh))
         self._again: deque[tuple[Item, ...]] = deque()
         self._open: dict[int, dict[Key, Item]] = {}
         self._lone_losses: dict[Key, int] = {}
@@ -74,9 +75,10 @@ class Dispatcher:
     def _next_fresh(self, num_workers: int) -> Sequence[Item]:
         """Half of a worker's fair share of what is left; for an only worker, all of it."""
         share = self._cost / (2 * num_workers)
+        least = min(MIN_LEASE, self._num_items // (4 * num_workers))
         items: list[Item] = []
         cost = 0.0
-        while self._fresh and (cost < share or len(items) < MIN_LEASE or num_workers == 1):
+        while self._fresh and (cost < share or len(items) < least or num_workers == 1):
             group = self._fresh.popleft()
             cost += sum(item.cost for item in group)
             items += group

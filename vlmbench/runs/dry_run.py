@@ -13,7 +13,7 @@ import numpy as np
 from vlmbench.backends import registry
 from vlmbench.backends.protocol import Forecast
 from vlmbench.errors import VlmbenchError
-from vlmbench.runs import plan
+from vlmbench.runs.dispatch import Dispatcher
 from vlmbench.runs.job import Plan
 from vlmbench.tables import aligned
 from vlmbench.task.binding import BoundTask, pictures_of
@@ -38,7 +38,7 @@ class _Means:
 
 
 def figures(planned: Plan) -> dict[str, Any]:
-    """What each task asks and what each worker gets; None: the backend cannot tell."""
+    """What each task asks, and how the samples are handed out; None: the backend cannot tell."""
     forecast = registry.forecast(planned.job.model, planned.job.settings)
     tasks: list[dict[str, Any]] = []
     for source in planned.sources:
@@ -61,7 +61,8 @@ def figures(planned: Plan) -> dict[str, Any]:
         "prompt_style": job.prompt.style,
         "run": str(planned.folder),
         "tasks": tasks,
-        "workers": _workers(planned),
+        "workers": planned.num_workers,
+        "leases": _leases(planned),
         "cpu": _cpu([task["flops"] for task in tasks], planned.num_workers),
     }
 
@@ -78,16 +79,12 @@ def described(found: Mapping[str, Any]) -> str:
         )
         for task in found["tasks"]
     ]
-    workers = [
-        (str(number), f"{share['samples']:,}", f"{100 * share['share']:.1f} %")
-        for number, share in enumerate(found["workers"])
-    ]
     lines = [
         f"model {found['model']}, prompts {found['prompt_style']}, run folder {found['run']}",
         "",
         aligned([*header, "TFLOPs"], rows),
         "",
-        aligned(("worker", "samples", "of the work"), workers),
+        _handed_out(found["workers"], found["leases"]),
     ]
     if cpu := found["cpu"]:
         lines += [
@@ -128,12 +125,20 @@ def _means(source: BoundTask, indices: Sequence[int], forecast: Forecast | None)
     return _Means(pictures=_mean(pictures), visual_tokens=_mean(tokens), flops=_mean(flops))
 
 
-def _workers(planned: Plan) -> list[dict[str, float]]:
-    total = sum(item.cost for item in planned.items)
-    return [
-        {"samples": len(share), "share": sum(item.cost for item in share) / total}
-        for share in plan.assign(planned.items, planned.num_workers)
-    ]
+def _leases(planned: Plan) -> list[int]:
+    """Samples of each lease, in the order in which workers are given them."""
+    dispatcher = Dispatcher(planned.items)
+    leases = iter(lambda: dispatcher.lease(planned.num_workers), None)
+    return [len(lease.items) for lease in leases]
+
+
+def _handed_out(num_workers: int, leases: Sequence[int]) -> str:
+    if num_workers == 1:
+        return "1 worker is given all samples at once"
+    return (
+        f"{num_workers:,} workers are given {leases[0]:,} samples at first and more as they "
+        f"finish, {leases[-1]:,} at last"
+    )
 
 
 def matmul_rate(size: int = 768, repeats: int = 5) -> float:
