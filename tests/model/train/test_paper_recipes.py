@@ -18,7 +18,12 @@ from idefics2.train.backbones import Backbones
 from idefics2.train.loop import prepare_model
 from idefics2.train.optimization import AdamW
 from idefics2.train.recipe import describe
-from idefics2.train.recipe_files import find_recipe, load_recipes, recipe_functions
+from idefics2.train.recipe_loading import (
+    built_in_recipes,
+    find_recipe,
+    load_recipes,
+    recipe_functions,
+)
 from idefics2.weights import _Undrawn
 
 ROOT = Path(__file__).parents[3]
@@ -138,12 +143,13 @@ def test_ablations_are_6000_steps_and_change_one_thing(paper: ModuleType) -> Non
 
 
 def test_every_recipe_of_the_project_is_found_by_name() -> None:
-    for path in sorted((ROOT / "model" / "recipes").glob("*.py")):
+    assert {"paper", "tiny"} <= built_in_recipes().keys()
+    for recipe_name, path in built_in_recipes().items():
         functions = recipe_functions(load_recipes(path))
         assert "recipe" in functions, path
         for name, function in functions.items():
             assert not inspect.signature(function).parameters
-            recipe = find_recipe(f"{path.stem}:{name}")
+            recipe = find_recipe(f"{recipe_name}:{name}")
             assert recipe.stages
             for stage in recipe.stages:
                 assert isinstance(stage.objective, Answers | DenseLabels)

@@ -17,7 +17,7 @@ from PIL import Image
 from idefics2 import Idefics2, load
 from idefics2.train import Conversation, Recipe, train
 from idefics2.train.log import read_log
-from idefics2.train.recipe_files import load_recipes
+from idefics2.train.recipe_loading import load_recipes
 from vlmbench.data.mini import described, lines, textvqa
 from vlmbench.data.mini.drawing import SHAPES, Box, Canvas, rgb
 from vlmbench.data.mini.objects import kinds

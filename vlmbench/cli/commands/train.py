@@ -1,6 +1,6 @@
 """Train a model by a recipe, or go on with a training that was begun in the same folder.
 
-A recipe is a function in a file of model/recipes, or in your own file.
+A recipe is a function in a file or package of model/recipes, or in your own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", metavar="RECIPE", help="NAME or PATH.py, and :FUNCTION")
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="NAME, PATH.py or path/to/folder; :FUNCTION"
+    )
     parser.add_argument("--out", type=path, metavar="DIR", help="where all is written")
     parser.add_argument("--steps", type=int, metavar="N", help="steps of every stage")
     parser.add_argument(
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from idefics2.train.recipe import describe
-    from idefics2.train.recipe_files import find_recipe, override, with_steps
+    from idefics2.train.recipe_loading import find_recipe, override, with_steps
 
     recipe = find_recipe(args.recipe)
     if args.steps is not None:

@@ -1,4 +1,10 @@
-"""Recipes are functions in files: of `model/recipes`, or a user's own."""
+"""Loads recipes by path: the project's own in `model/recipes`, or a user's.
+
+A recipe is a function that needs no argument and is annotated to return a `Recipe`. It stands in a
+file NAME.py, or in a package, a folder NAME with an `__init__.py` that defines it or imports it
+from a file beside it. The import name of a recipe's module is not fixed, so files of a package
+import one another relatively (`from .stages import first`) and all else absolutely.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ import difflib
 import importlib.util
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass, replace
@@ -20,9 +27,9 @@ _PACKAGED = Path(__file__).parents[2] / "vlmbench" / "_recipes"  # in a wheel
 
 
 def find_recipe(spec: str) -> Recipe:
-    """The recipe of `NAME`, `NAME:FUNCTION`, `PATH.py` or `PATH.py:FUNCTION`.
+    """The recipe of a spec: NAME, PATH.py or path/to/folder, each with :FUNCTION or without.
 
-    Without a function's name it is `recipe`.
+    Without a function's name it is `recipe`. A name with a slash is a path.
 
     Raises: ValueError where there is no such file or function, or it does not run.
     """
@@ -44,13 +51,13 @@ def find_recipe(spec: str) -> Recipe:
 
 
 def recipe_functions(module: ModuleType) -> dict[str, Callable[[], Recipe]]:
-    """The functions of a file that need nothing and say that they give a `Recipe`."""
+    """Functions of a recipe's module, or of the files of its package, that return a `Recipe`."""
     return {
         name: function
         for name, function in vars(module).items()
         if inspect.isfunction(function)
         and not name.startswith("_")
-        and function.__module__ == module.__name__
+        and f"{function.__module__}.".startswith(f"{module.__name__}.")
         and str(function.__annotations__.get("return")).rpartition(".")[2] in ("Recipe", "Recipe'>")
         and all(
             parameter.default is not parameter.empty
@@ -125,34 +132,53 @@ def _converted(value: Any, kinds: str) -> Any:
 
 
 def _path_of(name: str) -> Path:
-    if name.endswith(".py"):
-        if not Path(name).is_file():
+    """The recipe's file, or its package's folder."""
+    path = Path(name)
+    if path.suffix == ".py":
+        if not path.is_file():
             raise ValueError(f"no recipe file {name}")
-        return Path(name)
+        return path
+    if "/" in name or os.sep in name:
+        if not (path / "__init__.py").is_file():
+            raise ValueError(f"no recipe in the folder {name}: it has no __init__.py")
+        return path
+    built_in = built_in_recipes()
+    if name not in built_in:
+        hint = "or name a .py file, or a folder as ./folder"
+        raise ValueError(f"{_no_such('recipe', name, built_in)}; {hint}")
+    return built_in[name]
+
+
+def built_in_recipes() -> dict[str, Path]:
+    """Files and package folders of the project's recipes, by name."""
     folder = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
-    path = folder / f"{name}.py"
-    if not path.is_file():
-        names = [found.stem for found in folder.glob("[!_]*.py")]
-        raise ValueError(_no_such("recipe", name, names) + "; or name a .py file")
-    return path
+    files = {path.stem: path for path in folder.glob("[!_]*.py")}
+    return files | {path.parent.name: path.parent for path in folder.glob("*/__init__.py")}
 
 
 def load_recipes(path: Path) -> ModuleType:
-    """The module of a recipe file; a process runs a file once.
+    """The module of a recipe file or package folder; a process runs it once.
 
-    Raises: ValueError that names the file where it does not run.
+    Raises: ValueError that names the path where it does not run.
     """
     module_name = f"idefics2 recipe {path.resolve()}"
     if module_name in sys.modules:
         return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    is_package = path.is_dir()
+    spec = importlib.util.spec_from_file_location(
+        module_name,
+        path / "__init__.py" if is_package else path,
+        submodule_search_locations=[str(path.resolve())] if is_package else None,
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # before it runs: dataclasses look their own module up
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # somebody's code; its errors are the user's
-        del sys.modules[module_name]
+        for name in list(sys.modules):
+            if f"{name}.".startswith(f"{module_name}."):
+                del sys.modules[name]
         raise ValueError(f"{path} does not load: {type(error).__name__}: {error}") from error
     return module
 
