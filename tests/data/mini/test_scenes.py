@@ -37,8 +37,8 @@ QUESTIONS_AND_ANSWERS = {
 
 DIGEST = """
 import hashlib, sys
-from vlmbench.mini import scene
-from vlmbench.mini.columns import pictures
+from vlmbench.data.mini import scene
+from vlmbench.data.mini.columns import pictures
 digest = hashlib.sha256()
 for task in sys.argv[1:]:
     for number in range(12):

@@ -41,7 +41,7 @@ from idefics2.train.samples import Content, Conversation, Turn
 from idefics2.train.vocabulary import SPECIAL, build_tokenizer, count_words
 from idefics2.weights import save_model
 from vlmbench.data import mini
-from vlmbench.data.mini import described, fields, lines, textvqa
+from vlmbench.data.mini import fields, textvqa
 from vlmbench.data.mini.columns import TASK_OF
 from vlmbench.data.mini.drawing import COLORS, SHAPES, Canvas, Mark
 from vlmbench.data.mini.scenes import Part
@@ -51,6 +51,8 @@ from vlmbench.data.mini.words import words
 from vlmbench.schema import Prediction, Request, Sample
 from vlmbench.task import prompts
 from vlmbench.task.loading import find
+
+from . import described, lines
 
 SEED = 0
 DECODER = (r"^text_model\.", r"^lm_head\.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import count, pairwise
@@ -18,7 +19,7 @@ from idefics2 import Idefics2, load
 from idefics2.train import Conversation, Recipe, train
 from idefics2.train.log import read_log
 from idefics2.train.recipe_loading import load_recipes
-from vlmbench.data.mini import described, lines, textvqa
+from vlmbench.data.mini import textvqa
 from vlmbench.data.mini.drawing import SHAPES, Box, Canvas, rgb
 from vlmbench.data.mini.objects import kinds
 from vlmbench.data.mini.scenes import Part
@@ -33,7 +34,8 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def tiny() -> ModuleType:
-    return load_recipes(ROOT / "model" / "recipes" / "tiny.py")
+    package = load_recipes(ROOT / "model" / "recipes" / "tiny")
+    return sys.modules[f"{package.__name__}.recipe"]
 
 
 def names(tiny: ModuleType, labels: np.ndarray[Any, Any]) -> list[list[str]]:
@@ -62,7 +64,7 @@ def test_a_cell_has_its_characters_in_order_and_a_shape_is_in_one(tiny: ModuleTy
 
 @pytest.mark.parametrize("seed", range(20))
 def test_labels_have_every_glyph_that_is_wide_enough(tiny: ModuleType, seed: int) -> None:
-    canvas, questions = lines.read_lines(random.Random(seed), 4)
+    canvas, questions = tiny.lines.read_lines(random.Random(seed), 4)
     of_cells, of_patches = tiny.cell_labels(canvas), tiny.patch_labels(canvas)
     texts = "".join("".join(answer.split()) for _, answer in questions)
     assert "".join(mark.name for mark in canvas.marks) == texts
@@ -87,8 +89,8 @@ def test_a_sign_is_small_and_its_words_are_made_up(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_shapes_are_listed_as_they_are_read(seed: int) -> None:
-    canvas, ((_, listed), (_, count)) = described.shapes(random.Random(seed))
+def test_shapes_are_listed_as_they_are_read(tiny: ModuleType, seed: int) -> None:
+    canvas, ((_, listed), (_, count)) = tiny.described.shapes(random.Random(seed))
     everything = listed.split(", ")
     assert len(everything) == int(count) == len(canvas.marks)
     for mark in canvas.marks:
@@ -104,9 +106,9 @@ def test_shapes_are_listed_as_they_are_read(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_shape_is_told_where_it_is(seed: int) -> None:
+def test_a_shape_is_told_where_it_is(tiny: ModuleType, seed: int) -> None:
     """Read off the marks' boxes, whose middles may be a pixel off."""
-    canvas, questions = described.places(random.Random(seed))
+    canvas, questions = tiny.described.places(random.Random(seed))
     middles = {
         f"{mark.color} {mark.name}": (
             (mark.box.left + mark.box.right) / 2,
@@ -134,16 +136,16 @@ def test_a_shape_is_told_where_it_is(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_each_shape_is_told_by_its_colour_and_by_its_form(seed: int) -> None:
-    canvas, questions = described.attributes(random.Random(seed))
+def test_each_shape_is_told_by_its_colour_and_by_its_form(tiny: ModuleType, seed: int) -> None:
+    canvas, questions = tiny.described.attributes(random.Random(seed))
     marks = [(str(mark.color), mark.name) for mark in canvas.marks]
     told = [(f"what color is the {shape}?", color) for color, shape in marks]
     told += [(f"what is the {color} shape?", shape) for color, shape in marks]
     assert sorted(questions) == sorted(told) and len(dict(questions)) == len(questions) >= 4
 
 
-def test_bars_are_listed_from_left_to_right() -> None:
-    image, ((question, listed),) = described.chart(random.Random(1))
+def test_bars_are_listed_from_left_to_right(tiny: ModuleType) -> None:
+    image, ((question, listed),) = tiny.described.chart(random.Random(1))
     assert image.size in ((96, 96), (192, 192)) and "bars" in question
     colors, values = zip(*(bar.split() for bar in listed.split(", ")), strict=True)
     assert len(set(colors)) == len(colors) >= 2
