@@ -1,4 +1,4 @@
-"""Pictures of samples: their sizes, and other pictures than a sample's own, as a control."""
+"""Pictures of samples: in memory, their sizes, and pictures shown instead of a sample's own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,25 @@ from vlmbench.schema import Picture, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
 Pictures = Literal["own", "blank", "other"]
 
 PICTURES: tuple[Pictures, ...] = get_args(Pictures)
 
 GREY = (128, 128, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPicture:
+    """A picture in memory; several samples may share it."""
+
+    image: Image
+
+    def encoded(self) -> bytes:
+        return png(self.image)
+
+    def decode(self) -> Image:
+        return self.image
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +42,7 @@ class Blank:
     own: Picture
 
     def encoded(self) -> bytes:
-        target = io.BytesIO()
-        self.decode().save(target, "PNG")
-        return target.getvalue()
+        return png(self.decode())
 
     def decode(self) -> Image:
         from PIL import Image
@@ -95,3 +107,10 @@ def size_of(picture: Picture) -> tuple[int, int]:
             return image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return 0, 0
+
+
+def png(image: Image) -> bytes:
+    """The image as a PNG file."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

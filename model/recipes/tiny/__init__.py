@@ -1,4 +1,4 @@
-"""`idefics2:tiny`: a small Idefics2 that learns to see and to read from nothing."""
+"""Recipe of `idefics2:tiny`: a small Idefics2 trained from random weights to see and to read."""
 
 from __future__ import annotations
 

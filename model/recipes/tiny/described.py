@@ -13,7 +13,8 @@ from PIL import Image
 from vlmbench.data.mini import bars, objects
 from vlmbench.data.mini.drawing import Canvas
 from vlmbench.data.mini.objects import Object, kinds
-from vlmbench.data.mini.scenes import TRAINING
+
+from .scenes import TRAINING_PARTS
 
 MAX_SHAPES = 9
 MAX_PLACES = 8
@@ -29,7 +30,7 @@ def shapes(rng: random.Random) -> tuple[Canvas, list[tuple[str, str]]]:
     side = size / per_side
     places = objects.cells(rng, size, per_side, count, fill=(0.4, 0.9))
     places.sort(key=lambda place: (place[1] // side, place[0]))
-    found = kinds(rng.choice(TRAINING))
+    found = kinds(rng.choice(TRAINING_PARTS))
     placed = [Object(rng.choice(found), *place) for place in places]
     listed = ", ".join(str(one.kind) for one in placed)
     return objects.draw(rng, size, placed), [
@@ -40,7 +41,7 @@ def shapes(rng: random.Random) -> tuple[Canvas, list[tuple[str, str]]]:
 
 def chart(rng: random.Random) -> tuple[Image.Image, list[tuple[str, str]]]:
     """A bar chart, and the question for all its bars."""
-    count, part = rng.randint(2, 4), rng.choice(TRAINING)
+    count, part = rng.randint(2, 4), rng.choice(TRAINING_PARTS)
     if rng.random() < 0.6:
         drawn = bars.labelled(rng, part, 96, count)
     else:
@@ -71,7 +72,7 @@ def attributes(rng: random.Random) -> tuple[Canvas, list[tuple[str, str]]]:
 def _different(rng: random.Random) -> tuple[int, list[Object]]:
     """A picture's side, and two to four shapes in it that share neither colour nor shape."""
     size = rng.choice((64, 72, 80, 96, 96, 192))
-    chosen = objects.distinct(rng, rng.choice(TRAINING), rng.randint(2, 4))
+    chosen = objects.distinct(rng, rng.choice(TRAINING_PARTS), rng.randint(2, 4))
     per_side = 2 if size < 192 else 4
     found = objects.cells(rng, size, per_side, len(chosen), fill=(0.4, 0.7))
     return size, [Object(kind, *place) for kind, place in zip(chosen, found, strict=True)]

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from vlmbench.data.mini.drawing import COLORS, SHAPES, Canvas, Color, luma, text_width
 from vlmbench.data.mini.fonts import FACES
-from vlmbench.data.mini.scenes import TRAINING
 from vlmbench.data.mini.words import words
+
+from .scenes import TRAINING_PARTS
 
 GLYPHS = tuple(map(chr, range(33, 127)))
 """Every printable character of ASCII but the space."""
@@ -92,7 +93,7 @@ def some_text(rng: random.Random) -> str:
     """A word, a random string, a number or a code."""
     draw = rng.random()
     if draw < 0.45:
-        text = rng.choice(words(rng.choice(TRAINING)))
+        text = rng.choice(words(rng.choice(TRAINING_PARTS)))
     elif draw < 0.6:
         text = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(1, 7)))
     elif draw < 0.85:

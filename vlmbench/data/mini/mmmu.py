@@ -36,7 +36,7 @@ class Problem(NamedTuple):
     """In the order in which they are shown, the answer among them; empty: an open question."""
 
     is_hard: bool = False
-    working: str = ""
+    rationale: str = ""
     """See `Exercise`."""
 
 
@@ -65,7 +65,7 @@ def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
         "question_type": "multiple-choice" if problem.options else "open",
         "subfield": problem.subfield,
     }
-    return [Exercise(row, problem.working)]
+    return [Exercise(row, problem.rationale)]
 
 
 def _column(i: int) -> str:
@@ -80,7 +80,7 @@ def _corners(rng: random.Random, part: Part) -> Problem:
     kind = _cornered(rng, part)
     question = "<image 1> how many corners does the shape have?"
     number = str(NUM_CORNERS[kind.shape])
-    return Problem("Corners", question, [_one(rng, kind)], number, working=f"{kind.shape} =")
+    return Problem("Corners", question, [_one(rng, kind)], number, rationale=f"{kind.shape} =")
 
 
 def _corners_of_two(rng: random.Random, part: Part) -> Problem:
@@ -89,9 +89,9 @@ def _corners_of_two(rng: random.Random, part: Part) -> Problem:
     sums = {x + y for x in NUM_CORNERS.values() for y in NUM_CORNERS.values()} - {total}
     options = _shuffled(rng, [str(total), *map(str, rng.sample(sorted(sums), 3))])
     question = "how many corners do the shapes in <image 1> and <image 2> have together?"
-    working = f"{a.shape} {NUM_CORNERS[a.shape]} + {b.shape} {NUM_CORNERS[b.shape]} ="
+    rationale = f"{a.shape} {NUM_CORNERS[a.shape]} + {b.shape} {NUM_CORNERS[b.shape]} ="
     images = [_one(rng, a), _one(rng, b)]
-    return Problem("Corners", question, images, str(total), options, True, working)
+    return Problem("Corners", question, images, str(total), options, True, rationale)
 
 
 def _cornered(rng: random.Random, part: Part) -> Kind:
@@ -135,8 +135,8 @@ def _find_word(rng: random.Random, part: Part) -> Problem:
     options = [_named(i + 1) for i in range(len(chosen))]
     images = [_word(rng, part, word) for word in chosen]
     question = f"in which picture is the word {chosen[wanted]}?"
-    working = _lettered(chosen)
-    return Problem("Search", question, images, options[wanted], options, len(chosen) > 2, working)
+    rationale = _lettered(chosen)
+    return Problem("Search", question, images, options[wanted], options, len(chosen) > 2, rationale)
 
 
 def _short_words(part: Part) -> list[str]:
@@ -156,8 +156,8 @@ def _dots_of_two(rng: random.Random, part: Part) -> Problem:
     first = rng.randint(max(1, total - MAX_DOTS), min(MAX_DOTS, total - 1))
     images = [_several(rng, *pair) for pair in zip(kinds, (first, total - first), strict=True)]
     question = "how many shapes are there in <image 1> and <image 2> together?"
-    working = f"{first} + {total - first} ="
-    return Problem("Counts", question, images, str(total), is_hard=True, working=working)
+    rationale = f"{first} + {total - first} ="
+    return Problem("Counts", question, images, str(total), is_hard=True, rationale=rationale)
 
 
 def _most(rng: random.Random, part: Part) -> Problem:
@@ -167,8 +167,8 @@ def _most(rng: random.Random, part: Part) -> Problem:
     options = [_named(i + 1) for i in range(len(counts))]
     question = f"which picture has the {word} shapes?"
     answer = options[counts.index(find(counts))]
-    working = _lettered(counts)
-    return Problem("Comparison", question, images, answer, options, len(counts) > 2, working)
+    rationale = _lettered(counts)
+    return Problem("Comparison", question, images, answer, options, len(counts) > 2, rationale)
 
 
 def _odd_one_out(rng: random.Random, part: Part) -> Problem:
@@ -184,8 +184,8 @@ def _odd_one_out(rng: random.Random, part: Part) -> Problem:
     what = "shape" if is_hard else "picture"
     question = f"which {what} is different?"
     images = [_one(rng, kind) for kind in shown]
-    working = _lettered([kind.shape for kind in shown])
-    return Problem("Odd one out", question, images, options[place], options, is_hard, working)
+    rationale = _lettered([kind.shape for kind in shown])
+    return Problem("Odd one out", question, images, options[place], options, is_hard, rationale)
 
 
 def _next(rng: random.Random, part: Part) -> Problem:
@@ -210,8 +210,8 @@ def _next(rng: random.Random, part: Part) -> Problem:
     question = "<image 1> <image 2> <image 3> which picture is next?"
     images = [*shown, *(candidates[i] for i in order)]
     answer = options[order.index(0)]
-    working = f"{', '.join(names[:3])}, {_lettered([names[3 + i] for i in order])}"
-    return Problem("Sequences", question, images, answer, options, is_hard, working)
+    rationale = f"{', '.join(names[:3])}, {_lettered([names[3 + i] for i in order])}"
+    return Problem("Sequences", question, images, answer, options, is_hard, rationale)
 
 
 def _same(rng: random.Random, part: Part) -> Problem:
@@ -224,8 +224,8 @@ def _same(rng: random.Random, part: Part) -> Problem:
     question = f"do <image 1> and <image 2> show the same {('color', 'shape')[field]}?"
     images = [_one(rng, a), _one(rng, b)]
     answer, options = "yes" if is_same else "no", ["yes", "no"]
-    working = f"{a[field]}, {b[field]}:"
-    return Problem("Comparison", question, images, answer, options, working=working)
+    rationale = f"{a[field]}, {b[field]}:"
+    return Problem("Comparison", question, images, answer, options, rationale=rationale)
 
 
 def _find_place(rng: random.Random, part: Part) -> Problem:

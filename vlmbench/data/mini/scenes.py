@@ -13,15 +13,14 @@ Part = Literal["train", "test", "practice"]
 What is never combined in training is learnt as impossible long before it is seen. So a model can
 practise too: with made-up words, and with outlines that come in every combination.
 """
-TRAINING: tuple[Part, Part] = ("train", "practice")
 
 
 class Exercise(NamedTuple):
-    """A row to learn from."""
+    """A row to train on."""
 
     row: dict[str, Any]
-    working: str = ""
-    """What leads to the answer and stands before it, as in "3 + 4 = 7"; empty: nothing."""
+    rationale: str = ""
+    """The reasoning before the answer, such as the "3 + 4 =" of "3 + 4 = 7"; "": none."""
 
 
 Draw = Callable[[random.Random, Part, int], list[dict[str, Any]]]
