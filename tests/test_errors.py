@@ -14,6 +14,7 @@ from vlmbench.errors import no_such
         ("TextVQA", "did you mean textvqa?"),
         ("VISTA", "did you mean MathVista?"),
         ("zebra", "there are: MathVista, docvqa, textvqa, vqav2"),
+        ("x", "there are: MathVista, docvqa, textvqa, vqav2"),
         ("", "there are: MathVista, docvqa, textvqa, vqav2"),
     ],
 )
@@ -25,3 +26,9 @@ def test_the_names_that_look_like_it_are_offered(name: str, hint: str) -> None:
 def test_the_place_stands_behind_the_name() -> None:
     error = no_such("split", "dev", ["dev-en", "test"], "of mmbench")
     assert str(error) == "no split named 'dev' of mmbench; did you mean dev-en?"
+
+
+def test_of_many_names_the_first_are_listed() -> None:
+    error = str(no_such("row", "?", [f"row {number:03}" for number in range(80)]))
+    assert "row 000, row 001," in error
+    assert error.endswith("row 049, and 30 more")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -17,14 +21,38 @@ Profile = Literal["official", "strict", "lmms", "vlmevalkit"]
 PROFILES: tuple[Profile, ...] = ("official", "strict", "lmms", "vlmevalkit")
 
 
-class Picture(Protocol):
+class Picture(ABC):
     """A picture that is read and decoded only when asked for."""
 
+    @abstractmethod
     def encoded(self) -> bytes:
-        """The file's bytes as the data set stores them."""
+        """The file's bytes as the data set stores them. Raises: OSError or ValueError."""
 
+    @abstractmethod
     def decode(self) -> Image:
-        """The decoded picture, in the mode in which it is stored."""
+        """The decoded picture, in the mode in which it is stored. Raises: ValueError."""
+
+    @cached_property
+    def digest(self) -> str:
+        """BLAKE2b of the encoded bytes, 128 bits in hexadecimal. Raises: OSError or ValueError.
+
+        As collision-free as needed here, and twice as fast as SHA-256.
+        """
+        return hashlib.blake2b(self.encoded(), digest_size=16).hexdigest()
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, from the file's header; (0, 0) where it cannot be read.
+
+        A sample with such a picture fails with the reason when it is run.
+        """
+        from PIL import Image
+
+        try:
+            with Image.open(io.BytesIO(self.encoded())) as image:
+                return image.size
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return 0, 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 from safetensors.torch import load_file, save_file
 
 from vlmbench.backends import checkpoint, idefics2, transformers
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import Idefics2Settings as Settings
 from vlmbench.errors import VlmbenchError
 
 COMMIT = "f0" * 20
@@ -166,8 +166,8 @@ def test_identity_changes_with_what_can_change_an_answer(module: Any, copy: Path
 def test_identity_loads_no_heavy_package(tiny: Path) -> None:
     code = (
         "import sys; from vlmbench.backends import idefics2, transformers\n"
-        "from vlmbench.backends.settings import Settings\n"
-        "for module in (idefics2, transformers): module.identity(sys.argv[1], Settings())\n"
+        "from vlmbench.backends.settings import Idefics2Settings\n"
+        "for module in (idefics2, transformers): module.identity(sys.argv[1], Idefics2Settings())\n"
         "print({'torch', 'transformers', 'idefics2', 'numpy', 'PIL'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", code, str(tiny)]

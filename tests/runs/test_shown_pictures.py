@@ -15,11 +15,11 @@ from vlmbench.data.pictures import GREY, Exchange, MemoryPicture, Pictures
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder.finished import open_run
 from vlmbench.schema import Picture, Request, Sample
-from vlmbench.task.binding import Asking, TaskSource
+from vlmbench.task.binding import OwnTask, PromptSettings
 
 
 def requests(task: str, pictures: Pictures) -> list[tuple[Sample, Request]]:
-    source = TaskSource(task, Asking(pictures=pictures), data_dir=None, tasks_dir=None)
+    source = OwnTask(task, PromptSettings(pictures=pictures), data_dir=None, tasks_dir=None)
     samples = [source.task.read(row) for row in source.rows]
     return [(sample, source.request(sample)) for sample in samples[:40]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vlmbench.backends.checkpoint import Checkpoint
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import LocalSettings
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,7 @@ SAMPLING = (
 LENGTHS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens", "max_time")
 
 
-def processor(found: Checkpoint, settings: Settings) -> Any:
+def processor(found: Checkpoint, settings: LocalSettings) -> Any:
     """Raises: ValueError if it takes no pictures, or cannot split them as the settings want."""
     from transformers import AutoConfig, AutoProcessor
 

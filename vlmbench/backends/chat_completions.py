@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import ServerSettings as Settings
 from vlmbench.schema import Json, Message, Picture, Request
 
 TOP_LOGPROBS = 20

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import LocalSettings, SamplingSettings
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json
 
@@ -118,7 +118,7 @@ def find(argument: str) -> Checkpoint:
     return Checkpoint(name, name, Path(path), Path(path).name)
 
 
-def identity(backend: str, argument: str, settings: Settings) -> dict[str, Json]:
+def identity(backend: str, argument: str, settings: LocalSettings) -> dict[str, Json]:
     """What must be equal for a run to be resumed; the weights are not loaded.
 
     Those of a hub checkpoint are told by its commit, and need not be on this machine. A dtype of
@@ -139,7 +139,7 @@ def identity(backend: str, argument: str, settings: Settings) -> dict[str, Json]
     }
 
 
-def sampling(settings: Settings) -> dict[str, Json]:
+def sampling(settings: SamplingSettings) -> dict[str, Json]:
     """How tokens are chosen; greedy decoding has neither nucleus nor seed."""
     if settings.temperature == 0:
         return {"temperature": 0.0}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vlmbench.backends import checkpoint, devices, protocol
 from vlmbench.backends.batching import failed
 from vlmbench.backends.checkpoint import Checkpoint
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import Idefics2Settings as Settings
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Probe, Request, Response, Timings
 
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from idefics2.engine import Budget, Result
     from idefics2.engine import Request as EngineRequest
     from vlmbench.backends.idefics2_prompts import Prepared
-
-SETTINGS = (
-    *("batch_size", "device", "dtype", "split_images", "temperature", "top_p", "seed"),
-    *("cache_gib", "deterministic"),
-)
 
 MODEL_TYPES = ("idefics2", "idefics2_variant")
 """Of `config.json`: the released architecture, and those of the paper's ablations."""

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
-
-from PIL import Image
 
 import idefics2
 from idefics2 import engine, flops
@@ -16,9 +12,9 @@ from idefics2.generate import Sampling
 from idefics2.prompt import Slots
 from vlmbench.backends.batching import seed_of
 from vlmbench.backends.rendering import NO_TEMPLATE
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import SamplingSettings
 from vlmbench.backends.spelling import continuation, joined, spellings
-from vlmbench.schema import Picture, Request
+from vlmbench.schema import Request
 
 DIGEST_BYTES = 16
 
@@ -39,7 +35,7 @@ class Prepared:
 class Prompts:
     """A processor's prompts for the harness's requests."""
 
-    def __init__(self, processor: idefics2.Processor, settings: Settings) -> None:
+    def __init__(self, processor: idefics2.Processor, settings: SamplingSettings) -> None:
         self._processor, self._settings = processor, settings
 
     def prepare(self, request: Request) -> Prepared:
@@ -56,14 +52,12 @@ class Prompts:
                 if isinstance(piece, str):
                     pieces.append(piece)
                     continue
-                encoded = piece.encoded()
-                deferred = self._defer(piece, encoded)
+                deferred = engine.defer(self._processor, piece.digest, piece.decode)
                 shown.append(deferred.picture)
                 pieces.append(deferred.slots)
-                size = _size_of(encoded)
                 if grid is not None:
                     images = self._processor.images
-                    grid = grid + flops.crop_grid(*size, images) if size else None
+                    grid = grid + flops.crop_grid(*piece.size, images) if any(piece.size) else None
             messages.append(idefics2.Message(message.role, tuple(pieces)))
         if self._processor.chat_template is None:
             ids, continuations = self._completion(request, messages)
@@ -80,10 +74,6 @@ class Prompts:
             ),
             None if grid is None else tuple(grid),
         )
-
-    def _defer(self, picture: Picture, encoded: bytes) -> engine.Deferred:
-        digest = hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).hexdigest()
-        return engine.defer(self._processor, digest, picture.decode)
 
     def _limit(self, request: Request, num_prompt: int, num_needed: int) -> int:
         """New tokens, at most: what the request allows and the context has room for."""
@@ -155,12 +145,3 @@ class Prompts:
     def _encode(self, text: str) -> tuple[int, ...]:
         tokens = self._processor.tokens
         return tokens.encode([text])[len(tokens.bos_ids) :]
-
-
-def _size_of(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height from the file's header."""
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None

@@ -25,14 +25,9 @@ import httpx2
 from vlmbench.backends import chat_completions, servers
 from vlmbench.backends.chat_completions import Answer, ReplyError, ServerError, UnsupportedError
 from vlmbench.backends.servers import Server
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import ServerSettings as Settings
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Probe, Request, Response, Timings
-
-SETTINGS = (
-    *("temperature", "top_p", "seed"),
-    *("concurrency", "timeout_s", "max_retries", "api_key_env"),
-)
 
 FIRST_WAIT_S = 1.0
 """Before the first retry; doubled for each one after it."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import httpx2
 
 from vlmbench.backends.chat_completions import DIALECTS, OPENAI, Dialect, message_of
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import ServerSettings as Settings
 from vlmbench.errors import VlmbenchError, no_such
 
 LISTING_TIMEOUT_S = 30.0

@@ -24,12 +24,10 @@ from vlmbench.backends.batching import NOT_NUMBERS, Batching, about_tokens, fail
 from vlmbench.backends.checkpoint import Checkpoint
 from vlmbench.backends.decoding import Draw, FirstLogits, Force, Watch
 from vlmbench.backends.rendering import Rendered, encode, end_of_turn, render
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import LocalSettings as Settings
 from vlmbench.backends.spelling import continuation, joined, spellings
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Probe, Request, Response, Timings
-
-SETTINGS = ("batch_size", "device", "dtype", "split_images", "temperature", "top_p", "seed")
 
 BATCH_SIZE = 8
 

@@ -1,4 +1,4 @@
-"""Pictures of samples: in memory, their sizes, and pictures shown instead of a sample's own."""
+"""Pictures in memory, and pictures shown instead of a sample's own, as a control."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PICTURES: tuple[Pictures, ...] = get_args(Pictures)
 GREY = (128, 128, 128)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryPicture:
+@dataclass(frozen=True)
+class MemoryPicture(Picture):
     """A picture in memory; several samples may share it."""
 
     image: Image
@@ -35,8 +35,8 @@ class MemoryPicture:
         return self.image
 
 
-@dataclass(frozen=True, slots=True)
-class Blank:
+@dataclass(frozen=True)
+class Blank(Picture):
     """A grey picture of another one's size, for as many visual tokens."""
 
     own: Picture
@@ -47,7 +47,7 @@ class Blank:
     def decode(self) -> Image:
         from PIL import Image
 
-        size = size_of(self.own)
+        size = self.own.size
         if 0 in size:
             self.own.decode()  # raises the reason
         return Image.new("RGB", size, GREY)
@@ -93,20 +93,6 @@ class Exchange:
                 if [picture.encoded() for picture in others] != own:
                     return others
         raise VlmbenchError("all samples have the same pictures: there are no others to show")
-
-
-def size_of(picture: Picture) -> tuple[int, int]:
-    """Width and height from the file's header; (0, 0) where it cannot be read.
-
-    The sample itself will then fail with the reason, when it is run.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(picture.encoded())) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 0, 0
 
 
 def png(image: Image) -> bytes:

@@ -92,31 +92,31 @@ def _result(
             "unparsed": summary.unparsed,
             "profile": profile,
             "prompt_style": task.prompt_style,
-            "shots": task.shots,
+            "shots": task.prompt.shots,
             "task_version": task.version,
-            "vlmbench": run.manifest["vlmbench"],
+            "vlmbench": run.manifest.vlmbench,
         },
     }
 
 
 def _dataset(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
     """The hub's data set; a local copy's path stays private, and our task's name stands for it."""
-    data = run.manifest["data"][task.name]
-    if HUB_ID.fullmatch(data["source"]) and not task.is_mini and data["revision"] != "local":
+    data = task.data
+    if HUB_ID.fullmatch(data.source) and not task.is_mini and data.revision != "local":
         return {
-            "dataset_type": data["source"],
+            "dataset_type": data.source,
             "dataset_name": task.name,
             "dataset_split": task.split,
-            "dataset_revision": data["revision"],
+            "dataset_revision": data.revision,
         }
     title = f"{task.name} (embedded stand-in, not the benchmark)" if task.is_mini else task.name
     return {"dataset_type": task.name, "dataset_name": title, "dataset_split": task.split}
 
 
 def _metric_name(task: FinishedTask, profile: Profile, num_run: int | None) -> str:
-    parts = [f"{profile} rules", f"{task.shots} shots"]
-    parts += ["no pictures shown"] if task.is_blind else []
-    parts += [f"{task.pictures} pictures shown"] if task.pictures != "own" else []
-    parts += ["OCR tokens given"] if task.has_ocr else []
+    parts = [f"{profile} rules", f"{task.prompt.shots} shots"]
+    parts += ["no pictures shown"] if task.prompt.blind else []
+    parts += [f"{task.prompt.pictures} pictures shown"] if task.prompt.pictures != "own" else []
+    parts += ["OCR tokens given"] if task.prompt.ocr else []
     parts += [f"{num_run:,} of {task.num_rows:,} samples"] if num_run is not None else []
     return f"{task.metric} ({', '.join(parts)})"

@@ -1,4 +1,4 @@
-"""Brings a prediction file's lines and a task's samples together, and checks the ids."""
+"""Matches the lines of a prediction file to a task's samples by id."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vlmbench.task.task import Task
 
 
 class Matched:
-    """Pairs of sample and prediction, streamed; and how many samples have no prediction."""
+    """A prediction file with the samples that it answers, as a stream of pairs."""
 
     def __init__(
         self, task: Task, split: Split, path: Path, data_dir: Path | None, *, allow_missing: bool
@@ -30,7 +30,7 @@ class Matched:
         self.format = file.format
         self._by_row_number = file.by_row_number
         self.num_missing = 0
-        """Samples without a prediction; known once the pairs are consumed."""
+        """Samples without a prediction; counted when all pairs have been read."""
 
         lines = iter(file.lines)
         first = next(lines)  # an empty file is an error of the reader
@@ -44,7 +44,7 @@ class Matched:
         return self._own_samples() if self.has_samples else self._data_set()
 
     def _own_samples(self) -> Iterator[tuple[Sample, Prediction]]:
-        """The samples stand in the file: in its order, one line in memory at a time."""
+        """Samples from the file itself, in its order, one line in memory at a time."""
         hashes = array("q")
         for line in self._lines:
             if line.row is None:
@@ -62,7 +62,7 @@ class Matched:
             _index_by_id(read(self._path, self._task.name).lines)  # names the ids that repeat
 
     def _data_set(self) -> Iterator[tuple[Sample, Prediction]]:
-        """The samples come from the data set, in its order."""
+        """Samples from the data set, in its order; the predictions are held in memory."""
         lines = _index_by_id(self._lines)
         name = f"{self._task.name}@{self._split.name}"
         rows = splits.load(self._task.name, self._split, self._data_dir, needs_pictures=False)

@@ -7,13 +7,12 @@ import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlmbench.metrics.intervals import Estimate, Floats, estimate
-from vlmbench.schema import Json, Prediction, Profile, Sample, Verdict
+from vlmbench.schema import Prediction, Profile, Sample, Verdict
 from vlmbench.task.task import Task
 
 
@@ -46,54 +45,6 @@ class Score:
         if self.is_circular:
             return None if self.circular is None else self.circular[profile]
         return self.verdicts[profile].value if self.verdicts else None
-
-    def record(self, profile: Profile) -> dict[str, Json]:
-        """The line of a scores file."""
-        verdict = self.verdicts.get(profile)
-        record: dict[str, Any] = {"id": self.id, "value": self.value(profile)}
-        if self.is_circular:
-            record["vanilla"] = verdict.value if verdict else None
-        record |= {"parsed": verdict.parsed, "how": verdict.how} if verdict else {}
-        if self.error:
-            record["error"] = self.error
-        record["profiles"] = {name: self.value(name) for name in self.verdicts}
-        if self.is_circular:
-            record["vanilla_profiles"] = {name: v.value for name, v in self.verdicts.items()}
-        record["unparsed"] = [name for name, v in self.verdicts.items() if v.parsed is None]
-        record["cluster"] = self.cluster
-        record["breakdown"] = {name: list(keys) for name, keys in self.breakdown.items()}
-        return record
-
-    @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> Score:
-        """What a line of a scores file says, enough for a `Tally`.
-
-        Of what was parsed it has one profile's; for the others, whether anything was.
-
-        Raises: KeyError, TypeError, AttributeError or ValueError for a line that says something
-        else; of values, NaN and infinities do.
-        """
-        values, is_circular = record["profiles"], "vanilla" in record
-        for value in (*values.values(), *record.get("vanilla_profiles", {}).values()):
-            if value is not None and not math.isfinite(value):
-                raise ValueError(f"the value of sample {record['id']!r} is {value}")
-        verdicts: dict[Profile, Verdict] = {
-            profile: Verdict(
-                value=value,
-                parsed=None if profile in record["unparsed"] else record["parsed"] or "",
-                how=record["how"],
-            )
-            for profile, value in (record["vanilla_profiles"] if is_circular else values).items()
-        }
-        return cls(
-            id=record["id"],
-            cluster=record["cluster"],
-            verdicts=verdicts,
-            error=record.get("error", ""),
-            circular=values if is_circular and record["value"] is not None else None,
-            is_circular=is_circular,
-            breakdown={name: tuple(keys) for name, keys in record["breakdown"].items()},
-        )
 
 
 def score(task: Task, pairs: Iterable[tuple[Sample, Prediction]]) -> Iterator[Score]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from vlmbench.data.rows import Row
 from vlmbench.data.splits import Split
 from vlmbench.errors import VlmbenchError, no_such
+from vlmbench.metrics.judge import JudgePrompt
 from vlmbench.schema import PROFILES, Prediction, Profile, Sample, Verdict
 from vlmbench.task import prompts
-
-if TYPE_CHECKING:
-    from vlmbench.metrics.judge import Judge, Judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +43,7 @@ class Task:
     profiles: tuple[Profile, ...] = PROFILES
     """Profiles whose harness has this task."""
 
-    judge: Callable[[Judge, Sample, str], Judged] | None = None
+    judge: JudgePrompt | None = None
     """How a language model may extract the answer from a response; None: it never does."""
 
     train: Split | None = None

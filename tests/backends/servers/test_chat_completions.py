@@ -13,7 +13,7 @@ from PIL import Image
 
 from vlmbench.backends.chat_completions import Answer
 from vlmbench.backends.registry import open_backend
-from vlmbench.schema import Message, Request, Response
+from vlmbench.schema import Message, Picture, Request, Response
 
 
 def completion(text: str | None, finish_reason: str | None = "stop") -> Any:
@@ -36,7 +36,7 @@ def chunk(text: str, finish_reason: str | None = None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Photo(Picture):
     content: bytes
 
     def encoded(self) -> bytes:
@@ -52,7 +52,7 @@ class Picture:
 def picture(format: str = "PNG", mode: str = "RGB", colour: Any = (9, 99, 199)) -> Picture:
     file = io.BytesIO()
     Image.new(mode, (4, 3), colour).save(file, format)
-    return Picture(file.getvalue())
+    return Photo(file.getvalue())
 
 
 def request(id: str = "vqav2@mini/1", *content: str | Picture, **fields: Any) -> Request:
@@ -75,7 +75,7 @@ def test_text_and_pictures_are_sent_in_place_and_in_order(server: Any) -> None:
     ask(server, replace(asked, messages=(shot, answer, *asked.messages)))
 
     def image(mime: str, sent: Picture) -> dict[str, Any]:
-        data = base64.b64encode(sent.content).decode()
+        data = base64.b64encode(sent.encoded()).decode()
         return {"type": "image_url", "image_url": {"url": f"data:{mime};base64,{data}"}}
 
     def text(sent: str) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def test_a_format_of_the_web_is_sent_as_it_is_stored(server: Any, format: str) -
     sent = picture(format, mode="RGB" if format != "GIF" else "P", colour=0)
     ask(server, request("a", sent, "?"))
     uri = server.bodies[0]["messages"][0]["content"][0]["image_url"]["url"]
-    assert uri == f"data:image/{format.lower()};base64,{base64.b64encode(sent.content).decode()}"
+    assert uri == f"data:image/{format.lower()};base64,{base64.b64encode(sent.encoded()).decode()}"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from vlmbench.data import splits
 from vlmbench.data.mini import TASKS
 from vlmbench.data.mini.drawn_rows import drawn_rows
 from vlmbench.task import loading
-from vlmbench.task.binding import Asking, TaskSource
+from vlmbench.task.binding import OwnTask, PromptSettings
 
 
 @pytest.fixture
@@ -91,12 +91,11 @@ def test_two_processes_may_draw_the_same_file(tmp_path: Path) -> None:
 
 
 def test_examples_come_from_the_train_part(cache: Path) -> None:
-    asking = Asking(shots=2)
-    source = TaskSource("docvqa@mini", asking, data_dir=None, tasks_dir=None)
-    asked = source.request(source.task.read(source.rows[0]))
+    bound = OwnTask("docvqa@mini", PromptSettings(shots=2), data_dir=None, tasks_dir=None)
+    asked = bound.request(bound.task.read(bound.rows[0]))
     answers = [turn.content[0] for turn in asked.messages if turn.role == "assistant"]
     rows = (row for i in range(100) for row in drawn_rows("docvqa", "train", i))
-    train = {answer for row in rows for answer in source.task.read(row).answers}
+    train = {answer for row in rows for answer in bound.task.read(row).answers}
     assert len(answers) == 2
     assert all(str(answer).removeprefix("Answer: ") in train for answer in answers)
 

@@ -263,7 +263,7 @@ def test_only_the_latest_checkpoints_are_kept_and_load(uninterrupted: Path) -> N
         ([str(SMALL), "--out", "x", "--set", "questions.adapters=lora"], "must be Adapters | None"),
         ([str(SMALL), "--out", "x", "--set", "questions.trained_tokens=5"], "must be tuple[int"),
         ([str(SMALL), "--out", "x", "--set", "batch_size"], "no key=value"),
-        ([str(SMALL), "--out", "x", "--steps", "0"], "must be positive"),
+        ([str(SMALL), "--out", "x", "--steps", "0"], "'0' is no whole number from 1"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

@@ -16,7 +16,6 @@ from vlmbench.backends.bench.ceilings import Ceilings
 from vlmbench.backends.bench.latency import answers
 from vlmbench.backends.bench.workloads import DrawnPicture, Question, draw, shape_of
 from vlmbench.backends.protocol import Backend, Forecast
-from vlmbench.data.pictures import size_of
 from vlmbench.schema import Message, Probe, Request, Response
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -155,7 +154,7 @@ def _flops(
     pictures: set[DrawnPicture] = {p for question in questions for p in question.pictures}
     total = dict.fromkeys(("vision", "connector", "prefill", "decode"), 0.0)
     for picture in pictures:
-        work = forecast.flops([size_of(picture)], 0, 1)
+        work = forecast.flops([picture.size], 0, 1)
         total["vision"] += work["vision"]
         total["connector"] += work["connector"]
     for response in responses:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from vlmbench.schema import Picture
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -28,8 +30,8 @@ Value = TypeVar("Value")
 NUM_NOISE = 8  # of 256 grey values: photographs are not smooth
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnPicture:
+@dataclass(frozen=True)
+class DrawnPicture(Picture):
     """An encoded picture."""
 
     content: bytes

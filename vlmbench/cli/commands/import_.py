@@ -14,12 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vlmbench.cli.arguments import data_arguments, path
+from vlmbench.cli.arguments import data_arguments, json_argument, path
 from vlmbench.data.predictions import harness_runs
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs import importing
 from vlmbench.runs.importing import Imported, ImportedTask
-from vlmbench.tables import aligned
+from vlmbench.tables import aligned, shortened
 
 EXAMPLES = """examples:
   vlmbench import lmms-eval/logs --out runs
@@ -28,9 +28,6 @@ EXAMPLES = """examples:
 Where the files carry their samples, no data set is needed; else it comes from the hub's cache, the
 hub or --data-dir. Exit code 1: some tasks were left out, and stderr says why.
 """
-
-MAX_WIDTH = 60
-"""Characters of a response in a text table; JSON has it whole."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--list", action="store_true", help="list the samples that the harness scores differently"
     )
     data_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -115,8 +112,8 @@ def _listing(task: ImportedTask) -> list[str]:
     rows = [
         (
             one.id,
-            _short(one.response),
-            _short(str(one.parsed)),
+            shortened(one.response),
+            shortened(str(one.parsed)),
             f"{one.theirs:.3g}",
             f"{one.official:.3g}",
             "-" if one.by_profile is None else f"{one.by_profile:.3g}",
@@ -149,8 +146,3 @@ def _task_as_json(task: ImportedTask, has_list: bool) -> dict[str, Any]:
 
 def _figure(percent: float | None) -> str:
     return "-" if percent is None else f"{percent:.2f}"
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= MAX_WIDTH else text[: MAX_WIDTH - 3] + "..."

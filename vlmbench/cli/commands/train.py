@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from vlmbench.cli.arguments import path, track_argument
+from vlmbench.cli.arguments import count, json_argument, path, processes, track_argument
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs import ranks
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recipe", metavar="RECIPE", help="NAME, PATH.py or path/to/folder; :FUNCTION"
     )
     parser.add_argument("--out", type=path, metavar="DIR", help="where all is written")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps of every stage")
+    parser.add_argument("--steps", type=count(1), metavar="N", help="steps of every stage")
     parser.add_argument(
         "--set",
         action="append",
@@ -32,19 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another value of a setting, such as STAGE.batch_size=32",
     )
     parser.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="train data-parallel in so many"
+        "--processes", type=processes, default=1, metavar="N", help="train data-parallel in so many"
     )
     parser.add_argument(
         "--shard", action="store_true", help="each process holds a part of the model (FSDP)"
     )
     track_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the recipe as JSON")
+    json_argument(parser, help="with --dry-run, where it is the only form")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.processes < 1 or (args.steps is not None and args.steps < 1):
-        raise VlmbenchError("--processes and --steps must be positive")
     if args.out is None and not args.dry_run:
         raise VlmbenchError("name a folder with --out, or look at the recipe with --dry-run")
     try:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from vlmbench.conditions import Condition, Fact
 from vlmbench.errors import no_such
 from vlmbench.reports.board.baselines import Reported
-from vlmbench.reports.board.conditions import Condition, Fact
 from vlmbench.task.scoring import Summary
 
 Kind = Literal["run", "control", "open", "proprietary"]
@@ -197,7 +197,7 @@ class Board:
         Raises: VlmbenchError for one that no column has.
         """
         columns = self.columns
-        _check_columns(tasks, columns, "--task")
+        _check_columns(tasks, columns, "--tasks")
         kept = {column for column in columns if {column.task, column.name} & set(tasks)}
         return self._with_cells(lambda row, column: column in kept)
 

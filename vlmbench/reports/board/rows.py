@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from msgspec import UNSET
+
 from vlmbench.errors import VlmbenchError
 from vlmbench.reports import efficiency
 from vlmbench.reports.board import controls
@@ -65,10 +67,10 @@ def _run_column(task: FinishedTask, profile: Profile) -> Column:
     return Column(
         task=task.task,
         split=task.split,
-        setting=Setting(is_mini=task.is_mini, shots=task.shots),
+        setting=Setting(is_mini=task.is_mini, shots=task.prompt.shots),
         metric=task.metric,
         version=task.version,
-        prompt_style=task.prompt_style + (WITH_OCR if task.has_ocr else ""),
+        prompt_style=task.prompt_style + (WITH_OCR if task.prompt.ocr else ""),
         profile=profile,
     )
 
@@ -77,7 +79,7 @@ def _run_cell(
     run: FinishedRun, task: FinishedTask, profile: Profile, tokens_per_image: float | None
 ) -> Cell:
     summary = task.summaries[profile]
-    cell = Cell.of(summary, split_rows=task.num_rows, fingerprint=task.fingerprint)
+    cell = Cell.of(summary, split_rows=task.num_rows, fingerprint=task.data.fingerprint)
     return replace(
         cell,
         missing=task.num_missing,
@@ -202,14 +204,14 @@ def _notes(runs: Sequence[FinishedRun], rows: Sequence[Row]) -> Iterable[str]:
 
 def _imported(run: FinishedRun) -> Iterable[str]:
     """What the harness that made the answers says of them, beside our scores."""
-    if "imported" not in run.manifest:
+    origin = run.manifest.imported
+    if origin is UNSET:
         return
-    origin = run.manifest["imported"]
-    for name, task in origin["tasks"].items():
-        if task["reported"] is not None and task["official"] is not None:
-            difference = task["official"] - task["reported"]
+    for name, task in origin.tasks.items():
+        if task.reported is not None and task.official is not None:
+            difference = task.official - task.reported
             yield (
-                f"{run.title} on {name} was asked by {origin['harness']}, which reports "
-                f"{task['reported']:.2f} of these answers; the official rules give "
-                f"{task['official']:.2f} ({difference:+.2f})."
+                f"{run.title} on {name} was asked by {origin.harness}, which reports "
+                f"{task.reported:.2f} of these answers; the official rules give "
+                f"{task.official:.2f} ({difference:+.2f})."
             )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from vlmbench.conditions import Facts, parse
 from vlmbench.errors import VlmbenchError
-from vlmbench.reports.board.conditions import Facts, parse
 
 NAMES = ("params", "tokens", "system", "verified", "docvqa", "docvqa@test")
 FACTS: Facts = {
@@ -44,11 +44,13 @@ FACTS: Facts = {
         ("(params<1 or verified) and docvqa>90", False),
         ("not (params<1 or not verified)", True),
         ("docvqa", False),
+        ("system='idefics2-8b (64 TOK)' and (((verified)))", True),
+        ("not not verified and not (tokens<1 or params>9e9)", True),
     ],
 )
 def test_a_condition_holds_or_not(text: str, holds: bool | None) -> None:
     if holds is None:
-        with pytest.raises(VlmbenchError, match="a number should be where '9_0' is"):
+        with pytest.raises(VlmbenchError, match="a number should follow"):
             parse(text, NAMES)
     else:
         assert parse(text, NAMES)(FACTS) is holds
@@ -57,21 +59,29 @@ def test_a_condition_holds_or_not(text: str, holds: bool | None) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "ends where the name of a fact should be"),
-        ("params<", "ends where a value should be"),
-        ("params 10e9", "and, or, or the end should be where '10e9' is (at character 8)"),
-        ("params<ten", "a number should be where 'ten' is (at character 8)"),
+        ("", "it ends too early (at character 1)"),
+        ("params<", "'<' is out of place (at character 7)"),
+        ("params 10e9", "'10e9' is out of place (at character 8)"),
+        ("params<ten", "a number should follow (at character 8)"),
         ("prams<10e9", "did you mean params?"),
         ("__import__('os').system('x')", "no fact named '__import__'"),
-        ("(params<1", "ends where a ) should be"),
-        ("params<1)", "should be where ')' is"),
-        ("params<1 and", "ends where the name of a fact"),
-        ("and", "the name of a fact should be where 'and' is"),
-        ("params<<1", "a value should be where '<' is"),
-        ("system='open", "has no meaning"),
-        ("verified>false", "a number should be"),
-        ("(" * 5000, "more than 100"),
-        ("params<1\nand", "ends where"),
+        ("(params<1", "it ends too early (at character 10)"),
+        ("params<1)", "')' is out of place (at character 9)"),
+        ("params<1 and", "it ends too early"),
+        ("and", "'and' is out of place (at character 1)"),
+        ("params<<1", "'<<' is out of place (at character 7)"),
+        ("system=and", "'=' is out of place (at character 7)"),
+        (
+            "system=Idefics2 (64 tok)",
+            "'(' is out of place (at character 17); write such as NAME<10",
+        ),
+        ("system='open", "'=' is out of place (at character 7)"),
+        ("verified>false", "a number should follow"),
+        ("params<1 not verified", "'not' is out of place"),
+        ("(" * 5000, "is out of place (at character 101)"),
+        ("not " * 5000, "is out of place (at character 401)"),
+        ("verified or " * 5000, "it ends too early"),
+        ("params<1\nand", "it ends too early"),
     ],
 )
 def test_a_wrong_condition_is_one_line(text: str, message: str) -> None:
