@@ -53,7 +53,6 @@ PRETRAINING_STEPS = ALL_IMAGES // IMAGES_A_STEP // 2
 
 SEQUENCES = (("obelics", 2048), ("pairs", 1536), ("pdfs", 1024))
 PAIRS_A_SEQUENCE = 17  # ours: 66 tokens of a picture and about 24 of its caption
-PAGES_A_SEQUENCE = 1
 
 AT_384 = ImageSettings(square=384)  # squares: the model card
 AT_980 = ImageSettings(longest_side=980, shortest_side=378)

@@ -95,17 +95,6 @@ def choose_trained(model: Idefics2, frozen: Sequence[str]) -> None:
         raise ValueError(f"no parameter is named like {sorted(unused)[0]!r}, which is frozen")
 
 
-def count_trained(model: Idefics2, trained_tokens: Sequence[int] | None) -> int:
-    """Parameters that can move."""
-    count = 0
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            is_partial = name in TABLES and trained_tokens is not None
-            rows = len(trained_tokens or ()) if is_partial else len(parameter)
-            count += rows * parameter[0].numel()
-    return count
-
-
 def recompute_layers(model: Idefics2) -> None:
     """Makes every layer keep only its input for the backward pass, and run again there."""
     for module in model.modules():

@@ -11,14 +11,11 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import inspect
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from idefics2.train.recipe import Recipe
 
@@ -39,7 +36,7 @@ def find_recipe(spec: str) -> Recipe:
     functions = recipe_functions(module)
     function_name = function_name or "recipe"
     if function_name not in functions:
-        raise ValueError(_no_such(f"recipe in {path}", function_name, functions))
+        raise ValueError(no_such(f"recipe in {path}", function_name, functions))
     try:
         return functions[function_name]()
     except ValueError:
@@ -66,71 +63,6 @@ def recipe_functions(module: ModuleType) -> dict[str, Callable[[], Recipe]]:
     }
 
 
-def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """The recipe with other values, each "key=value"; the value is read as JSON, else as text.
-
-    A key is a path of fields, such as `seed` or `STAGE.optimization.schedule.floor`.
-
-    Raises: ValueError for a key that is none.
-    """
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise ValueError(f"{setting!r} is no key=value")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        first, *rest = key.split(".")
-        stages = {stage.name: index for index, stage in enumerate(recipe.stages)}
-        if first in stages and rest:
-            changed = list(recipe.stages)
-            index = stages[first]
-            changed[index] = _with(changed[index], rest, value, key)
-            recipe = replace(recipe, stages=tuple(changed))
-        elif first in ("seed", "keep", "name") and not rest:
-            recipe = _with(recipe, [first], value, key)
-        else:
-            raise ValueError(_no_such("setting", key, ["seed", "keep", *stages]))
-    return recipe
-
-
-def with_steps(recipe: Recipe, num_steps: int) -> Recipe:
-    """The recipe with so many steps in every stage."""
-    stages = (replace(stage, num_steps=num_steps) for stage in recipe.stages)
-    return replace(recipe, stages=tuple(stages))
-
-
-def _with(config: Any, path: list[str], value: Any, key: str) -> Any:
-    known = {item.name: str(item.type) for item in fields(config) if item.init}
-    if path[0] not in known:
-        raise ValueError(_no_such("setting", key, known))
-    before, kinds = getattr(config, path[0]), known[path[0]]
-    if len(path) > 1:
-        if not is_dataclass(before):
-            raise ValueError(f"{key}: {path[0]} has no settings of its own")
-        value = _with(before, path[1:], value, key)
-    else:
-        value = _converted(value, kinds)
-        if before is None or value is None:
-            known_kinds = {kind.partition("[")[0] for kind in kinds.split(" | ")}
-            fits = type(value).__name__.removesuffix("Type") in known_kinds
-        else:
-            fits = type(value) is type(before)
-        if not fits:
-            like = kinds if before is None else f"like {before!r}"
-            raise ValueError(f"{key} must be {like}, not {value!r}")
-    return replace(config, **{path[0]: value})
-
-
-def _converted(value: Any, kinds: str) -> Any:
-    """A value from JSON as a field of that annotation has it."""
-    if isinstance(value, list) and "tuple" in kinds:
-        return tuple(value)
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if is_whole and "float" in kinds else value
-
-
 def _path_of(name: str) -> Path:
     """The recipe's file, or its package's folder."""
     path = Path(name)
@@ -145,7 +77,7 @@ def _path_of(name: str) -> Path:
     built_in = built_in_recipes()
     if name not in built_in:
         hint = "or name a .py file, or a folder as ./folder"
-        raise ValueError(f"{_no_such('recipe', name, built_in)}; {hint}")
+        raise ValueError(f"{no_such('recipe', name, built_in)}; {hint}")
     return built_in[name]
 
 
@@ -183,7 +115,8 @@ def load_recipes(path: Path) -> ModuleType:
     return module
 
 
-def _no_such(kind: str, name: str, known: Iterable[str]) -> str:
+def no_such(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for an unknown name, with the known names that look like it, or all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names)}"
