@@ -1,4 +1,4 @@
-"""What of a model is trained: all of it, parts by name, or low-rank adapters beside frozen ones."""
+"""Chooses trained parameters: all, some by name, or low-rank adapters beside frozen layers."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def is_adapter(name: str) -> bool:
 
 
 def choose_trained(model: Idefics2, frozen: Sequence[str]) -> None:
-    """Sets what gets gradients: adapters, and all else but adapted layers and frozen names.
+    """Sets which parameters get gradients: all but adapted layers and those of frozen names.
 
     Raises: ValueError for a pattern that freezes nothing.
     """
@@ -96,7 +96,7 @@ def choose_trained(model: Idefics2, frozen: Sequence[str]) -> None:
 
 
 def recompute_layers(model: Idefics2) -> None:
-    """Makes every layer keep only its input for the backward pass, and run again there."""
+    """Activation checkpointing: layers keep their input and run again in the backward pass."""
     for module in model.modules():
         if isinstance(module, VisionLayer | PerceiverLayer | MistralLayer):
             run = partial(checkpoint, module.forward, use_reentrant=False)

@@ -95,13 +95,13 @@ def without_options(sample: Sample, form: str) -> Sample:
 
 
 def divided(request: Request) -> tuple[Content, str]:
-    """What stands before the last text, with pictures decoded, and that text."""
+    """The content before the last text, with pictures decoded, and that text."""
     *before, text = request.messages[-1].content
     assert isinstance(text, str)
     return tuple(piece if isinstance(piece, str) else piece.decode() for piece in before), text
 
 
 def split_share(shown: Content, small: float) -> float:
-    """How often these pictures are split; `small`: where none is larger than a crop."""
+    """Share of conversations about such pictures that are split; `small`: of crop size at most."""
     pictures = [piece for piece in shown if isinstance(piece, Image.Image)]
     return SPLIT_LARGE if any(max(each.size) > LONGEST for each in pictures) else small

@@ -17,7 +17,7 @@ from .sizes import SEED
 
 
 def recipe() -> Recipe:
-    """All stages, from random weights on."""
+    """The whole training, from random weights."""
     return Recipe(
         name="tiny",
         start=start,

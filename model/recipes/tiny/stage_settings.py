@@ -1,4 +1,4 @@
-"""What stages have in common: optimisers, schedules, batch sizes and how often is saved."""
+"""Settings that stages share: optimisers, schedules, batch sizes, logging and saving."""
 
 from __future__ import annotations
 

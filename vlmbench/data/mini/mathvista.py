@@ -27,14 +27,14 @@ HINTS = {
     "list": "Please answer the question requiring a Python list as an answer and provide the final "
     "list, e.g., [1, 2, 3], [1.2, 1.3, 1.4], at the end.",
 }
-"""By answer type. Source: MathVista, evaluation/build_query.py, `create_one_query`."""
+"""Hints of prompts by answer type. Source: MathVista, evaluation/build_query.py."""
 
 
 CHART_QUESTIONS = (
     *("value", "value", "value", "extreme", "extreme", "extreme", "above", "above"),
     *("difference", "sum", "mean"),
 )
-"""As often as they are asked; one chart in twenty is asked for all its values too."""
+"""Questions for charts, repeated by frequency; one chart in twenty is asked all its values too."""
 
 
 class Problem(NamedTuple):
@@ -44,11 +44,11 @@ class Problem(NamedTuple):
     choices: tuple[str, ...] = ()
     unit: str | None = None
     rationale: str = ""
-    """See `Exercise`."""
+    """Reasoning before the answer; see `Exercise`."""
 
 
 class Topic(NamedTuple):
-    """What a kind of scene counts as in MathVista's breakdown."""
+    """Categories of a kind of scene in MathVista's breakdown."""
 
     task: str
     context: str
@@ -60,7 +60,7 @@ class Scene(NamedTuple):
     image: Image.Image
     problems: Sequence[Problem]
     others: Sequence[Problem] = ()
-    """What else can be asked about the picture, to learn from."""
+    """Further questions about the picture, for training."""
 
 
 CHART = Topic("figure question answering", "bar chart", "statistical reasoning")
@@ -82,7 +82,7 @@ def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
 
 
 def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
-    """All that can be asked; kinds that give one question come oftener than in the task."""
+    """All questions of a scene; kinds with a single one are more frequent than in the task."""
     kind = rng.choice(("bars", "count", "rectangle", "ruler", "ruler", "clock", "clock"))
     level = rng.choice(("easy", "hard"))
     scene = _SCENES[kind](rng, part, level)

@@ -33,11 +33,11 @@ class Problem(NamedTuple):
     images: Sequence[Image.Image]
     answer: str
     options: Sequence[str] = ()
-    """In the order in which they are shown, the answer among them; empty: an open question."""
+    """Options in the order shown, the answer among them; empty: an open question."""
 
     is_hard: bool = False
     rationale: str = ""
-    """See `Exercise`."""
+    """Reasoning before the answer; see `Exercise`."""
 
 
 def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
 
 
 def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
-    """The task's own questions, worked out."""
+    """The task's own questions, with rationales."""
     subject = sorted(_SUBJECTS)[index % len(_SUBJECTS)]
     problem = rng.choice(_SUBJECTS[subject])(rng, part)
     pictures: dict[str, Image.Image | None] = dict.fromkeys(map(_column, range(MAX_IMAGES)))
@@ -101,7 +101,7 @@ def _cornered(rng: random.Random, part: Part) -> Kind:
 
 
 def _larger(rng: random.Random, part: Part) -> Problem:
-    """Of one kind, one shape in each of two pictures of equal size."""
+    """The larger or smaller of two shapes of one kind, each in a picture of its own."""
     kind = rng.choice(objects.kinds(part))
     word = rng.choice(("larger", "smaller"))
     small = rng.randint(8, 15)
@@ -172,7 +172,7 @@ def _most(rng: random.Random, part: Part) -> Problem:
 
 
 def _odd_one_out(rng: random.Random, part: Part) -> Problem:
-    """All but one are of a colour and a form. Hard: of a form alone, in different colours."""
+    """One shape unlike the others, which share colour and form, or, if hard, the form alone."""
     is_hard = rng.random() < 0.5
     num_shown = rng.randint(3, 4)
     odd, common = objects.distinct(rng, part, 2)
@@ -215,7 +215,7 @@ def _next(rng: random.Random, part: Part) -> Problem:
 
 
 def _same(rng: random.Random, part: Part) -> Problem:
-    """Of two pictures: the same colour, or the same form?"""
+    """Whether the shapes of two pictures have the same colour, or form."""
     field = rng.randrange(2)
     a, b = objects.distinct(rng, part, 2)
     is_same = rng.random() < 0.5
@@ -260,7 +260,7 @@ def _direction(rng: random.Random, part: Part) -> Problem:
 
 
 def _lettered(names: Sequence[object]) -> str:
-    """What is in the pictures of the options: "a 3 b 5:"."""
+    """Contents of the options' pictures, as in "a 3 b 5:"."""
     return " ".join(f"{letter} {name}" for letter, name in zip("abcd", names, strict=False)) + ":"
 
 
