@@ -1,4 +1,4 @@
-"""Other pictures than a sample's own, as a control: a score that stays the same was not seen."""
+"""Pictures in memory, and pictures shown instead of a sample's own, as a control."""
 
 from __future__ import annotations
 
@@ -14,11 +14,25 @@ from vlmbench.schema import Picture, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
 Pictures = Literal["own", "blank", "other"]
 
 PICTURES: tuple[Pictures, ...] = get_args(Pictures)
 
 GREY = (128, 128, 128)
+
+
+@dataclass(frozen=True)
+class MemoryPicture(Picture):
+    """A picture in memory; several samples may share it."""
+
+    image: Image
+
+    def encoded(self) -> bytes:
+        return png(self.image)
+
+    def decode(self) -> Image:
+        return self.image
 
 
 @dataclass(frozen=True)
@@ -28,9 +42,7 @@ class Blank(Picture):
     own: Picture
 
     def encoded(self) -> bytes:
-        target = io.BytesIO()
-        self.decode().save(target, "PNG")
-        return target.getvalue()
+        return png(self.decode())
 
     def decode(self) -> Image:
         from PIL import Image
@@ -81,3 +93,10 @@ class Exchange:
                 if [picture.encoded() for picture in others] != own:
                     return others
         raise VlmbenchError("all samples have the same pictures: there are no others to show")
+
+
+def png(image: Image) -> bytes:
+    """The image as a PNG file."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

@@ -1,4 +1,4 @@
-"""Many examples in one row of tokens, without padding, and attention within each of them.
+"""Examples packed into one row of tokens without padding, with attention within each of them.
 
 Axes: T tokens of the row, A tokens to be predicted, P patches, K values of a patch, I crops,
 H query heads, G kv heads, E head width; Z segments attended together, X queries and J keys of each.
@@ -18,14 +18,14 @@ from torch import Tensor
 from idefics2.train.examples import Array, Example
 
 MAX_WASTE = 1.5
-"""Segments are attended together as long as padding them to one length costs at most this factor.
+"""Segments are attended in one batch while padding them to one length costs at most this factor.
 
 Padding is only inside the attention product: all else is computed for real tokens alone.
 """
 
 
 class Reach(NamedTuple):
-    """A segment's place in the row, and the places of all tokens that it sees, in order."""
+    """Places in the row of a segment's tokens, and of all tokens that it attends to, in order."""
 
     queries: Array
     keys: Array
@@ -33,7 +33,7 @@ class Reach(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Segments of similar lengths, which attention takes in one batch."""
+    """Segments of similar lengths, attended in one batch."""
 
     queries_ZX: Tensor
     """Places in the row; beyond a segment's end 0, whose output nobody reads."""
@@ -53,11 +53,11 @@ class Row:
     positions_T: Tensor
     groups: tuple[Group, ...]
     order_T: Tensor
-    """For each token its place in the groups' outputs, laid end to end."""
+    """Place of each token in the groups' concatenated outputs."""
     images_T: Tensor
-    """Which picture (crop), from 1, is the last that a token has met in its sequence; 0: none."""
+    """Number of the last crop before each token in its sequence, from 1; 0: none."""
     from_A: Tensor
-    """The place of the token that predicts each target: the one before it in its sequence."""
+    """Place of the token that predicts each target: the one before it in its sequence."""
     targets_A: Tensor
     weights_A: Tensor
     sources_A: Tensor
@@ -81,7 +81,7 @@ class Row:
         return len(self.spans)
 
     def to(self, device: torch.device) -> Self:
-        """The same on a device; the grid stays, since the model reads it as numbers."""
+        """The row on a device; the grid stays, since the model reads it as numbers."""
         changes: dict[str, Any] = {
             item.name: value.to(device, non_blocking=True)
             for item in fields(self)
@@ -100,7 +100,7 @@ class Row:
 
 
 def pack_row(examples: Sequence[Example], image_id: int, window: int | None) -> Row:
-    """One row of examples, in the given order; `window` is the decoder's sliding window."""
+    """The examples as one row, in order; `window` is the decoder's sliding window."""
     positions, lengths, before, reaches, spans = [], [], [], [], []
     start = 0
     for example in examples:
@@ -198,9 +198,9 @@ class PackedAttention:
 
 
 def _gather(x_TH_E: Tensor, every: Tensor, places: Sequence[Tensor], width: int) -> list[Tensor]:
-    """What groups attend with, each as [Z, H, X, E]; `every` has their places end to end.
+    """Queries, keys or values of each group, [Z, H, X, E]; `every` is their concatenated places.
 
-    At once for all groups: the gradient of each gather is as large as the row.
+    One gather for all groups, as the gradient of each gather is as large as the row.
     """
     parts = torch.split(x_TH_E.index_select(0, every), [each.numel() for each in places])
     return [
@@ -210,7 +210,7 @@ def _gather(x_TH_E: Tensor, every: Tensor, places: Sequence[Tensor], width: int)
 
 
 def _group(reaches: Sequence[Reach], window: int | None) -> tuple[tuple[Group, ...], Tensor]:
-    """Groups of similar lengths, and where each token of the row is in their outputs."""
+    """Groups of similar lengths, and the place of each token of the row in their outputs."""
     order = sorted(
         range(len(reaches)), key=lambda i: (len(reaches[i].keys), len(reaches[i].queries))
     )
@@ -225,7 +225,7 @@ def _group(reaches: Sequence[Reach], window: int | None) -> tuple[tuple[Group, .
 
 
 def _bunch(order: Iterable[int], reaches: Sequence[Reach]) -> list[list[int]]:
-    """Cuts the sorted segments where padding would cost too much."""
+    """Splits the sorted segments where padding would cost too much."""
     bunches: list[list[int]] = []
     needed, longest = 0, 0
     for i in order:
@@ -276,7 +276,10 @@ def _attended(
 def _last_images(
     ids_T: Array, reaches: Sequence[Reach], image_id: int, examples: Sequence[Example]
 ) -> Array:
-    """Counts crops where an `<image>` id stands for one each, as in the other architecture."""
+    """Numbers of the last crops before each token, where one `<image>` id stands for a crop.
+
+    That is so in the cross-attention architecture alone; elsewhere 0.
+    """
     num_crops = sum(len(example.grid) for example in examples)
     is_image_T = ids_T == image_id
     if is_image_T.sum() != num_crops:  # many ids a crop: nobody asks

@@ -1,6 +1,6 @@
-"""Pictures to learn reading from: lines of text and loose shapes, before any benchmark's layout.
+"""Pictures of text lines and loose shapes, which teach reading before any benchmark's layout.
 
-None is of the test part. The `marks` of the canvas say what covers each patch.
+None uses the test part's words or faces. The canvas's `marks` say what covers each patch.
 """
 
 from __future__ import annotations
@@ -11,37 +11,38 @@ from typing import NamedTuple
 
 from vlmbench.data.mini.drawing import COLORS, SHAPES, Canvas, Color, luma, text_width
 from vlmbench.data.mini.fonts import FACES
-from vlmbench.data.mini.scenes import TRAINING
 from vlmbench.data.mini.words import words
+
+from .scenes import TRAINING_PARTS
 
 GLYPHS = tuple(map(chr, range(33, 127)))
 """Every printable character of ASCII but the space."""
 
 PAGE_SIZES = ((96, 96), (96, 96), (96, 48), (64, 64))
 SIZES = (12, 13, 13, 14, 14, 15, 16, 18, 20)
-"""Of type, in pixels."""
+"""Type sizes in pixels."""
 
 MIN_CONTRAST = 70
-"""Difference in luma, of 255, between a named ink and the ground."""
+"""Least difference in luma, of 255, between a named ink and the background."""
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
 class Colors(NamedTuple):
-    """A ground, and the range of the channels of colours that stand out from it."""
+    """A background, and the range of channel values of inks that stand out from it."""
 
     ground: Color
     low: int
     high: int
 
     def ink(self, rng: random.Random) -> Color:
-        """Every second one has a name."""
+        """An ink: a named colour in half of the cases."""
         named = [name for name in COLORS if abs(luma(name) - luma(self.ground)) >= MIN_CONTRAST]
         return rng.choice(named) if rng.random() < 0.5 else _color(rng, self.low, self.high)
 
 
 def filled_page(rng: random.Random) -> Canvas:
-    """A small page full of text, or now and then of shapes: as many labels as fit."""
+    """A small page filled with text, or now and then with shapes, for as many labels as fit."""
     width, height = rng.choice(PAGE_SIZES)
     colors = _colors(rng)
     canvas = Canvas(width, height, colors.ground)
@@ -92,7 +93,7 @@ def some_text(rng: random.Random) -> str:
     """A word, a random string, a number or a code."""
     draw = rng.random()
     if draw < 0.45:
-        text = rng.choice(words(rng.choice(TRAINING)))
+        text = rng.choice(words(rng.choice(TRAINING_PARTS)))
     elif draw < 0.6:
         text = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(1, 7)))
     elif draw < 0.85:
