@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vlmbench.errors import VlmbenchError, no_such
+from vlmbench.schema import Json
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+
+
+COUNTS = {
+    **{"batch_size": 1, "concurrency": 1, "max_side": 1},
+    **{"max_retries": 0, "seed": 0, "retry_truncated": 0},
+}
+"""Whole numbers, with the least that each may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +64,28 @@ class Settings:
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the server's key."""
 
+    extra_body: Mapping[str, Json] | None = None
+    """Further fields of each request to a server, such as {"reasoning_effort": "low"}."""
+
+    system: str | None = None
+    """A system message before each conversation; None: none."""
+
+    retry_truncated: int = 0
+    """Times that a cut-off answer is asked for again, each with twice the tokens of the last."""
+
+    max_side: int | None = None
+    """Pixels to which the longer side of larger pictures is scaled down; None: as they are."""
+
+    device_map: str | None = None
+    """"auto": the layers are spread over all devices, for models larger than one (accelerate)."""
+
+    trust_remote_code: bool = False
+    """Run the Python files that a checkpoint brings along, for architectures of its own."""
+
     def __post_init__(self) -> None:
-        for name, least in {"batch_size": 1, "concurrency": 1, "max_retries": 0, "seed": 0}.items():
+        for name, least in COUNTS.items():
             value = getattr(self, name)
-            if value is None and name == "batch_size":
+            if value is None and name in ("batch_size", "max_side"):
                 continue
             if type(value) is not int or value < least:
                 raise VlmbenchError(f"{name} is {value!r}, must be a whole number from {least}")
@@ -72,8 +101,15 @@ class Settings:
             raise VlmbenchError(f"timeout_s is {self.timeout_s!r}, must be a number above 0")
         if self.cache_gib is not None and not (_is_number(self.cache_gib) and self.cache_gib > 0):
             raise VlmbenchError(f"cache_gib is {self.cache_gib!r}, must be a number above 0")
-        if not isinstance(self.deterministic, bool):
-            raise VlmbenchError(f"deterministic is {self.deterministic!r}, must be true or false")
+        for name in ("deterministic", "trust_remote_code"):
+            if not isinstance(getattr(self, name), bool):
+                raise VlmbenchError(f"{name} is {getattr(self, name)!r}, must be true or false")
+        if not isinstance(self.extra_body, Mapping | None):
+            raise VlmbenchError(f"extra_body is {self.extra_body!r}, must be a JSON object")
+        if self.device_map not in (None, *DEVICE_MAPS):
+            raise no_such("device_map", str(self.device_map), DEVICE_MAPS)
+        if self.device_map is not None and self.device != "auto":
+            raise VlmbenchError("device_map spreads a model over all devices: leave device out")
         if self.dtype not in DTYPES:
             raise no_such("dtype", str(self.dtype), DTYPES)
         if not isinstance(self.split_images, bool | None):
