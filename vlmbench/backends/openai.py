@@ -113,6 +113,7 @@ class OpenAIBackend:
             while num_in_flight:
                 response = answered.get().result()
                 num_in_flight -= 1
+                self._look_at(response)
                 is_gone = self._num_unreachable >= MAX_UNREACHABLE
                 if not is_gone:  # before the caller has its turn, so that the server has no pause
                     num_in_flight += ask(1)
@@ -149,6 +150,21 @@ class OpenAIBackend:
 
     def close(self) -> None:
         pass  # a connection lasts no longer than `generate`
+
+    def _look_at(self, response: Response) -> None:
+        """Tell of an answer that the model's reasoning has left empty."""
+        if response.text is None or response.text.strip() or not response.reasoning:
+            return
+        if response.finish_reason == "length":
+            self._notices.tell(
+                "the model reasons until its tokens are used up, and then gives no answer: allow "
+                "more by --max-new-tokens or --retry-truncated"
+            )
+        else:
+            self._notices.tell(
+                "the server gives reasoning with no answer: see `reasoning` in the log, and "
+                "whether its reasoning parser is the model's"
+            )
 
     def _urls(self) -> str:
         return ",".join(replica.server.url for replica in self._replicas)

@@ -229,4 +229,13 @@ def message_of(document: object) -> str:
                 break
         else:
             document = json.dumps(document)
+    if isinstance(document, list) and all(isinstance(one, dict) for one in document):
+        return "; ".join(map(_validation_error, document))
     return str(document)
+
+
+def _validation_error(error: Mapping[str, Any]) -> str:
+    """One of FastAPI's: where in the request, and what is wrong there."""
+    place = error.get("loc")
+    where = ".".join(map(str, place)) if isinstance(place, list) else ""
+    return f"{where}: {error.get('msg', error)}" if where else str(error.get("msg", error))

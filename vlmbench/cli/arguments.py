@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from vlmbench.backends.settings import DTYPES
+from vlmbench.backends.settings import DEVICE_MAPS, DTYPES
 from vlmbench.runs.folder.layout import is_of_a_run
 from vlmbench.schema import Json
 
@@ -64,7 +65,7 @@ def model_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="BACKEND:MODEL",
-        help="idefics2:PATH_OR_HUB_ID, transformers:PATH_OR_HUB_ID, openai:URL#MODEL, "
+        help="idefics2:PATH_OR_HUB_ID, transformers:PATH_OR_HUB_ID, openai:URL[,URL...]#MODEL, "
         "replay:FILE_OR_RUN or constant:TEXT",
     )
     group = parser.add_argument_group("how the model runs (each only where the backend uses it)")
@@ -92,6 +93,32 @@ def model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--timeout", dest="timeout_s", type=float, metavar="SECONDS")
     group.add_argument("--max-retries", type=int, metavar="N")
     group.add_argument("--api-key-env", metavar="NAME", help="variable that holds a server's key")
+    group.add_argument("--extra-body", type=_json_object, metavar="JSON", help="for a server too")
+    group.add_argument("--system", metavar="TEXT", help="a system message before the question")
+    group.add_argument(
+        "--retry-truncated",
+        type=int,
+        metavar="N",
+        help="ask for a cut-off answer again, N times, each with twice the tokens (servers)",
+    )
+    group.add_argument("--max-side", type=int, metavar="PIXELS", help="scale larger pictures down")
+    group.add_argument("--device-map", choices=DEVICE_MAPS, help="spread a model over all devices")
+    group.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        default=None,
+        help="run a checkpoint's own Python files",
+    )
+
+
+def _json_object(text: str) -> Mapping[str, Json]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r} is no JSON object, such as {{"top_k": 1}}')
+    return value
 
 
 def model_settings(args: argparse.Namespace) -> Mapping[str, Json]:
@@ -99,6 +126,7 @@ def model_settings(args: argparse.Namespace) -> Mapping[str, Json]:
     names = (
         *("batch_size", "device", "dtype", "split_images", "temperature", "top_p", "seed"),
         *("cache_gib", "deterministic", "concurrency", "timeout_s", "max_retries", "api_key_env"),
+        *("extra_body", "system", "retry_truncated", "max_side", "device_map", "trust_remote_code"),
     )
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -317,7 +317,7 @@ def _supervise(
     shares = plan.assign(todo, planned.num_workers)
     environments = local.environments(planned.num_workers, use_gpus)
     outcome = local.supervise(
-        planned.job,
+        replace(planned.job, is_patient=max_failures is not None),
         shares,
         environments=environments,
         lock_fds=lock_fds,

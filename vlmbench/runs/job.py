@@ -28,6 +28,8 @@ class Job:
 
     data_dir: str | None
     tasks_dir: str | None
+    is_patient: bool = False
+    """Go on though the first samples all fail alike."""
 
     def to_json(self, worker: str, items: Sequence[Item]) -> str:
         """One line of JSON; the worker does not need what only the plan uses of its items."""

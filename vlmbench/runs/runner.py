@@ -11,6 +11,7 @@ from threading import Lock
 from vlmbench.backends.protocol import Backend
 from vlmbench.data.rows import BLOCK, Row
 from vlmbench.errors import VlmbenchError
+from vlmbench.runs import failures
 from vlmbench.runs.folder.responses import Log
 from vlmbench.runs.folder.usage import Recorder
 from vlmbench.runs.plan import Item
@@ -44,14 +45,26 @@ class Runner:
         self._num_failed = 0
         self._lock = Lock()  # a backend may take requests, and so fail some, in its own thread
 
-    def run(self, items: Sequence[Item], max_failures: int | None = None) -> bool:
+    def run(
+        self,
+        items: Sequence[Item],
+        max_failures: int | None = None,
+        *,
+        is_patient: bool = False,
+    ) -> bool:
         """True: every item has its line; False: stopped, as more than `max_failures` failed.
 
-        Raises: OSError where the log cannot be written (a full disk).
+        `is_patient`: go on though the first samples all fail alike.
+
+        Raises: VlmbenchError where they do, and it is not; OSError where the log cannot be written
+        (a full disk).
         """
         try:
             with Recorder(self._folder, self._worker, self._backend):
-                for response in self._backend.generate(self._requests(items)):
+                responses = self._backend.generate(self._requests(items))
+                if not is_patient and max_failures is None:
+                    responses = failures.stopping(responses, self._folder)
+                for response in responses:
                     self._write(self._asked.pop(response.id), response)
                     if max_failures is not None and self._num_failed > max_failures:
                         return False

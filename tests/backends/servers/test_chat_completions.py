@@ -254,7 +254,7 @@ def test_finish_reasons(server: Any, reply: Any, text: str, finish_reason: str) 
         ((200, {"error": {"message": "bad", "code": 400}}, {}), "ServerError: bad"),
         (events({"error": {"message": "too long", "code": 400}}), "ServerError: too long"),
         (refusal(400, "maximum context\nlength"), "ServerError: HTTP 400: maximum context length"),
-        ((422, {"detail": [{"msg": "x"}]}, {}), "ServerError: HTTP 422: [{'msg': 'x'}]"),
+        ((422, {"detail": [{"msg": "x"}]}, {}), "ServerError: HTTP 422: x"),
         ((413, b"<html>large</html>", {}), "ServerError: HTTP 413: large"),
         ((404, {}, {}), "ServerError: HTTP 404: {}"),
         ((400, b"x" * 9999, {}), "ServerError: HTTP 400: xxx"),

@@ -198,9 +198,13 @@ def _print(result: RunResult, args: argparse.Namespace) -> None:
 
 
 def _account(result: RunResult) -> None:
-    """Why the run is not whole, on stderr."""
+    """What is to be known of the run's answers, and why it is not whole, on stderr."""
+    from vlmbench.runs.failures import account
+
     for problem in result.problems:
         print(f"vlmbench: {problem}", file=sys.stderr)
+    for line in account(result.folder):
+        print(f"vlmbench: {line}", file=sys.stderr)
     if result.num_failed:
         print(
             f"vlmbench: {result.num_failed:,} samples failed; their lines in {result.folder}/"

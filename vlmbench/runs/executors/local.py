@@ -22,6 +22,9 @@ MAX_RESTARTS = 3
 
 POLL_S = 0.1
 
+STDERR_BYTES = 1 << 16
+"""Of a worker's stderr, read at once."""
+
 
 @dataclass(slots=True)
 class _Worker:
@@ -30,6 +33,8 @@ class _Worker:
     process: subprocess.Popen[str]
     stderr: IO[bytes]
     fruitless_deaths: int = 0
+    num_read: int = 0
+    """Bytes of stderr that were read for `_hand_on`."""
 
 
 @dataclass(slots=True)
@@ -61,17 +66,21 @@ def supervise(
     """
     outcome = Outcome()
     running: list[_Worker] = []
+    told: set[str] = set()
     try:
         for number, items in enumerate(shares):
             if items:
                 running.append(_start(job, str(number), items, environments[number], lock_fds))
         while running:
             time.sleep(POLL_S)
+            for worker in running:
+                _hand_on(worker, told)
             ended = [worker for worker in running if worker.process.poll() is not None]
             if watch():
                 outcome.stopped_early = True
                 break
             for worker in ended:
+                _hand_on(worker, told)
                 running.remove(worker)
                 successor = _succeed(job, worker, environments, lock_fds, seen, outcome)
                 if successor is not None:
@@ -149,6 +158,19 @@ def _succeed(
     successor = _start(job, worker.name, left, environments[int(worker.name)], lock_fds)
     successor.fruitless_deaths = deaths
     return successor
+
+
+def _hand_on(worker: _Worker, told: set[str]) -> None:
+    """Print what a worker has for the user: its lines that start so, each once for all workers."""
+    # not read(): the worker writes at the same place of the file
+    block = os.pread(worker.stderr.fileno(), STDERR_BYTES, worker.num_read)
+    if len(block) < STDERR_BYTES:
+        block = block[: block.rfind(b"\n") + 1]
+    worker.num_read += len(block)
+    for line in block.decode(errors="replace").splitlines():
+        if line.startswith("vlmbench: ") and line not in told:
+            told.add(line)
+            print(line, file=sys.stderr)
 
 
 def _close(worker: _Worker) -> str:

@@ -33,7 +33,7 @@ def work(job: Job, worker: str, items: Sequence[Item], sources: Sequence[Source]
     """Raises: VlmbenchError where the model cannot be opened; OSError where the disk is full."""
     backend = open_backend(job.model, **job.settings)
     try:
-        Runner(sources, backend, Path(job.folder), worker).run(items)
+        Runner(sources, backend, Path(job.folder), worker).run(items, is_patient=job.is_patient)
     finally:
         backend.close()
 
