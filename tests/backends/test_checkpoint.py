@@ -17,7 +17,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from vlmbench.backends import checkpoint, idefics2, transformers
+from vlmbench.backends import checkpoint, idefics2, transformers, weights
 from vlmbench.backends.settings import Settings
 from vlmbench.errors import VlmbenchError
 
@@ -96,7 +96,7 @@ def test_large_weights_are_sampled_at_both_ends_of_each_tensor(
     copy: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: int
 ) -> None:
     monkeypatch.setattr(checkpoint, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(checkpoint, "SAMPLE_BYTES", 64)
+    monkeypatch.setattr(weights, "SAMPLE_BYTES", 64)
     before = checkpoint.weights_digest(copy)
 
     def change(tensors: dict[str, torch.Tensor]) -> None:

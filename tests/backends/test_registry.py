@@ -109,7 +109,7 @@ def test_top_p_without_sampling_is_refused() -> None:
 
 def test_a_manifest_has_the_settings_that_can_change_an_answer_with_their_defaults() -> None:
     spec, given = "openai:http://x#M", {"temperature": 0.5, "concurrency": 3, "seed": None}
-    assert registry.identity(spec, given) == {"spec": spec}
+    assert registry.identity(spec, given) == {"spec": spec, "transparency": "on white"}
     assert registry.generation(spec, given) == {"temperature": 0.5, "top_p": 1.0, "seed": 0}
     assert registry.generation("constant:A", {}) == {}
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from vlmbench.backends import diagnosis
+from vlmbench.backends.notices import Notices
 from vlmbench.backends.settings import Settings
-from vlmbench.errors import VlmbenchError
+from vlmbench.backends.weights import tensors_of
+from vlmbench.errors import VlmbenchError, hub_reason
 from vlmbench.schema import Json
 
 SMALL_FILES = (
     *("config.json", "generation_config.json", "*processor_config.json", "chat_template*"),
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt"),
-    *("*.model", "*.tiktoken", "*.safetensors.index.json"),
+    *("*.model", "*.tiktoken", "*.safetensors.index.json", diagnosis.ADAPTER),
 )
 """All but the weights that can change an answer, and where the weights are."""
 
@@ -32,11 +33,6 @@ _PACKAGED = Path(__file__).parents[1] / "_checkpoints"  # in a wheel
 DIGEST_BYTES = 16
 WHOLE_BYTES = 2**26
 """Weights up to this size are read whole for their digest."""
-
-SAMPLE_BYTES = 2**12
-"""Of larger ones so much in every `STRIDE_BYTES` of a tensor, and at both of its ends."""
-
-STRIDE_BYTES = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +52,43 @@ class Checkpoint:
     @property
     def config(self) -> dict[str, Any]:
         """Raises: VlmbenchError if there is no `config.json` to read."""
-        return _read(self.folder / "config.json")
+        return diagnosis.read(self.folder / "config.json")
 
     @property
     def dtype(self) -> str:
         """As the config names it, which every release of transformers has written; or float32."""
         config = self.config
         named = config.get("dtype") or config.get("torch_dtype")
-        return named if isinstance(named, str) else "float32"
+        return named.removeprefix("torch.") if isinstance(named, str) else "float32"
 
     @property
     def splits_images(self) -> bool | None:
         """Whether its processor cuts pictures in parts; None if its files do not say."""
-        for name in ("processor_config.json", "preprocessor_config.json"):
-            if (self.folder / name).is_file():
-                content = _read(self.folder / name)
+        return self._of_processor("do_image_splitting")
+
+    @property
+    def transparency(self) -> str:
+        """What becomes of transparent parts of pictures, by the files of its image processor."""
+        is_converted = self._of_processor("do_convert_rgb")
+        return {True: "on white", False: "dropped", None: "as its class has it"}[is_converted]
+
+    @property
+    def is_bare(self) -> bool:
+        """It has no chat template, so that its prompts are bare text, as for a base model."""
+        return diagnosis.chat_template(self.folder) is None
+
+    @property
+    def has_adapter(self) -> bool:
+        """It has an adapter beside its whole weights, which transformers adds to them."""
+        return (self.folder / diagnosis.ADAPTER).is_file()
+
+    def _of_processor(self, name: str) -> bool | None:
+        for path in (self.folder / file for file in diagnosis.PROCESSORS):
+            if path.is_file():
+                content = diagnosis.read(path)
                 content = content.get("image_processor") or content
-                if isinstance(splits := content.get("do_image_splitting"), bool):
-                    return splits
+                if isinstance(value := content.get(name), bool):
+                    return value
         return None
 
 
@@ -81,7 +96,8 @@ def check(argument: str) -> None:
     """Raises: VlmbenchError if the argument is no bundled checkpoint, no folder and no hub id."""
     folder = folder_of(argument)
     if folder.is_dir():
-        _read(folder / "config.json")
+        diagnosis.check_folder(folder)
+        diagnosis.read(folder / "config.json")
     elif not HUB_ID.fullmatch(argument):
         raise VlmbenchError(
             f"no folder {argument!r}; a checkpoint on the hub is OWNER/NAME or "
@@ -111,9 +127,8 @@ def find(argument: str) -> Checkpoint:
     try:
         path = snapshot_download(name, revision=revision, allow_patterns=list(SMALL_FILES))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise VlmbenchError(
-            f"{argument} is no folder, nor to be had from the hub: {reason}"
+            f"{argument} is no folder, nor to be had from the hub: {hub_reason(error)}"
         ) from error
     return Checkpoint(name, name, Path(path), Path(path).name)
 
@@ -135,8 +150,44 @@ def identity(backend: str, argument: str, settings: Settings) -> dict[str, Json]
         "files": files_digest(checkpoint.folder),
         "dtype": settings.dtype,
         "split_images": checkpoint.splits_images if splits is None else splits,
+        "transparency": checkpoint.transparency,
+        **_unusual(checkpoint, settings),
         **sampling(settings),
     }
+
+
+def _unusual(checkpoint: Checkpoint, settings: Settings) -> dict[str, Json]:
+    """What most checkpoints and runs do not have."""
+    found: dict[str, Json] = {}
+    if checkpoint.is_bare:
+        found["prompts"] = "bare: the checkpoint has no chat template"
+    if checkpoint.has_adapter:
+        paths = sorted(checkpoint.folder.glob("adapter_model*"))
+        found["adapter"] = _digest_of(paths)
+    if settings.trust_remote_code:
+        found["remote_code"] = _digest_of(sorted(checkpoint.folder.glob("*.py")))
+    given = {"max_side": settings.max_side, "system": settings.system}
+    return found | {name: value for name, value in given.items() if value is not None}
+
+
+def _digest_of(paths: list[Path]) -> str:
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for path in paths:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, hashlib.blake2b).digest()
+        digest.update(path.name.encode() + b"\0" + content)
+    return digest.hexdigest()
+
+
+def tell(found: Checkpoint, notices: Notices, is_bare: bool) -> None:
+    """What a user may not know of a checkpoint and its answers."""
+    if is_bare:
+        notices.tell(
+            f"{found.name} has no chat template, so prompts are bare text, as for a base model; if "
+            "it was taught to chat, put its chat_template.jinja into the folder"
+        )
+    if found.has_adapter:
+        notices.tell(f"{found.name} has an adapter beside its weights, which is applied to them")
 
 
 def sampling(settings: Settings) -> dict[str, Json]:
@@ -169,7 +220,7 @@ def weights_digest(folder: Path) -> str:
 
     Raises: VlmbenchError for a folder without weights, or with files that are cut short.
     """
-    tensors = sorted(_tensors(folder), key=lambda tensor: tensor.name)
+    tensors = sorted(tensors_of(folder), key=lambda tensor: tensor.name)
     is_whole = sum(tensor.size for tensor in tensors) <= WHOLE_BYTES
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for tensor in tensors:
@@ -177,74 +228,3 @@ def weights_digest(folder: Path) -> str:
         for part in tensor.parts(is_whole):
             digest.update(part)
     return digest.hexdigest()
-
-
-class _Tensor(NamedTuple):
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    path: Path
-    start: int
-    size: int
-
-    def parts(self, is_whole: bool) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
-            if is_whole or self.size <= 2 * SAMPLE_BYTES:
-                file.seek(self.start)
-                yield file.read(self.size)
-                return
-            last = self.size - SAMPLE_BYTES
-            for start in (*range(0, last, STRIDE_BYTES), last):
-                file.seek(self.start + start)
-                yield file.read(SAMPLE_BYTES)
-
-
-def _tensors(folder: Path) -> Iterator[_Tensor]:
-    """Of the safetensors files that are loaded; other formats count a file as one tensor."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        weight_map = _read(index).get("weight_map")
-        names = set(weight_map.values()) if isinstance(weight_map, Mapping) else set()
-        paths = sorted(folder / str(name) for name in names)
-    else:
-        paths = sorted(folder.glob("model*.safetensors"))
-    for path in paths:
-        yield from _tensors_of(path)
-    if not paths:
-        others = sorted(folder.glob("pytorch_model*.bin"))
-        if not others:
-            raise VlmbenchError(f"{folder} has no weights (model*.safetensors)")
-        for path in others:
-            yield _Tensor(path.name, "", (), path, 0, path.stat().st_size)
-
-
-def _tensors_of(path: Path) -> Iterator[_Tensor]:
-    """From the header: its length in 8 bytes, then JSON, then the tensors' bytes."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = 8 + int.from_bytes(file.read(8), "little")
-            header: Any = json.loads(file.read(start - 8)) if start <= size else None
-        header.pop("__metadata__", None)
-        for name, entry in header.items():
-            first, last = entry["data_offsets"]
-            if not 0 <= first <= last <= size - start:
-                raise ValueError(f"{name} is cut short")
-            shape = tuple(entry["shape"])
-            yield _Tensor(name, entry["dtype"], shape, path, start + first, last - first)
-    except OSError as error:
-        raise VlmbenchError(f"cannot read {path}: {error.strerror}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise VlmbenchError(f"{path} is no whole safetensors file: {error}") from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise VlmbenchError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise VlmbenchError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise VlmbenchError(f"{path} holds no JSON object")
-    return content

@@ -11,6 +11,9 @@ from vlmbench.errors import VlmbenchError
 if TYPE_CHECKING:
     import torch
 
+MUST_BE_GPU = "VLMBENCH_MUST_BE_GPU"
+"""Environment variable of a worker that was started for a GPU of its own."""
+
 
 def device_of(name: str) -> torch.device:
     """The device of a setting; "auto" is the first accelerator, else the CPU.
@@ -19,13 +22,20 @@ def device_of(name: str) -> torch.device:
     process's own. accelerate's `PartialState` would say so too, but it opens a process group on the
     way, and workers must not wait for one another.
 
-    Raises: VlmbenchError for a device that is unknown or not there.
+    Raises: VlmbenchError for a device that is unknown or not there, and in a worker that was
+    started for a GPU where there is none.
     """
     import torch
 
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator()
         if accelerator is None or torch.accelerator.device_count() == 0:
+            if os.environ.get(MUST_BE_GPU):
+                raise VlmbenchError(
+                    "a GPU was asked for, and torch finds none "
+                    f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}, torch "
+                    f"{torch.__version__}): leave --gpus out to run on the CPU"
+                )
             return torch.device("cpu")
         return torch.device(accelerator.type, _own_index(torch.accelerator.device_count()))
     try:

@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from vlmbench.backends import checkpoint, devices, protocol
+from vlmbench.backends import checkpoint, devices, diagnosis, protocol
 from vlmbench.backends.batching import failed
 from vlmbench.backends.checkpoint import Checkpoint
+from vlmbench.backends.notices import Notices
 from vlmbench.backends.settings import Settings
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Probe, Request, Response, Timings
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     *("batch_size", "device", "dtype", "split_images", "temperature", "top_p", "seed"),
-    *("cache_gib", "deterministic"),
+    *("cache_gib", "deterministic", "max_side"),
 )
 
 MODEL_TYPES = ("idefics2", "idefics2_variant")
@@ -43,7 +44,7 @@ def check(argument: str) -> None:
 
 def identity(argument: str, settings: Settings) -> Mapping[str, Json]:
     """What must be equal for a run to be resumed: see `checkpoint.identity`."""
-    found = checkpoint.identity("idefics2", argument, settings)
+    found = checkpoint.identity("idefics2", argument, settings) | {"transparency": "on white"}
     return found | ({"deterministic": True} if settings.deterministic else {})
 
 
@@ -94,9 +95,10 @@ def open(argument: str, settings: Settings) -> Idefics2Backend:
         raise VlmbenchError(f"{argument} does not fit on {device} in {dtype}") from error
     except ValueError as error:
         raise VlmbenchError(f"{argument}: {' '.join(str(error).split())}") from error
+    images = replace(processor.images, on_white=True)  # as in training
     if settings.split_images is not None:
-        images = replace(processor.images, split=settings.split_images)
-        processor = replace(processor, images=images)
+        images = replace(images, split=settings.split_images)
+    processor = replace(processor, images=images)
     return Idefics2Backend(model, processor, found, settings)
 
 
@@ -106,6 +108,16 @@ def _find(argument: str) -> Checkpoint:
     if kind not in MODEL_TYPES:
         raise VlmbenchError(
             f"{argument} is a {kind} checkpoint, not Idefics2; try transformers:{argument}"
+        )
+    diagnosis.check_processor(found.folder)
+    if quantised := found.config.get("quantization_config"):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+        raise VlmbenchError(f"{argument} is quantised ({method}); try transformers:{argument}")
+    if found.has_adapter:
+        raise VlmbenchError(
+            f"{argument} has an adapter beside its weights ({diagnosis.ADAPTER}), which this "
+            f"backend does not apply: merge them, or take the file away, or try "
+            f"transformers:{argument}"
         )
     return found
 
@@ -135,6 +147,8 @@ class Idefics2Backend:
         self._model, self._processor = model, processor
         self._found, self._settings = found, settings
         self._prompts = Prompts(processor, settings)
+        self._notices = Notices()
+        checkpoint.tell(found, self._notices, processor.chat_template is None)
         self._engine = Engine(
             model,
             _budget(model, settings),
@@ -170,6 +184,7 @@ class Idefics2Backend:
             settings={
                 "files": checkpoint.files_digest(self._found.folder),
                 "split_images": self._processor.images.split,
+                "transparency": "on white",
                 "token_ids": self._processor.compat,
                 "batch_size": self._settings.batch_size,
                 "cache_gib": self._settings.cache_gib,
@@ -177,6 +192,7 @@ class Idefics2Backend:
                 **checkpoint.sampling(self._settings),
             },
             work=asdict(self._engine.work),
+            notices=self._notices.lines,
         )
 
     def profile(self) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from PIL import Image
@@ -14,6 +15,7 @@ import idefics2
 from idefics2 import engine, flops
 from idefics2.generate import Sampling
 from idefics2.prompt import Slots
+from vlmbench.backends import pictures
 from vlmbench.backends.batching import seed_of
 from vlmbench.backends.rendering import NO_TEMPLATE
 from vlmbench.backends.settings import Settings
@@ -60,7 +62,7 @@ class Prompts:
                 deferred = self._defer(piece, encoded)
                 shown.append(deferred.picture)
                 pieces.append(deferred.slots)
-                size = _size_of(encoded)
+                size = _size_of(encoded, self._settings.max_side)
                 if grid is not None:
                     images = self._processor.images
                     grid = grid + flops.crop_grid(*size, images) if size else None
@@ -83,7 +85,11 @@ class Prompts:
 
     def _defer(self, picture: Picture, encoded: bytes) -> engine.Deferred:
         digest = hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).hexdigest()
-        return engine.defer(self._processor, digest, picture.decode)
+        max_side = self._settings.max_side
+        if max_side is None:
+            return engine.defer(self._processor, digest, picture.decode)
+        shown = partial(pictures.shown, picture, on_white=True, max_side=max_side)
+        return engine.defer(self._processor, digest, shown)
 
     def _limit(self, request: Request, num_prompt: int, num_needed: int) -> int:
         """New tokens, at most: what the request allows and the context has room for."""
@@ -157,10 +163,10 @@ class Prompts:
         return tokens.encode([text])[len(tokens.bos_ids) :]
 
 
-def _size_of(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height from the file's header."""
+def _size_of(encoded: bytes, max_side: int | None) -> tuple[int, int] | None:
+    """Width and height from the file's header, as far as they are let be."""
     try:
         with Image.open(io.BytesIO(encoded)) as image:
-            return image.size
+            return pictures.smaller_size(image.size, max_side)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

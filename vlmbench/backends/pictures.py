@@ -6,8 +6,6 @@ import io
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vlmbench.schema import Picture
 
 if TYPE_CHECKING:
@@ -52,13 +50,21 @@ def upright_rgb(image: Image, *, on_white: bool) -> Image:
 
 def smaller(image: Image, max_side: int | None) -> Image:
     """Scaled down by one factor to `max_side` pixels on its longer side; else as it is."""
-    longest = max(image.size)
-    if max_side is None or longest <= max_side:
+    size = smaller_size(image.size, max_side)
+    if size == image.size:
         return image
     from PIL.Image import Resampling
 
-    width, height = (max(1, round(side * max_side / longest)) for side in image.size)
-    return image.resize((width, height), Resampling.LANCZOS)
+    return image.resize(size, Resampling.LANCZOS)
+
+
+def smaller_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    """Width and height after `smaller`."""
+    longest = max(size)
+    if max_side is None or longest <= max_side:
+        return size
+    width, height = (max(1, round(side * max_side / longest)) for side in size)
+    return width, height
 
 
 def sent(picture: Picture, max_side: int | None = None) -> tuple[str, bytes]:
@@ -103,6 +109,7 @@ def _is_upright(image: Image, encoded: bytes) -> bool:
 
 
 def _to_8_bits(image: Image) -> Image:
+    import numpy as np
     import PIL.Image
 
     values = np.asarray(image)

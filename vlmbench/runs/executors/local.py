@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from vlmbench.backends.devices import MUST_BE_GPU
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.executors.worker import EXIT_DISK, EXIT_MISTAKE
 from vlmbench.runs.job import Job
@@ -215,4 +216,6 @@ def _on_gpus(num_workers: int) -> list[dict[str, str]]:
         raise VlmbenchError(
             f"CUDA_VISIBLE_DEVICES is {visible!r}, {len(names)} of the {num_workers} GPUs asked for"
         )
-    return [{"CUDA_VISIBLE_DEVICES": names[number]} for number in range(num_workers)]
+    return [
+        {"CUDA_VISIBLE_DEVICES": names[number], MUST_BE_GPU: "1"} for number in range(num_workers)
+    ]
