@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vlmbench.backends.devices import device_of, dtype_of, peak_memory_bytes
+from vlmbench.backends.devices import MUST_BE_GPU, device_of, dtype_of, peak_memory_bytes
 from vlmbench.errors import VlmbenchError
 
 CPU = torch.device("cpu")
@@ -23,6 +23,13 @@ def accelerators(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_auto_is_the_cpu_where_there_is_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: None)
     assert device_of("auto") == CPU
+
+
+def test_a_worker_that_was_started_for_a_gpu_wants_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 0)
+    monkeypatch.setenv(MUST_BE_GPU, "1")
+    with pytest.raises(VlmbenchError, match="a GPU was asked for, and torch finds none"):
+        device_of("auto")
 
 
 def test_auto_is_the_first_accelerator(accelerators: pytest.MonkeyPatch) -> None:
