@@ -55,7 +55,8 @@ def render(processor: Any, request: Request, look: Look) -> Rendered:
     if processor.chat_template is not None:
         text = _chat(processor, messages)
     elif sign and len(messages) == 1:
-        text = "".join(piece if isinstance(piece, str) else sign for piece in pieces)
+        shown = "" if writes_signs(processor) else sign
+        text = "".join(piece if isinstance(piece, str) else shown for piece in pieces)
     else:
         raise ValueError(NO_TEMPLATE)
     images = tuple(
@@ -63,6 +64,8 @@ def render(processor: Any, request: Request, look: Look) -> Rendered:
         for piece in pieces
         if not isinstance(piece, str)
     )
+    if writes_signs(processor) and len(images) > 1:
+        raise ValueError(f"this model takes one picture, not {len(images)}")
     if request.answer_prefix:
         text = joined(text, request.answer_prefix)
     return Rendered(request, text, images)
@@ -91,6 +94,11 @@ def picture_sign(processor: Any) -> str | None:
     """The text that stands for a picture; some processors hold it as a token with properties."""
     sign = getattr(processor, "image_token", None)
     return getattr(sign, "content", sign)
+
+
+def writes_signs(processor: Any) -> bool:
+    """Whether it puts the only picture's tokens before the text itself, as BLIP-2's does."""
+    return getattr(processor, "num_query_tokens", None) is not None
 
 
 def takes_parts(processor: Any) -> bool:
