@@ -204,10 +204,19 @@ class Response:
     """Of each candidate, natural logarithm, summed over its tokens; empty: not known."""
 
     attempt: int = 1
-    """2 and more: earlier attempts failed (out of memory, a server's 503)."""
+    """2 and more: earlier attempts failed (out of memory, a server's 503) or were cut off."""
 
     error: str = ""
     """Error class and message: "ValueError: the picture cannot be decoded"."""
+
+    reasoning: str = ""
+    """What a server gives apart from the answer as the model's reasoning; never scored."""
+
+    reasoning_tokens: int | None = None
+    """Those of `generated_tokens` that are reasoning; None: not counted."""
+
+    token_limit: int | None = None
+    """New tokens allowed, where it was asked again with more than the request allows."""
 
     def __post_init__(self) -> None:
         if (self.text is None) != (self.finish_reason == "error"):
@@ -240,3 +249,6 @@ class Probe:
 
     work: Mapping[str, Json] = field(default_factory=dict)
     """What was computed so far and what was asked for; empty where the backend does not count."""
+
+    notices: tuple[str, ...] = ()
+    """What a reader of the scores should know and the run did not ask for, a line each."""

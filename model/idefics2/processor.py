@@ -195,11 +195,17 @@ def _image_settings(
 
 
 def _chat_template(folder: Path, processor: dict[str, Any]) -> str | None:
-    """The chat template, which transformers has kept in three places; the latest wins."""
+    """The chat template, which transformers has kept in four places; the latest wins."""
     if (path := folder / "chat_template.jinja").exists():
         return path.read_text("utf-8")
-    content = _optional(folder / "chat_template.json") or processor
-    return content.get("chat_template")
+    tokenizer = _optional(folder / "tokenizer_config.json")
+    for content in (_optional(folder / "chat_template.json"), processor, tokenizer):
+        found = content.get("chat_template")
+        if isinstance(found, list):  # several, by name
+            found = next((one["template"] for one in found if one["name"] == "default"), None)
+        if found is not None:
+            return str(found)
+    return None
 
 
 def _stop_ids(folder: Path, tokens: Tokens, template: str | None) -> tuple[int, ...]:

@@ -133,7 +133,7 @@ def test_a_folder_without_whole_weights_is_a_mistake(copy: Path, content: bytes 
 
 @pytest.mark.parametrize("module", [idefics2, transformers])
 def test_identity_changes_with_what_can_change_an_answer(module: Any, copy: Path) -> None:
-    settings = Settings()
+    settings = module.Settings()
     before = module.identity(str(copy), settings)
     json.dumps(before)
     same = [
@@ -166,8 +166,7 @@ def test_identity_changes_with_what_can_change_an_answer(module: Any, copy: Path
 def test_identity_loads_no_heavy_package(tiny: Path) -> None:
     code = (
         "import sys; from vlmbench.backends import idefics2, transformers\n"
-        "from vlmbench.backends.settings import Idefics2Settings\n"
-        "for module in (idefics2, transformers): module.identity(sys.argv[1], Idefics2Settings())\n"
+        "for one in (idefics2, transformers): one.identity(sys.argv[1], one.Settings())\n"
         "print({'torch', 'transformers', 'idefics2', 'numpy', 'PIL'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", code, str(tiny)]

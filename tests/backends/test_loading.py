@@ -67,6 +67,7 @@ def test_an_adapter_answers_like_its_merged_model_wherever_it_lies(
     adapter: Path,
     tmp_path: Path,
     asked: list[Request],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     beside = Path(shutil.copytree(tiny, tmp_path / "beside"))
     shutil.copytree(adapter, beside, dirs_exist_ok=True)
@@ -80,20 +81,22 @@ def test_an_adapter_answers_like_its_merged_model_wherever_it_lies(
     expected = answers(merged(tiny, adapter, tmp_path / "merged"))
     assert expected != answers(tiny)
     assert answers(adapter) == answers(beside) == answers(tiny, adapter=str(adapter)) == expected
+    told = capsys.readouterr().err
+    assert told.count("has an adapter beside its weights, which is applied to them") == 1
 
 
 @pytest.mark.parametrize("module", BACKENDS)
 def test_identity_has_base_and_adapter(
     module: Any, tiny: Path, adapter: Path, tmp_path: Path
 ) -> None:
-    plain = module.identity(str(tiny), Settings())
-    named = module.identity(str(tiny), Settings(adapter=str(adapter)))
-    alone = module.identity(str(adapter), Settings())
+    plain = module.identity(str(tiny), module.Settings())
+    named = module.identity(str(tiny), module.Settings(adapter=str(adapter)))
+    alone = module.identity(str(adapter), module.Settings())
     assert "adapter" not in plain
     assert {key for key in named if plain.get(key) != named[key]} == {"adapter"}
     assert {key for key in alone if named[key] != alone[key]} == {"spec"}
     other = write_adapter(tmp_path / "other", base=str(tiny), seed=1)
-    changed = module.identity(str(tiny), Settings(adapter=str(other)))
+    changed = module.identity(str(tiny), module.Settings(adapter=str(other)))
     assert {key for key in named if named[key] != changed[key]} == {"adapter"}
     found = checkpoint.find(str(adapter))
     assert found.weights_digest == f"{plain['weights']}+{named['adapter']}"
@@ -104,11 +107,11 @@ def test_identity_has_base_and_adapter(
 def test_a_processor_of_another_folder_counts_in_the_identity(
     module: Any, tiny: Path, copy: Path
 ) -> None:
-    plain = module.identity(str(tiny), Settings())
-    own = module.identity(str(tiny), Settings(processor=str(tiny)))
+    plain = module.identity(str(tiny), module.Settings())
+    own = module.identity(str(tiny), module.Settings(processor=str(tiny)))
     assert own == plain
     (copy / "tokenizer.json").write_text((copy / "tokenizer.json").read_text() + " ")
-    other = module.identity(str(tiny), Settings(processor=str(copy)))
+    other = module.identity(str(tiny), module.Settings(processor=str(copy)))
     assert {key for key in plain if plain[key] != other[key]} == {"files"}
 
 
@@ -160,8 +163,8 @@ def test_a_damaged_file_is_one_line_before_anything_is_loaded(
             index = {"weight_map": {"lm_head.weight": name}}
             (copy / f"{name}.index.json").write_text(json.dumps(index))
     with pytest.raises(VlmbenchError) as raised:
-        module.identity(str(copy), Settings())
-        module.open(str(copy), Settings(device="cpu"))
+        module.identity(str(copy), module.Settings())
+        module.open(str(copy), module.Settings(device="cpu"))
     assert "\n" not in str(raised.value)
     assert message in str(raised.value)
 
@@ -179,7 +182,7 @@ def test_an_adapter_without_its_base_says_how_to_name_it(
 ) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", **content}))
     with pytest.raises(VlmbenchError, match=message):
-        module.identity(str(tmp_path), Settings())
+        module.identity(str(tmp_path), module.Settings())
     with pytest.raises(VlmbenchError, match=r"has no adapter_config\.json: it holds no adapter"):
         (tmp_path / "empty").mkdir()
         checkpoint.find("tiny", Settings(adapter=str(tmp_path / "empty")))

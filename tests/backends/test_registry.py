@@ -265,3 +265,21 @@ except Exception:
 assert "httpx2" in sys.modules and "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("libcudart.so.12: cannot open shared object file"),
+        ImportError("libcudart.so.12: cannot open shared object file"),
+    ],
+)
+def test_a_package_whose_library_does_not_load_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def open(argument: str, settings: Settings) -> Any:
+        raise error
+
+    monkeypatch.setattr("vlmbench.backends.constant.open", open)
+    with pytest.raises(VlmbenchError, match="'constant' does not load: libcudart"):
+        open_backend("constant:A")

@@ -20,8 +20,10 @@ from vlmbench.runs.executors.protocol import (
     Joined,
     Lost,
     Mistake,
+    Noticed,
     Used,
 )
+from vlmbench.runs.failures import NUM_ALIKE
 from vlmbench.runs.folder.responses import Responses, answered, encoded, records
 from vlmbench.runs.folder.usage import Session, sessions
 from vlmbench.runs.plan import Item
@@ -120,6 +122,36 @@ def test_more_failures_than_allowed_stop_the_run(tmp_path: Path) -> None:
     (problem,) = drive(executor, items(200), tmp_path, max_failures=3).problems
     assert problem == "stopped: more than 3 samples failed"
     assert executor.is_closed
+
+
+def test_samples_that_all_fail_alike_from_the_first_on_stop_the_run(tmp_path: Path) -> None:
+    executor = Scripted(lambda worker, item: False)
+    (problem,) = drive(executor, items(200), tmp_path).problems
+    assert problem.startswith(
+        f"stopped: the first {NUM_ALIKE} samples all failed alike: ValueError"
+    )
+    assert "--max-failures N" in problem
+    assert executor.is_closed
+
+
+def test_one_answer_among_the_first_keeps_the_run_going(tmp_path: Path) -> None:
+    executor = Scripted(lambda worker, item: item.id == "3")
+    assert drive(executor, items(200), tmp_path).problems == []
+    assert len(list(records(tmp_path))) == 200
+
+
+def test_what_workers_have_noticed_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Noticing(Scripted):
+        def give(self, worker: str, lease: Lease) -> None:
+            self._events.append(Noticed(worker, "prompts are bare text"))
+            super().give(worker, lease)
+
+    executor = Noticing(lambda worker, item: True, ("0", "1"))
+    assert drive(executor, items(300), tmp_path).problems == []
+    assert len(executor.given) > 1
+    assert capsys.readouterr().err == "vlmbench: prompts are bare text\n"
 
 
 def test_a_worker_that_hangs_is_replaced_and_its_samples_answered(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vlmbench.backends.settings import LocalSettings, SamplingSettings
+from vlmbench.backends import diagnosis
+from vlmbench.backends.notices import Notices
+from vlmbench.backends.settings import LocalSettings, SamplingSettings, TransformersSettings
 from vlmbench.backends.weight_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -19,7 +21,7 @@ from vlmbench.backends.weight_files import (
     read_json,
     weights_digest,
 )
-from vlmbench.errors import VlmbenchError
+from vlmbench.errors import VlmbenchError, hub_reason
 from vlmbench.schema import Json
 
 SMALL_FILES = (
@@ -28,6 +30,9 @@ SMALL_FILES = (
     *("*.model", "*.tiktoken", "*.safetensors.index.json", ADAPTER_CONFIG),
 )
 """All but the weights that can change an answer, and where the weights are."""
+
+CODE = "*.py"
+"""What a checkpoint of an architecture of its own brings along."""
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
@@ -68,12 +73,25 @@ class Checkpoint:
     @property
     def splits_images(self) -> bool | None:
         """Whether its processor cuts pictures in parts; None if its files do not say."""
-        for name in ("processor_config.json", "preprocessor_config.json"):
-            if (self.processor / name).is_file():
-                content = read_json(self.processor / name)
+        return self._of_processor("do_image_splitting")
+
+    @property
+    def drops_alpha(self) -> bool:
+        """Whether its processor takes pictures as they are, transparent parts as if opaque."""
+        return self._of_processor("do_convert_rgb") is False
+
+    @property
+    def is_bare(self) -> bool:
+        """It has no chat template, so that its prompts are bare text, as for a base model."""
+        return diagnosis.chat_template(self.processor) is None
+
+    def _of_processor(self, name: str) -> bool | None:
+        for file in ("processor_config.json", "preprocessor_config.json"):
+            if (self.processor / file).is_file():
+                content = read_json(self.processor / file)
                 content = content.get("image_processor") or content
-                if isinstance(splits := content.get("do_image_splitting"), bool):
-                    return splits
+                if isinstance(value := content.get(name), bool):
+                    return value
         return None
 
     @property
@@ -95,15 +113,19 @@ class Checkpoint:
     @property
     def files_digest(self) -> str:
         """Of the names and contents of config, tokenizer, processor and chat template."""
-        return _files_digest(dict.fromkeys((self.folder, self.processor)))
+        return _files_digest(dict.fromkeys((self.folder, self.processor)), SMALL_FILES)
+
+    @property
+    def code_digest(self) -> str:
+        """Of the Python files that it brings along."""
+        return _files_digest([self.folder], [CODE])
 
 
 def check(argument: str) -> None:
     """Raises: VlmbenchError if the argument is no bundled checkpoint, no folder and no hub id."""
     folder = folder_of(argument)
     if folder.is_dir():
-        is_adapter = (folder / ADAPTER_CONFIG).is_file()
-        read_json(folder / (ADAPTER_CONFIG if is_adapter else "config.json"))
+        diagnosis.check_folder(folder)
     elif not HUB_ID.fullmatch(argument):
         raise _nowhere(argument)
 
@@ -132,7 +154,8 @@ def find(argument: str, settings: LocalSettings | None = None) -> Checkpoint:
     """
     settings = settings or LocalSettings()
     check(argument)
-    found = _found(argument)
+    trusts_code = isinstance(settings, TransformersSettings) and settings.trust_remote_code
+    found = _found(argument, *([CODE] if trusts_code else []))
     adapter = None if settings.adapter is None else _adapter(settings.adapter)
     if adapter is None and (found.folder / ADAPTER_CONFIG).is_file():
         adapter = _adapter(argument)
@@ -159,9 +182,8 @@ def _found(argument: str, *patterns: str) -> Checkpoint:
     try:
         path = snapshot_download(name, revision=revision, allow_patterns=[*SMALL_FILES, *patterns])
     except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise VlmbenchError(
-            f"{argument} is no folder, nor to be had from the hub: {reason}"
+            f"{argument} is no folder, nor to be had from the hub: {hub_reason(error)}"
         ) from error
     return Checkpoint(name, name, Path(path), Path(path).name, Path(path))
 
@@ -212,8 +234,32 @@ def identity(backend: str, argument: str, settings: LocalSettings) -> dict[str, 
         "files": checkpoint.files_digest,
         "dtype": settings.dtype,
         "split_images": checkpoint.splits_images if splits is None else splits,
+        **_unusual(checkpoint, settings),
         **sampling(settings),
     }
+
+
+def _unusual(checkpoint: Checkpoint, settings: LocalSettings) -> dict[str, Json]:
+    """What most checkpoints and runs do not have."""
+    found: dict[str, Json] = {}
+    if checkpoint.is_bare:
+        found["prompts"] = "bare: the checkpoint has no chat template"
+    if checkpoint.drops_alpha:
+        found["transparency"] = "dropped"
+    if settings.max_side is not None:
+        found["max_side"] = settings.max_side
+    return found
+
+
+def tell(found: Checkpoint, notices: Notices, *, is_bare: bool) -> None:
+    """What a user may not know of a checkpoint and its answers."""
+    if is_bare:
+        notices.tell(
+            f"{found.name} has no chat template, so prompts are bare text, as for a base model; if "
+            "it was taught to chat, put its chat_template.jinja into the folder"
+        )
+    if found.adapter == found.folder:
+        notices.tell(f"{found.name} has an adapter beside its weights, which is applied to them")
 
 
 def sampling(settings: SamplingSettings) -> dict[str, Json]:
@@ -227,10 +273,10 @@ def sampling(settings: SamplingSettings) -> dict[str, Json]:
     }
 
 
-def _files_digest(folders: Iterable[Path]) -> str:
+def _files_digest(folders: Iterable[Path], patterns: Iterable[str]) -> str:
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for folder in folders:
-        found = {path for pattern in SMALL_FILES for path in folder.glob(pattern) if path.is_file()}
+        found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
         for path in sorted(found):
             # an index is how the weights are cut into files; an adapter has its own digest
             if not path.name.endswith(".index.json") and path.name != ADAPTER_CONFIG:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from vlmbench.backends import checkpoint, devices, protocol
 from vlmbench.backends.batching import failed
 from vlmbench.backends.checkpoint import Checkpoint
+from vlmbench.backends.notices import Notices
 from vlmbench.backends.settings import Idefics2Settings as Settings
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Probe, Request, Response, Timings
@@ -92,9 +93,10 @@ def open(argument: str, settings: Settings) -> Idefics2Backend:
         raise VlmbenchError(f"{argument} does not fit on {device} in {dtype}") from error
     except ValueError as error:
         raise _mistake(argument, error) from error
+    images = replace(processor.images, on_white=True)  # as in training
     if settings.split_images is not None:
-        images = replace(processor.images, split=settings.split_images)
-        processor = replace(processor, images=images)
+        images = replace(images, split=settings.split_images)
+    processor = replace(processor, images=images)
     return Idefics2Backend(model, processor, found, settings)
 
 
@@ -136,6 +138,8 @@ class Idefics2Backend:
         self._model, self._processor = model, processor
         self._found, self._settings = found, settings
         self._prompts = Prompts(processor, settings)
+        self._notices = Notices()
+        checkpoint.tell(found, self._notices, is_bare=processor.chat_template is None)
         self._engine = Engine(
             model,
             _limits(model, settings),
@@ -171,6 +175,7 @@ class Idefics2Backend:
             settings={
                 "files": self._found.files_digest,
                 "split_images": self._processor.images.split,
+                "transparency": "on white",
                 "token_ids": self._processor.compat,
                 "batch_size": self._settings.batch_size,
                 "cache_gib": self._settings.cache_gib,
@@ -179,6 +184,7 @@ class Idefics2Backend:
                 **self._found.adapted,
             },
             work=asdict(self._engine.stats),
+            notices=self._notices.lines,
         )
 
     def profile(self) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import idefics2
 from idefics2 import engine, flops
 from idefics2.generate import Sampling
 from idefics2.prompt import Slots
+from vlmbench.backends import pictures
 from vlmbench.backends.batching import seed_of
 from vlmbench.backends.rendering import NO_TEMPLATE
-from vlmbench.backends.settings import SamplingSettings
+from vlmbench.backends.settings import Idefics2Settings
 from vlmbench.backends.spelling import continuation, joined, spellings
-from vlmbench.schema import Request
+from vlmbench.schema import Picture, Request
 
 DIGEST_BYTES = 16
 
@@ -35,7 +37,7 @@ class Prepared:
 class Prompts:
     """A processor's prompts for the harness's requests."""
 
-    def __init__(self, processor: idefics2.Processor, settings: SamplingSettings) -> None:
+    def __init__(self, processor: idefics2.Processor, settings: Idefics2Settings) -> None:
         self._processor, self._settings = processor, settings
 
     def prepare(self, request: Request) -> Prepared:
@@ -52,12 +54,12 @@ class Prompts:
                 if isinstance(piece, str):
                     pieces.append(piece)
                     continue
-                image = engine.lazy_image(self._processor, piece.digest, piece.decode)
+                image = self._image(piece)
                 shown.append(image)
                 pieces.append(image.slots)
                 if grid is not None:
-                    images = self._processor.images
-                    grid = grid + flops.crop_grid(*piece.size, images) if any(piece.size) else None
+                    crops = self._crop_grid(piece)
+                    grid = None if crops is None else grid + crops
             messages.append(idefics2.Message(message.role, tuple(pieces)))
         if self._processor.chat_template is None:
             ids, continuations = self._completion(request, messages)
@@ -74,6 +76,19 @@ class Prompts:
             ),
             None if grid is None else tuple(grid),
         )
+
+    def _image(self, picture: Picture) -> engine.LazyImage:
+        decode, max_side = picture.decode, self._settings.max_side
+        if max_side is not None:
+            decode = partial(pictures.shown, picture, on_white=True, max_side=max_side)
+        return engine.lazy_image(self._processor, picture.digest, decode)
+
+    def _crop_grid(self, picture: Picture) -> list[tuple[int, int]] | None:
+        """None where the picture's size is not known."""
+        if not any(picture.size):
+            return None
+        size = pictures.smaller_size(picture.size, self._settings.max_side)
+        return flops.crop_grid(*size, self._processor.images)
 
     def _limit(self, request: Request, num_prompt: int, num_needed: int) -> int:
         """New tokens, at most: what the request allows and the context has room for."""

@@ -72,7 +72,7 @@ def open_backend(spec: str, **settings: Any) -> Backend:
     finds wrong.
     """
     found = _find(spec, settings)
-    with _naming_missing_packages(found.name):
+    with _naming_what_is_missing(found.name):
         return found.module.open(found.argument, found.settings)
 
 
@@ -127,7 +127,7 @@ def identity(spec: str, settings: Mapping[str, Any]) -> dict[str, Json]:
     if not hasattr(found.module, "identity"):
         own = _fields(type(found.settings)).keys() - _built_in_settings()
         return {"spec": spec, **_used(found, "dtype", "split_images", *sorted(own))}
-    with _naming_missing_packages(found.name):
+    with _naming_what_is_missing(found.name):
         return {"spec": spec, **found.module.identity(found.argument, found.settings)}
 
 
@@ -144,7 +144,7 @@ def forecast(spec: str, settings: Mapping[str, Any]) -> Forecast | None:
     found = _find(spec, settings)
     if not hasattr(found.module, "forecast"):
         return None
-    with _naming_missing_packages(found.name):
+    with _naming_what_is_missing(found.name):
         return found.module.forecast(found.argument, found.settings)
 
 
@@ -173,7 +173,7 @@ def _find(spec: str, given: Mapping[str, Any]) -> _Found:
             raise _no_use(name, setting, known)
     settings = module.Settings(**named)
     if hasattr(module, "check"):
-        with _naming_missing_packages(name):
+        with _naming_what_is_missing(name):
             module.check(argument)
     return _Found(name, module, argument, settings)
 
@@ -196,7 +196,7 @@ def _built_in_settings() -> set[str]:
 
 def _module(name: str) -> BackendModule:
     if name in BUILT_IN:
-        with _naming_missing_packages(name):
+        with _naming_what_is_missing(name):
             place = ELSEWHERE.get(name, f"vlmbench.backends.{name}")
             return cast(BackendModule, importlib.import_module(place))
     installed = importlib.metadata.entry_points(group=ENTRY_POINTS)
@@ -217,10 +217,13 @@ def _module(name: str) -> BackendModule:
 
 
 @contextmanager
-def _naming_missing_packages(name: str) -> Iterator[None]:
+def _naming_what_is_missing(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
         raise VlmbenchError(
             f"the backend {name!r} needs the package {error.name}, which is not installed"
         ) from error
+    except (ImportError, OSError) as error:  # a library of a package, a file that cannot be read
+        reason = " ".join(str(error).split())
+        raise VlmbenchError(f"the backend {name!r} does not load: {reason}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -17,6 +17,9 @@ from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.schema import Json
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""Those of accelerate."""
 
 LARGEST_SEED = 2**63 - 1
 
@@ -62,6 +65,19 @@ def one_of(*choices: str) -> Kind:
         choices=choices,
     )
 
+
+def _json_object(text: str) -> Json:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"{text} is no JSON object")
+    return value
+
+
+JSON_OBJECT = Kind(
+    must_be="a JSON object", fits=lambda value: isinstance(value, Mapping), read=_json_object
+)
+
+TEXT = Kind(must_be="a text", fits=lambda value: isinstance(value, str), read=str)
 
 NAME = Kind(must_be="a name", fits=lambda value: isinstance(value, str) and bool(value), read=str)
 
@@ -123,7 +139,22 @@ class SamplingSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalSettings(SamplingSettings):
+class PictureSettings(SamplingSettings):
+    """How pictures are shown as well."""
+
+    max_side: int | None = setting(
+        None, whole(1), metavar="PIXELS", help="scale larger pictures down (default: as they are)"
+    )
+
+
+def _system() -> Any:
+    return setting(
+        None, TEXT, metavar="TEXT", help="a system message before the question (default: none)"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSettings(PictureSettings):
     """Of a model that runs in this process."""
 
     batch_size: int | None = setting(
@@ -173,8 +204,41 @@ class Idefics2Settings(LocalSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings(SamplingSettings):
+class TransformersSettings(LocalSettings):
+    """Of a model that transformers runs."""
+
+    system: str | None = _system()
+    device_map: str | None = setting(
+        None, one_of(*DEVICE_MAPS), help="spread a model over all devices (accelerate)"
+    )
+    trust_remote_code: bool = setting(
+        False, YES_OR_NO, help="run the Python files that a checkpoint brings along"
+    )
+
+    def __post_init__(self) -> None:
+        LocalSettings.__post_init__(self)
+        if self.device_map is not None and self.device not in ("auto", "cuda"):
+            raise VlmbenchError("device_map spreads a model over all devices: leave device out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings(PictureSettings):
     """Of a server of OpenAI's API."""
+
+    system: str | None = _system()
+    extra_body: Mapping[str, Json] | None = setting(
+        None,
+        JSON_OBJECT,
+        metavar="JSON",
+        help='further fields of each request to a server, such as {"reasoning_effort": "low"}',
+    )
+    retry_truncated: int = setting(
+        0,
+        whole(0),
+        metavar="N",
+        help="ask a server for a cut-off answer again, N times, each with twice the tokens "
+        "(default: 0)",
+    )
 
     concurrency: int = setting(
         16, whole(1), metavar="N", help="requests at once to a server (default: 16)"
@@ -194,5 +258,5 @@ class ServerSettings(SamplingSettings):
     )
 
 
-BUILT_IN = (Idefics2Settings, ServerSettings)
+BUILT_IN = (Idefics2Settings, TransformersSettings, ServerSettings)
 """All settings that have a flag of their own, those of their superclasses included."""

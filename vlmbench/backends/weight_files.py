@@ -110,7 +110,7 @@ def _tensors(folder: Path) -> Iterator[_Tensor]:
 
 def _tensors_of(path: Path) -> Iterator[_Tensor]:
     """From the header: its length in 8 bytes, then JSON, then the tensors' bytes."""
-    _check_fetched(path)
+    check_fetched(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -133,7 +133,7 @@ def _tensors_of(path: Path) -> Iterator[_Tensor]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Raises: VlmbenchError for a file that is not there, or holds no JSON object."""
-    _check_fetched(path)
+    check_fetched(path)
     try:
         content = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -145,7 +145,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_fetched(path: Path) -> None:
+def check_fetched(path: Path) -> None:
     """Raises: VlmbenchError for a Git-LFS pointer."""
     if path.is_file():
         with path.open("rb") as file:

@@ -166,7 +166,7 @@ def model_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="BACKEND:MODEL",
-        help="idefics2:PATH_OR_HUB_ID, transformers:PATH_OR_HUB_ID, openai:URL#MODEL, "
+        help="idefics2:PATH_OR_HUB_ID, transformers:PATH_OR_HUB_ID, openai:URL[,URL...]#MODEL, "
         "replay:FILE_OR_RUN or constant:TEXT",
     )
 

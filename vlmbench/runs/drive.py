@@ -18,8 +18,10 @@ from vlmbench.runs.executors.protocol import (
     Joined,
     Lost,
     Mistake,
+    Noticed,
     Used,
 )
+from vlmbench.runs.failures import StopRule
 from vlmbench.runs.folder.responses import Log, ResponseRecord, decoded, encoded
 from vlmbench.runs.folder.usage import append_usage
 from vlmbench.runs.plan import Item
@@ -90,11 +92,11 @@ class _Driver:
         self.dispatcher = Dispatcher(items)
         self.outcome = Outcome()
         self._executor, self._folder, self._watch = executor, folder, watch
-        self._max_failures, self._stall_s = max_failures, stall_s
+        self._rule, self._stall_s = StopRule(folder, max_failures), stall_s
+        self._told: set[str] = set()
         self._logs: dict[str, Log] = {}
         self._leased: dict[str, _Leased] = {}
         self._idle: list[str] = []
-        self._num_failed = 0
         self._fruitless_losses = 0
         self._last_loss = ""
 
@@ -135,6 +137,8 @@ class _Driver:
                 self._idle.append(event.worker)
             case Used():
                 append_usage(self._folder, event.worker, event.line)
+            case Noticed():
+                self._noticed(event.message)
             case Lost():
                 self._lost(event)
             case Mistake():
@@ -152,10 +156,15 @@ class _Driver:
             self._logs[worker] = Log(self._folder, worker)
         self._logs[worker].write(line)
         self._fruitless_losses = 0
-        self._num_failed += record.response is None
         self._watch(record)
-        if self._max_failures is not None and self._num_failed > self._max_failures:
-            self.outcome.problems = [too_many_failed(self._max_failures)]
+        if problem := self._rule.problem(record.response, record.error):
+            self.outcome.problems = [problem]
+
+    def _noticed(self, message: str) -> None:
+        """Tell the user once what several workers have found."""
+        if message not in self._told:
+            self._told.add(message)
+            print(f"vlmbench: {message}", file=sys.stderr)
 
     def _lost(self, event: Lost) -> None:
         self._fruitless_losses += 1
@@ -208,8 +217,3 @@ class _Driver:
 
     def _give_up(self, why: str) -> None:
         self.outcome.problems.append(f"{why}; {self.dispatcher.num_left:,} samples not run")
-
-
-def too_many_failed(max_failures: int | None) -> str:
-    """The problem of a run that was stopped by --max-failures."""
-    return f"stopped: more than {max_failures} samples failed"

@@ -10,8 +10,9 @@ from functools import partial
 from vlmbench.backends.protocol import Backend
 from vlmbench.files import writing
 from vlmbench.runs import plan
-from vlmbench.runs.drive import STALL_S, drive, too_many_failed
+from vlmbench.runs.drive import STALL_S, drive
 from vlmbench.runs.executors.local import LocalWorkers, environments
+from vlmbench.runs.failures import StopRule
 from vlmbench.runs.folder import provenance
 from vlmbench.runs.folder.finished import FinishedRun
 from vlmbench.runs.folder.manifest import Manifest, write_manifest
@@ -82,14 +83,15 @@ def run_here(
     """Run items in this process; why samples are missing, a line each."""
     [share] = plan.assign(todo, 1)
     with writing(planned.folder, "a run"):
+        rule = StopRule(planned.folder, max_failures)
         log = Log(planned.folder, worker)
         try:
             with Recorder(backend, worker, partial(append_usage, planned.folder, worker)):
                 runner = Runner(backend, worker, log.write)
-                is_whole = runner.run(ask(planned.sources, share), max_failures)
+                problem = runner.run(ask(planned.sources, share), rule)
         finally:
             log.close()
-    return [] if is_whole else [too_many_failed(max_failures)]
+    return [problem] if problem else []
 
 
 def _drive(planned: Plan, todo: Sequence[Item], limits: Limits, use_gpus: bool | None) -> list[str]:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import UNSET
+
 from vlmbench import files
 from vlmbench.backends.protocol import Backend
 from vlmbench.runs.energy import Meter
@@ -49,6 +51,7 @@ class Recorder:
                     host_energy_j=self._meter.host_j,
                     device_energy_j=self._meter.device_j,
                     work=probe.work,
+                    notices=probe.notices or UNSET,
                 )
                 self._write(files.encode(ended))
         finally:

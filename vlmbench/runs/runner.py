@@ -10,6 +10,7 @@ from threading import Lock
 from vlmbench.backends.protocol import Backend
 from vlmbench.data.rows import BLOCK, Row
 from vlmbench.errors import VlmbenchError
+from vlmbench.runs.failures import StopRule
 from vlmbench.runs.folder.responses import encoded
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Request, Response
@@ -64,22 +65,26 @@ class Runner:
         """`write` takes an encoded `ResponseRecord`; it may raise OSError where a disk is full."""
         self._backend, self._worker, self._write = backend, worker, write
         self._waiting: dict[str, Asked] = {}
-        self._num_failed = 0
+        self._rule: StopRule | None = None
+        self._problem = ""
         self._lock = Lock()  # a backend may take requests, and so fail some, in its own thread
 
-    def run(self, asked: Iterable[Asked], max_failures: int | None = None) -> bool:
-        """True: every sample has its line; False: stopped, as more than `max_failures` failed."""
+    def run(self, asked: Iterable[Asked], rule: StopRule | None = None) -> str:
+        """Why the rule has stopped it; empty: every sample has its line."""
+        self._rule = rule
         for response in self._backend.generate(self._requests(asked)):
             self._answer(self._waiting.pop(response.id), response)
-            if max_failures is not None and self._num_failed > max_failures:
-                return False
+            if self._problem:
+                return self._problem
         for one in self._waiting.values():
             self._fail(one, "RuntimeError: the backend gave no response")
         self._waiting.clear()
-        return True
+        return self._problem
 
     def _requests(self, asked: Iterable[Asked]) -> Iterator[Request]:
         for one in asked:
+            if self._problem:
+                return
             if one.request is None:
                 self._fail(one, one.error)
             else:
@@ -101,5 +106,6 @@ class Runner:
             time=round(time.time(), 3),
         )
         with self._lock:
-            self._num_failed += response.text is None
             self._write(line)
+            if self._rule is not None and not self._problem:
+                self._problem = self._rule.problem(response.text, response.error)

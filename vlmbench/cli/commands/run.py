@@ -268,9 +268,12 @@ def _print(result: FinishedRun, args: argparse.Namespace) -> None:
 
 
 def _account(result: FinishedRun) -> None:
-    """Why the run is not whole, on stderr."""
-    for problem in result.problems:
-        print(f"vlmbench: {problem}", file=sys.stderr)
+    """What became of the run's samples, and why it is not whole, on stderr."""
+    from vlmbench.runs.failures import account
+
+    lines = account(result.folder, [task.name for task in result.tasks])
+    for line in (*result.problems, *lines):
+        print(f"vlmbench: {line}", file=sys.stderr)
     if result.num_failed:
         print(
             f"vlmbench: {result.num_failed:,} samples failed; their lines in {result.folder}/"

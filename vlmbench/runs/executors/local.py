@@ -23,6 +23,7 @@ from vlmbench.runs.executors.protocol import (
     Joined,
     Lost,
     Mistake,
+    Noticed,
     Used,
 )
 from vlmbench.runs.job import Job, items_to_json
@@ -145,6 +146,8 @@ class LocalWorkers:
                 yield Joined(worker.name)
             elif what == child.FINISHED:
                 yield Finished(worker.name)
+            elif what == child.NOTICED:
+                yield Noticed(worker.name, line.decode().rstrip("\n"))
             else:
                 assert what == child.USED
                 yield Used(worker.name, line)

@@ -42,6 +42,14 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True)
+class Noticed:
+    """A worker has something that the user should know, in a line."""
+
+    worker: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """A worker is gone; of its lease, only what it answered before is known."""
 
@@ -60,7 +68,7 @@ class Mistake:
     message: str
 
 
-Event = Joined | Answered | Finished | Used | Lost | Mistake
+Event = Joined | Answered | Finished | Used | Noticed | Lost | Mistake
 
 
 class Executor(Protocol):

@@ -13,6 +13,7 @@ import sys
 import threading
 from queue import SimpleQueue
 
+from vlmbench.backends import notices
 from vlmbench.backends.registry import open_backend
 from vlmbench.data.rows import GC_THRESHOLD
 from vlmbench.errors import VlmbenchError
@@ -22,7 +23,7 @@ from vlmbench.runs.runner import Runner, ask
 
 END = "end\n"
 
-JOINED, ANSWERED, FINISHED, USED = b"J", b"A", b"F", b"U"
+JOINED, ANSWERED, FINISHED, USED, NOTICED = b"J", b"A", b"F", b"U", b"N"
 """First bytes of frames."""
 
 EXIT_MISTAKE = 2
@@ -42,6 +43,9 @@ class Frames:
 
     def used(self, line: bytes) -> None:
         self.write(USED, line)
+
+    def noticed(self, message: str) -> None:
+        self.write(NOTICED, message.encode("utf-8", "backslashreplace") + b"\n")
 
     def write(self, what: bytes, line: bytes = b"\n") -> None:
         rest = memoryview(what + line)
@@ -68,6 +72,7 @@ def work(job: Job, worker: str, leases: SimpleQueue[str], frames: Frames) -> Non
 def main() -> int:
     gc.set_threshold(GC_THRESHOLD)
     worker, frames = sys.argv[1], Frames()
+    notices.hand_to(frames.noticed)
     job = Job.from_json(sys.stdin.readline())
     leases: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_receive, args=(leases,), daemon=True).start()

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from msgspec import UNSET, UnsetType
+
 from vlmbench import files
 from vlmbench.runs.folder import layout
 from vlmbench.schema import Response, Timings
@@ -53,6 +55,12 @@ class ResponseRecord:
     time: float = 0.0
     """When it was logged, in seconds since 1970."""
 
+    reasoning: str | UnsetType = UNSET
+    """As in `schema.Response`; not written where there is none, like the two that follow."""
+
+    reasoning_tokens: int | UnsetType = UNSET
+    token_limit: int | UnsetType = UNSET
+
 
 def encoded(
     task: str,
@@ -66,6 +74,11 @@ def encoded(
 ) -> bytes:
     """The line of a response: the fields of `ResponseRecord`, without timings that are unknown."""
     timings = response.timings
+    rare = {
+        "reasoning": response.reasoning or None,
+        "reasoning_tokens": response.reasoning_tokens,
+        "token_limit": response.token_limit,
+    }
     return files.encode(
         {
             "task": task,
@@ -86,6 +99,7 @@ def encoded(
             "worker": worker,
             "time": time,
         }
+        | {name: value for name, value in rare.items() if value is not None}
     )
 
 

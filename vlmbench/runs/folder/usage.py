@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from vlmbench import files
 from vlmbench.runs.folder import layout
 
@@ -42,6 +44,9 @@ class Session:
     device_energy_j: float | None = None
     work: Mapping[str, Any] = field(default_factory=dict)
     """What the backend did and was spared, as it counts: crops encoded of those asked for, ..."""
+
+    notices: tuple[str, ...] | UnsetType = UNSET
+    """What the backend told the user of its answers, a line each; not written where it was none."""
 
 
 def append_usage(folder: Path, worker: str, line: bytes) -> None:
