@@ -186,7 +186,7 @@ def test_utilisation_is_work_over_what_the_device_could(
     assert found.flops_utilisation == (peak and pytest.approx(2e12 / peak))
 
 
-def test_the_host_energy_of_neighbours_is_counted_once(written: Write) -> None:
+def test_the_energy_of_a_shared_host_is_counted_once(written: Write) -> None:
     """Two workers of one machine meter the same 100 J; each has a GPU of its own."""
     shared: dict[str, Any] = {"machine": "m", "host_energy_j": 100.0}
     sessions = [session(w, device_energy_j=j, **shared) for w, j in (("0", 10.0), ("1", 30.0))]

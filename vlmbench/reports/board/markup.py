@@ -1,4 +1,4 @@
-"""The board for readers: Markdown, LaTeX and HTML, which differ in their markup alone."""
+"""The board as Markdown, LaTeX and HTML, which differ in their markup alone."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ small {{ color: #444; }}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Markup:
-    """How a format writes text; everything else is the same for all."""
+    """The markup of one format; everything else is the same for all."""
 
     escape: Callable[[str], str]
     raise_up: Callable[[str], str]
     two_lines: Callable[[str, str], str]
-    """What counts, and under it what it stands on (which may be empty)."""
+    """A main text, and below it a small one, which may be empty."""
 
 
 def as_markdown(board: Board, command: str = "") -> str:
-    """Tables of GitHub's Markdown; `command` is what made it, and stands in the first line."""
+    """Tables of GitHub's Markdown; the first line names `command`, which made them."""
     markup = Markup(
         escape=_markdown_escape,
         raise_up=lambda text: f"<sup>{text}</sup>",
