@@ -100,7 +100,10 @@ class _Shown:
         self._visual = visual
 
     def image(self) -> Image:
-        """Raises: ValueError for what is no picture: a video, a sound, a broken file."""
+        """The decoded picture.
+
+        Raises: ValueError for a video, a sound or a broken file.
+        """
         import PIL.Image
 
         if isinstance(self._visual, PIL.Image.Image):

@@ -74,7 +74,10 @@ class LmmsTask:
         )
 
     def request(self, sample: Sample) -> Request:
-        """Raises: ValueError where the document shows what is no picture."""
+        """The request for one document.
+
+        Raises: ValueError where the document shows a video or a sound.
+        """
         index = int(sample.id)
         decoding = Decoding.of(self._theirs.config.generation_kwargs or {})
         messages = messages_of(self._chat(index), self._pictures.of(index))

@@ -159,7 +159,7 @@ class Efficiency:
     """Energy of what could be metered (see `energy_of`), idle power included."""
 
     energy_of: tuple[str, ...] = ()
-    """What was metered: "host" (processors and memory, by RAPL), "device" (GPUs, by NVML)."""
+    """Metered parts: "host" (processors and memory, by RAPL), "device" (GPUs, by NVML)."""
 
     num_parameters: int | None
     device: str

@@ -51,7 +51,7 @@ def _figures(found: Estimate | None) -> dict[str, Any]:
 
 
 def as_text(profile: Profile, summaries: Mapping[Profile, Summary], total: int) -> str:
-    """The same as text tables; a star marks `profile`."""
+    """Scores under every profile as text tables; a star marks `profile`, the one broken down."""
     header = ("profile", "score", "95 % interval", "n", "failed", "unparsed")
     rows = [
         (

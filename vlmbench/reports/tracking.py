@@ -37,7 +37,7 @@ LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """What `--track NAME[:PROJECT]` asks for."""
+    """A tracker and its project, from `--track NAME[:PROJECT]`."""
 
     name: str
     project: str

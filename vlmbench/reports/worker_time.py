@@ -32,7 +32,7 @@ class WorkerTime:
 
     session: Session
     seconds_by_task: Mapping[str, float]
-    num_on_host: int
+    num_sessions_on_host: int
     """Sessions at the same time on the same machine, this one included: they share its energy."""
 
     def of(self, task: str) -> TaskShare | None:
@@ -45,7 +45,7 @@ class WorkerTime:
         return TaskShare(
             session=self.session,
             seconds=seconds,
-            host_j=None if host_j is None else share * host_j / self.num_on_host,
+            host_j=None if host_j is None else share * host_j / self.num_sessions_on_host,
             device_j=None if device_j is None else share * device_j,
         )
 
@@ -66,7 +66,9 @@ def worker_times(folder: Path) -> list[WorkerTime]:
         return []
     spans = [(s, mine[-1][0] if mine else s.started) for s, mine in found]
     return [
-        WorkerTime(session, _seconds_by_task(session, mine), _num_on_host(session, span[1], spans))
+        WorkerTime(
+            session, _seconds_by_task(session, mine), _num_sessions_on_host(session, span[1], spans)
+        )
         for (session, mine), span in zip(found, spans, strict=True)
     ]
 
@@ -99,7 +101,9 @@ def _seconds_by_task(session: Session, logged: Sequence[tuple[float, str]]) -> d
     return seconds
 
 
-def _num_on_host(session: Session, end: float, spans: Sequence[tuple[Session, float]]) -> int:
+def _num_sessions_on_host(
+    session: Session, end: float, spans: Sequence[tuple[Session, float]]
+) -> int:
     return sum(
         other is session
         or (other.machine == session.machine and other.started < end and session.started < until)

@@ -148,22 +148,24 @@ def _cell(cell: Cell | None, markup: Markup, numbers: dict[str, int]) -> str:
         parts.append(f"({cell.delta:+.2f})")
     if cell.low is not None and cell.high is not None:
         parts.append(f"[{cell.low:.2f}, {cell.high:.2f}]")
-    return markup.two_lines(markup.escape(" ".join(parts)), markup.escape(", ".join(_ground(cell))))
+    return markup.two_lines(
+        markup.escape(" ".join(parts)), markup.escape(", ".join(_evidence(cell)))
+    )
 
 
-def _ground(cell: Cell) -> list[str]:
-    """What a score of ours stands on."""
+def _evidence(cell: Cell) -> list[str]:
+    """Size and gaps of the samples behind a score made here."""
     part = f" ({cell.num_rows:,} of {cell.split_rows:,} rows)" if cell.is_part else ""
-    ground = [f"n {cell.n:,}{part}"] if cell.n is not None else []
+    shown = [f"n {cell.n:,}{part}"] if cell.n is not None else []
     if cell.failed is not None:
-        ground.append(f"{cell.failed:,} failed")
+        shown.append(f"{cell.failed:,} failed")
     if cell.missing:
-        ground.append(f"{cell.missing:,} not run")
+        shown.append(f"{cell.missing:,} not run")
     if cell.unparsed is not None:
-        ground.append(f"{cell.unparsed:,} unparsed")
+        shown.append(f"{cell.unparsed:,} unparsed")
     if cell.tokens_per_image is not None:
-        ground.append(f"{cell.tokens_per_image:.4g} tokens/image")
-    return ground
+        shown.append(f"{cell.tokens_per_image:.4g} tokens/image")
+    return shown
 
 
 def _reported_cell(cell: Cell, best: Reported, markup: Markup, numbers: dict[str, int]) -> str:

@@ -22,8 +22,8 @@ HEADER = (
 LEGEND = """\
 n: samples scored in both. p: two-sided, of no difference; Holm: adjusted for the number of tasks.
 B up, B down: samples on which B scores higher, or lower, than A.
-MDE: minimum detectable effect at 80 % power (paired / unpaired), p < 0.05; unpaired: if each run
-had samples of its own, as many."""
+MDE: minimum detectable effect at 80 % power (paired / unpaired), for p < 0.05; unpaired: for runs
+on different samples, as many each."""
 
 MEANINGS = {
     "flips": "samples on which the runs differ",

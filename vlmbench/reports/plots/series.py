@@ -58,7 +58,7 @@ class Cell:
 
     @property
     def estimate(self) -> Estimate | None:
-        """None: the answers are not public, or nothing could be scored."""
+        """The score; None: the answers are not public, or nothing could be scored."""
         summary = self.task.summaries.get(self.profile)
         return summary.estimate if summary else None
 

@@ -55,7 +55,7 @@ def complete(
         for row in rows:
             sample = task.read(row)
             if sample.id in seen:
-                raise VlmbenchError(f"{row.where}: {sample.id!r} occurs twice in {of.name}")
+                raise VlmbenchError(f"{row.where}: {sample.id!r} stands twice in {of.name}")
             seen.add(sample.id)
             record = log.get(of.name, sample.id)
             if record is None:

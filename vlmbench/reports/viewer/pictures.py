@@ -47,7 +47,7 @@ class Pictures:
     """Puts pictures in a folder under their digests."""
 
     def __init__(self, folder: Path, *, limit: int | None, max_side: int | None) -> None:
-        """`limit`: the most pictures to write; `max_side`: pixels that larger ones are scaled to."""
+        """`limit`: most pictures to write; `max_side`: pixels that larger ones are scaled to."""
         self._folder, self._limit, self._max_side = folder, limit, max_side
         self._known: dict[str, Shown] = {}
         self.num_written = 0

@@ -48,7 +48,10 @@ class Questions:
         data_dir: Path | None,
         tasks_dir: Path | None,
     ) -> None:
-        """Raises: VlmbenchError with the way out, where the data or the task are missing."""
+        """Opens the task and its data.
+
+        Raises: VlmbenchError with the way out, where the data or the task are missing.
+        """
         self._is_imported = run.manifest.imported is not UNSET
         prompt = PromptSettings() if self._is_imported else run.manifest.prompt
         self._source = OwnTask(task.name, prompt, data_dir=data_dir, tasks_dir=tasks_dir)
