@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_NEW_TOKENS = 1024
-"""Where a task sets none: the default of lmms-eval's own Idefics2, and of most of its models."""
+"""Default for tasks that set none: that of lmms-eval's own Idefics2, and of most of its models."""
 
 PLACEHOLDER = "<image>"
 KEPT = 16
-"""Documents whose pictures stay decoded: a request's are digested and used soon after each other"""
+"""Number of documents whose pictures stay decoded: a request's are digested, then soon used."""
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoding:
-    """How one request's answer is drawn."""
+    """The decoding settings of one request."""
 
     max_new_tokens: int
     stop: tuple[str, ...]
@@ -37,7 +37,7 @@ class Decoding:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Decoding:
-        """From a task's `generation_kwargs`; one that changes no answer of ours is left alone.
+        """Settings from a task's `generation_kwargs`; one that changes no answer here is ignored.
 
         `do_sample: false` is greedy whatever the temperature; `do_sample: true` alone means 1.
 
@@ -45,8 +45,8 @@ class Decoding:
         """
         if (given.get("num_beams") or 1) > 1:
             raise VlmbenchError(
-                f"the task asks for a search with {given['num_beams']} beams, which there is not "
-                "here: set its num_beams to 1 for greedy decoding"
+                f"the task asks for beam search ({given['num_beams']} beams), which vlmbench does "
+                "not have: set its num_beams to 1 for greedy decoding"
             )
         until = given.get("until") or ()
         temperature = given.get("temperature")
@@ -82,7 +82,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class DocumentPicture(Picture):
-    """One of a document's pictures."""
+    """A picture of a document."""
 
     pictures: Pictures
     key: Any
@@ -100,7 +100,10 @@ class _Shown:
         self._visual = visual
 
     def image(self) -> Image:
-        """Raises: ValueError for what is no picture: a video, a sound, a broken file."""
+        """The decoded picture.
+
+        Raises: ValueError for a video, a sound or a broken file.
+        """
         import PIL.Image
 
         if isinstance(self._visual, PIL.Image.Image):
@@ -122,7 +125,7 @@ class _Shown:
 
 
 def visuals_of(chat: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """What a chat shows, in its order.
+    """The pictures of a chat, in its order.
 
     Raises: ValueError for a video or a sound.
     """
@@ -144,7 +147,7 @@ def messages_of(
 
 
 def user_turn(text: str, pictures: Sequence[Picture]) -> Message:
-    """The simple form: pictures where the text has `<image>`, if for each of them; else first."""
+    """A user message; its pictures stand at the `<image>`s, if the counts agree, else first."""
     if not pictures or text.count(PLACEHOLDER) != len(pictures):
         return Message(role="user", content=(*pictures, text))
     content: list[str | Picture] = []

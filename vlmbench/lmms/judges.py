@@ -1,4 +1,4 @@
-"""Whether an lmms-eval task's scorer asks a language model, found without running it."""
+"""Finds lmms-eval tasks whose scorer asks a language model, without running it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 ASKS = re.compile(
     r"openai|judge|gpt|azure|api_key|api_url|anthropic|gemini|get_chat_response", re.I
 )
-"""In the names that code uses: how lmms-eval's scorers reach a model, in tasks and llm_judge/."""
+"""Names by which lmms-eval's scorers reach a model, in tasks and llm_judge/."""
 
 
 def judge_of(functions: Iterable[Callable[..., Any]]) -> str | None:
-    """The name that gives away that one of these functions asks a model; None: none does.
+    """The name by which one of these functions reaches a model; None: none does.
 
-    Followed are functions and methods of files that hold tasks, as deep as they call each other; a
-    branch that never runs is followed too.
+    Calls are followed to any depth through functions and methods of files that hold tasks, branches
+    that never run included.
     """
     seen: set[CodeType] = set()
     waiting = list(functions)
@@ -46,7 +46,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _called(function: Callable[..., Any], names: set[str]) -> list[Callable[..., Any]]:
-    """Of these names: the file's functions, and methods of its objects and of the method's own."""
+    """The functions of these names: the file's, and methods of its objects and of the method's."""
     file = getattr(function, "__globals__", {})
     owners = [file[name] for name in names & file.keys()]
     owners += [function.__self__] if inspect.ismethod(function) else []
@@ -57,6 +57,6 @@ def _called(function: Callable[..., Any], names: set[str]) -> list[Callable[...,
 
 
 def _is_of_tasks(function: Any, here: str | None) -> bool:
-    """Not the harness's own machinery, the standard library or another package."""
+    """True for code of tasks; False for the harness, the standard library and other packages."""
     module = getattr(function, "__module__", None) or ""
     return module == here or module.startswith("lmms_eval.tasks.")

@@ -25,19 +25,19 @@ from vlmbench.lmms.conversation import Decoding, Pictures, messages_of, user_tur
 from vlmbench.schema import Message, Request, Response
 
 SPARE_BYTES = 8
-"""A greedy answer may be so much longer than the longest continuation it is compared with."""
+"""Length of a greedy answer beyond the longest continuation that it is compared with."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A request not built yet, so that its pictures are not read."""
+    """A request that is built, and its pictures read, when its turn comes."""
 
     id: str
     build: Callable[[str], Request]
 
 
 class _Vlmbench(lmms):  # type: ignore[misc]  # lmms-eval has no types
-    """What both forms share; a request is `(context, how to ask, ..., document, task, split)`."""
+    """The common part of both models; a request is `(context, ..., document, task, split)`."""
 
     def __init__(
         self,
@@ -69,11 +69,11 @@ class _Vlmbench(lmms):  # type: ignore[misc]  # lmms-eval has no types
 
     @property
     def device(self) -> str:
-        """Where lmms-eval gathers its counts when several processes run."""
+        """The device on which lmms-eval gathers its counts when several processes run."""
         return str(self._settings.get("device", "cpu"))
 
     def generate_until(self, requests: Sequence[Instance]) -> list[GenerationResult]:
-        """In the order of the requests; one that fails is an empty answer and a line of the log."""
+        """Answers in the order of the requests; a failed one is empty, and its error is logged."""
         drawn: dict[tuple[float, float], list[_Waiting]] = {}
         ids = _ids(requests)
         for id, instance in zip(ids, requests, strict=True):
@@ -86,11 +86,12 @@ class _Vlmbench(lmms):  # type: ignore[misc]  # lmms-eval has no types
         return [_result(found.get(id)) for id in ids]
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[GenerationResult]:
-        """Of each continuation its loss, summed, and whether it is what greedy decoding gives.
+        """The summed loss of each continuation, and whether greedy decoding gives it.
 
-        A loss, as lmms-eval's own models return one, and its tasks take the least. Continuations
-        of one document are read together, behind one prompt. The pairs are wrapped: of bare ones
-        lmms-eval 0.7.3 makes texts (`unwrap_generation_output`), which none of its tasks can score.
+        A loss, not a log-likelihood: lmms-eval's own models return one, and its tasks take the
+        least. Continuations of one document share its prompt's prefill. The pairs are wrapped,
+        since lmms-eval 0.7.3 turns bare ones into text (`unwrap_generation_output`), which none
+        of its tasks can score.
         """
         contexts: dict[tuple[Any, ...], list[str]] = {}
         for instance in requests:
@@ -142,7 +143,7 @@ class _Vlmbench(lmms):  # type: ignore[misc]  # lmms-eval has no types
         return found
 
     def _open(self, temperature: float, top_p: float) -> Backend:
-        """A backend draws all its answers in one way, so another way needs another one."""
+        """The backend, opened again where settings change: a backend samples all answers alike."""
         settings = self._settings | ({"temperature": temperature} if temperature else {})
         settings |= {"top_p": top_p} if top_p < 1 else {}
         if self._backend is None or self._opened != settings:
@@ -180,7 +181,7 @@ class _Vlmbench(lmms):  # type: ignore[misc]  # lmms-eval has no types
         return build
 
     def _continuation(self, instance: Instance) -> str:
-        """Without its delimiter: the backend puts one space before it."""
+        """The continuation without its delimiter: the backend puts one space before it."""
         _, target, _, document, task, split = instance.args
         text = target(self._document(task, split, document)) if callable(target) else target
         return str(text).strip()
@@ -200,7 +201,7 @@ class _Vlmbench(lmms):  # type: ignore[misc]  # lmms-eval has no types
 
 
 class VlmbenchSimple(_Vlmbench):
-    """`(context, generation settings, document to pictures, document, task, split)`."""
+    """The simple model; a request is `(context, settings, visuals, document, task, split)`."""
 
     is_simple = True
 
@@ -214,7 +215,7 @@ class VlmbenchSimple(_Vlmbench):
 
 
 class VlmbenchChat(_Vlmbench):
-    """`(context, document to messages, generation settings, document, task, split)`."""
+    """The chat model; a request is `(context, messages, settings, document, task, split)`."""
 
     is_simple = False
 
@@ -230,7 +231,7 @@ class VlmbenchChat(_Vlmbench):
 
 @dataclass(frozen=True, slots=True)
 class _Shows:
-    """What a document's chat shows."""
+    """Maps a document to the pictures of its chat."""
 
     converse: Callable[[Any], Sequence[Mapping[str, Any]]]
 
@@ -239,7 +240,7 @@ class _Shows:
 
 
 def _ids(requests: Sequence[Instance]) -> list[str]:
-    """A document asked again gets another number; samples are drawn by these, on whatever rank."""
+    """Request ids, numbered where a document repeats; they seed sampling, alike on every rank."""
     times: Counter[str] = Counter()
     ids = []
     for instance in requests:
@@ -255,7 +256,7 @@ def _context(instance: Instance) -> tuple[Any, ...]:
 
 
 def _flat(visuals: Any) -> list[Any]:
-    """A task without pictures shows None; some nest a list a picture."""
+    """The visuals as a flat list: a task may give None, one visual, or nested lists."""
     if not isinstance(visuals, list | tuple):
         return [] if visuals is None else [visuals]
     return [visual for part in visuals for visual in _flat(part)]

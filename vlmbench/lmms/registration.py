@@ -1,4 +1,4 @@
-"""What the entry point group `lmms_eval.models` gets."""
+"""The entry point of vlmbench in the group `lmms_eval.models`."""
 
 from __future__ import annotations
 

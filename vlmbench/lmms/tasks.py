@@ -1,8 +1,8 @@
 """lmms-eval's tasks in our runner: `vlmbench run --tasks lmms:NAME`.
 
-Documents, prompts, generation settings, filters, scorers and sums are lmms-eval's own functions;
-the plan, the log, resumption and the model are ours. What a task wants to draw at a temperature is
-drawn as the run's settings say.
+Documents, prompts, generation settings, filters, scorers and aggregations are lmms-eval's own; the
+plan, the log, resumption and the model are ours. The temperature is that of the run's settings,
+whatever the task asks for.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from vlmbench.task.binding import PromptSettings
 from vlmbench.task.task import Task
 
 REASONING_TAGS = [["<think>", "</think>"], ["<analysis>", "</analysis>"]]
-"""Cut out of answers with what they hold: the default of lmms-eval's command line."""
+"""Tags that are cut out of answers with their contents, as lmms-eval's command line does."""
 
 SUBMISSION = "submission"
-"""In the name of a metric whose sum is a file for a server."""
+"""Part of the name of a metric whose aggregate is a file for a server."""
 
 
 class LmmsTask:
@@ -74,7 +74,10 @@ class LmmsTask:
         )
 
     def request(self, sample: Sample) -> Request:
-        """Raises: ValueError where the document shows what is no picture."""
+        """The request for one document.
+
+        Raises: ValueError where the document shows a video or a sound.
+        """
         index = int(sample.id)
         decoding = Decoding.of(self._theirs.config.generation_kwargs or {})
         messages = messages_of(self._chat(index), self._pictures.of(index))
@@ -89,7 +92,7 @@ class LmmsTask:
         )
 
     def figures(self, folder: Path) -> Mapping[str, float]:
-        """lmms-eval's own sums of what was scored, by metric (and by filter, where it has several).
+        """lmms-eval's own aggregates of the scores, by metric (and by filter, if it has several).
 
         Their scale is the task's: a share, a percentage, or something else.
         """
@@ -112,7 +115,7 @@ class LmmsTask:
         return chat
 
     def _rows(self) -> Rows:
-        """A row a document, which holds its number alone: lmms-eval reads the document."""
+        """A row per document, with its index alone: lmms-eval reads the document."""
         import datasets
 
         config = self._theirs.config
@@ -127,7 +130,7 @@ class LmmsTask:
         )
 
     def _fingerprint(self) -> str:
-        """Of the documents as they are asked, less their pictures."""
+        """A digest of the documents' prompts, without their pictures."""
         digest = hashlib.blake2b(digest_size=8)
         for document in self._texts:
             digest.update(json.dumps(str(self._theirs.doc_to_text(document))).encode())
@@ -152,7 +155,7 @@ class LmmsTask:
         return Verdict(value=value, parsed=prediction.response.strip(), how="lmms-eval")
 
     def _processed(self, index: int, response: str) -> dict[str, dict[str, Any]]:
-        """What each of the task's filters makes of an answer: metric to what is summed up."""
+        """The scorer's results on an answer, by filter and metric, for aggregation."""
         from lmms_eval.api.instance import Instance
         from lmms_eval.api.reasoning import parse_reasoning_tags_config, strip_reasoning_tags
 
@@ -171,7 +174,7 @@ class LmmsTask:
         return found
 
     def _value(self, result: Mapping[str, Any]) -> float:
-        """A sample's own credit; where the task has none, what its sum gives for it alone."""
+        """A sample's score; if the task gives none, the aggregate of this sample alone."""
         found = result[self._metric]
         if isinstance(found, Mapping) and isinstance(found.get("score"), int | float):
             found = found["score"]
@@ -182,7 +185,7 @@ class LmmsTask:
         return math.nan if alone is None else alone
 
     def _checked_metric(self, name: str) -> str:
-        """The first metric of the task that gives each sample a credit from 0 to 1.
+        """The first metric of the task that gives each sample a score from 0 to 1.
 
         Raises: VlmbenchError with the reason why we cannot score it.
         """
@@ -209,13 +212,14 @@ class LmmsTask:
             self._metric = metric
             if metric in result and 0 <= self._value(result) <= 1:
                 return metric
-        raise VlmbenchError(
-            f"lmms:{name} gives no sample a credit from 0 to 1 by itself; {instead}"
-        )
+        raise VlmbenchError(f"lmms:{name} gives single samples no score from 0 to 1; {instead}")
 
 
 def _loaded(name: str, include: Path | None) -> Any:
-    """Raises: VlmbenchError in one line."""
+    """lmms-eval's task of this name.
+
+    Raises: VlmbenchError in one line.
+    """
     if include is not None and not include.is_dir():
         raise VlmbenchError(f"no folder {include}: --tasks-dir takes a folder of lmms-eval's yaml")
     try:
@@ -240,14 +244,14 @@ def _loaded(name: str, include: Path | None) -> Any:
 
 
 def _managers(manager: Any, include: Path | None) -> Iterator[Any]:
-    """The folder's tasks before all: to index lmms-eval's own takes half a minute."""
+    """Task managers, that of the folder first: to index lmms-eval's own takes half a minute."""
     if include is not None:
         yield manager(include_path=str(include), include_defaults=False)
     yield manager(include_path=str(include) if include else None)
 
 
 def _aggregated(aggregate: Any, values: Sequence[Any], folder: Path | None) -> float | None:
-    """None: not a number."""
+    """The aggregate of the values; None if it is not a number."""
     given: dict[str, Any] = {}
     if "args" in inspect.signature(aggregate).parameters:
         if folder is None:

@@ -1,7 +1,7 @@
-"""What can be had without looking: chance, the commonest answer, and the question's own answer.
+"""Blind controls: chance, the majority answer, and the majority answer to the same question.
 
-They pass through the same scoring as a model's answers, so they have the same intervals. A model
-that does not beat them has not been shown to see.
+They are scored like a model's answers, with the same intervals. A model that does not beat them has
+not been shown to use the pictures.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ Form = tuple[str, ...]
 
 @dataclass(slots=True)
 class Prior:
-    """How often each answer is right in training samples, by form of question and by question."""
+    """Counts of gold answers in training samples, by form of question and by question text."""
 
     letters_or_answers: dict[Form, Counter[str]] = field(default_factory=dict)
-    """By form; of a choice the letter is counted."""
+    """Counts by form of question; a multiple-choice answer is counted by its letter."""
 
     answers: dict[str, Counter[str]] = field(default_factory=dict)
-    """By question, word for word; of a choice the option's text is counted."""
+    """Counts by exact question text; a multiple-choice answer is counted by its option."""
 
     def add(self, sample: Sample) -> None:
-        """Raises: ValueError for a sample without a public answer."""
+        """Count one training sample.
+
+        Raises: ValueError for a sample without a public answer.
+        """
         if not sample.answers:
             raise ValueError(f"training sample {sample.id} has no answer")
         gold = _most_common(Counter(sample.answers))
@@ -43,11 +46,11 @@ class Prior:
         self.answers.setdefault(sample.question, Counter())[text] += 1
 
     def majority(self, sample: Sample) -> str:
-        """The commonest letter or answer of the sample's form; empty: the form was never seen."""
+        """The most common letter or answer for the sample's form; empty for an unseen form."""
         return _most_common(self.letters_or_answers.get(form(sample), Counter()))
 
     def question_only(self, sample: Sample) -> str:
-        """The commonest answer to the same words, of a choice among its options; else `majority`.
+        """The most common answer to the same question, of its options if any; else `majority`.
 
         Options are compared by text, so that the answer turns with them where they are rotated.
         """
@@ -59,7 +62,10 @@ class Prior:
 
 
 def prior(training: Iterable[Sample]) -> Prior:
-    """Raises: ValueError where a sample has no answer."""
+    """The prior of these training samples.
+
+    Raises: ValueError where a sample has no answer.
+    """
     found = Prior()
     for sample in training:
         found.add(sample)
@@ -67,7 +73,7 @@ def prior(training: Iterable[Sample]) -> Prior:
 
 
 def form(sample: Sample) -> Form:
-    """What a question looks like before it is read: its letters, or its type of answer.
+    """The form of a question: its option letters, or else its answer type.
 
     So `majority` is the "per Q-type prior" of VQA (Antol et al., 2015, arXiv:1505.00468), by the
     answer type that VQAv2 and MathVista state.
@@ -145,11 +151,11 @@ def summaries(
 
 
 def _most_common(counted: Counter[str]) -> str:
-    """Of equally common ones the first in the alphabet; empty where nothing was counted."""
+    """The most common text, of equals the first in the alphabet; empty if nothing was counted."""
     return min(counted, key=lambda text: (-counted[text], text), default="")
 
 
 def _letter(sample: Sample, gold: str) -> str:
-    """The gold letter of a choice whose gold may be the option's text (MathVista)."""
+    """The letter of a gold answer that may be given as its option's text (MathVista)."""
     letters = [letter for letter, text in sample.options.items() if gold in (letter, text)]
     return letters[0] if letters else gold

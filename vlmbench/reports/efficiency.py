@@ -1,7 +1,7 @@
-"""What answers cost: tokens, time, memory, work and energy, from a run's own log.
+"""The efficiency of a run: tokens, latency, throughput, memory, FLOPs and energy, from its log.
 
-Unknown is None, never 0. Times are those of the run's batch size and machine: a batch's answers
-come together, so latencies say what a client of this run would have seen.
+Unknown is None, never 0. Times hold for the run's batch size and machine: the answers of a batch
+arrive together, so a latency is what a client of this run would have measured.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 import numpy as np
 
-from vlmbench.reports.time_spent import Part, time_spent
+from vlmbench.reports.worker_time import TaskShare, energy, worker_times
 from vlmbench.runs.folder.finished import FinishedTask
 from vlmbench.runs.folder.responses import ResponseRecord
 from vlmbench.runs.folder.usage import Session
@@ -28,13 +29,13 @@ PEAK_FLOPS: Mapping[str, Mapping[str, float]] = {
     "V100": {"float16": 125e12, "float32": 15.7e12},
     "T4": {"float16": 65e12, "float32": 8.1e12},
 }
-"""FLOP/s without sparsity, from NVIDIA's data sheets; float32 outside the tensor cores, which
-torch leaves unused for it unless told. A device's is the first whose name is in its own."""
+"""Dense peak FLOP/s by part of a device's name and dtype, from NVIDIA's data sheets; the first name
+that fits counts. float32 is without tensor cores, which torch uses for it only if told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """How a figure is spread over the samples that have it."""
+    """Mean and percentiles of a quantity over the samples for which it is known."""
 
     n: int
     mean: float
@@ -44,71 +45,121 @@ class Spread:
     p99: float
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """How the reports print one field of `Efficiency`."""
+
+    title: str
+    """Full name, in the viewer and on the axes of plots."""
+
+    unit: Literal["", "s", "bytes", "flops", "share", "J"] = ""
+    """Unit of the field's value; overview.js knows how to print each."""
+
+    column: str = ""
+    """Short name with its unit, for the table of `vlmbench compare`; empty: no column there."""
+
+    column_unit: float = 1
+    """One unit of `column`, in units of the field."""
+
+    statistic: Literal["mean", "p50"] = "mean"
+    """The one number of a `Spread` that `column` holds."""
+
+    def in_column(self, value: Spread | float | None) -> float | None:
+        """A field's value as the number below `column`."""
+        number = getattr(value, self.statistic) if isinstance(value, Spread) else value
+        return None if number is None else number / self.column_unit
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiency:
-    """Costs of a task in a run, or of a whole run; over answered samples, unless said otherwise."""
+    """Costs of a task in a run, over its answered samples unless said otherwise."""
 
     name: str
-    """`TASK@SPLIT`; empty for a whole run."""
+    """`TASK@SPLIT`."""
 
     num_samples: int
-    """Answered."""
+    """Number of answered samples."""
 
     num_failed: int
     num_images: int
-    """Pictures in their prompts, those of examples included."""
+    """Number of images in all prompts, those of few-shot examples included."""
 
-    visual_tokens_per_image: Spread | None
-    """Over pictures; those of one prompt count as equal, since the log has their sum."""
+    visual_tokens_per_image: Spread | None = field(
+        metadata={"figure": Figure("visual tokens per picture", column="tokens an image")}
+    )
+    """Visual tokens over images; the log has a prompt's sum, which its images share evenly."""
 
     visual_tokens_histogram: Mapping[int, int] = field(default_factory=dict)
-    """Tokens of a picture, rounded, to the number of pictures that have so many."""
+    """Number of images by their visual tokens, rounded."""
 
     visual_tokens: Spread | None
-    """Of a sample, as all that follow."""
+    """Visual tokens per sample."""
 
-    prompt_tokens: Spread | None
-    """Visual ones included."""
+    prompt_tokens: Spread | None = field(
+        metadata={"figure": Figure("prompt tokens", column="prompt tokens")}
+    )
+    """Prompt tokens per sample, visual tokens included."""
 
-    generated_tokens: Spread | None
-    first_token_s: Spread | None
-    """From the start of preprocessing."""
+    generated_tokens: Spread | None = field(
+        metadata={"figure": Figure("generated tokens", column="new tokens")}
+    )
+    first_token_s: Spread | None = field(
+        metadata={
+            "figure": Figure("time to first token", "s", column="first token s", statistic="p50")
+        }
+    )
+    """Time to first token (TTFT), from the start of preprocessing."""
 
-    per_token_s: Spread | None
-    """Between one token and the next, of answers with more than one."""
+    per_token_s: Spread | None = field(metadata={"figure": Figure("time per further token", "s")})
+    """Time per output token after the first (TPOT), of answers with more than one token."""
 
-    latency_s: Spread | None
-    """End to end: waiting in the queue, preprocessing and the model."""
+    latency_s: Spread | None = field(
+        metadata={"figure": Figure("latency", "s", column="latency s", statistic="p50")}
+    )
+    """End-to-end latency: waiting in the queue, preprocessing, prefill and decode."""
 
     busy_s: float | None
-    """Wall time summed over devices, failed samples included; without the loading of the model.
+    """The task's part of the workers' wall time, with failed samples, without model loading."""
 
-    Of a task: its share, as tasks are run mixed.
-    """
+    samples_per_s: float | None = field(
+        metadata={"figure": Figure("samples per second and device", column="samples/s")}
+    )
+    """Throughput of one device; with CPU workers, of one worker."""
 
-    samples_per_s: float | None
-    """Of one device; with CPU workers, of one worker."""
+    tokens_per_s: float | None = field(
+        metadata={"figure": Figure("generated tokens per second and device")}
+    )
+    """Generated tokens per second of one device."""
 
-    tokens_per_s: float | None
-    """Generated, of one device."""
+    peak_device_memory_bytes: int | None = field(
+        metadata={
+            "figure": Figure("peak device memory", "bytes", column="GPU GiB", column_unit=2**30)
+        }
+    )
+    """Peak tensor memory of one device, over workers that answered samples here and ended."""
 
-    peak_device_memory_bytes: int | None
-    """The most that one device's tensors took, of workers that had a part in this and ended."""
+    peak_host_memory_bytes: int | None = field(
+        metadata={"figure": Figure("peak host memory", "bytes")}
+    )
+    """Peak resident memory of one worker."""
 
-    peak_host_memory_bytes: int | None
-    """The most resident memory of one worker."""
+    flops_per_sample: float | None = field(
+        metadata={"figure": Figure("FLOPs per sample", "flops", column="GFLOP", column_unit=1e9)}
+    )
+    """Mean FLOPs; None unless known for every answered sample."""
 
-    flops_per_sample: float | None
-    """Mean computed work; of all answered samples or of none."""
+    flops_utilisation: float | None = field(
+        metadata={"figure": Figure("model FLOPs utilisation", "share")}
+    )
+    """Model FLOPs utilisation (MFU): FLOP/s while busy over the device's peak, if that is known."""
 
-    flops_utilisation: float | None
-    """That work in the busy time, over the device's peak; None where the peak is unknown."""
-
-    energy_per_sample_j: float | None
-    """Of everything that could be metered: see `energy_of`. Idle power is in it."""
+    energy_per_sample_j: float | None = field(
+        metadata={"figure": Figure("energy per sample", "J", column="joules")}
+    )
+    """Energy of what could be metered (see `energy_of`), idle power included."""
 
     energy_of: tuple[str, ...] = ()
-    """"host" (processors and memory, RAPL), "device" (GPUs, NVML)."""
+    """Metered parts: "host" (processors and memory, by RAPL), "device" (GPUs, by NVML)."""
 
     num_parameters: int | None
     device: str
@@ -117,25 +168,33 @@ class Efficiency:
     dtype: str
 
 
+FIGURES: Mapping[str, Figure] = {
+    one.name: one.metadata["figure"] for one in fields(Efficiency) if "figure" in one.metadata
+}
+"""The fields of `Efficiency` that reports print, in their order."""
+
+
 def of_task(task: FinishedTask) -> Efficiency:
-    """Raises: VlmbenchError for a run's folder that is not whole."""
-    parts = [spent.of(task.name) for spent in time_spent(task.folder)]
-    return _efficiency(task.name, task.responses(), parts)
+    """The efficiency of one task of a run.
+
+    Raises: VlmbenchError for a run folder that is incomplete or damaged.
+    """
+    shares = [worker.of(task.name) for worker in worker_times(task.folder)]
+    return _efficiency(task.name, task.responses(), [one for one in shares if one is not None])
 
 
 def _efficiency(
-    name: str, records: Iterable[ResponseRecord], every_part: Sequence[Part | None]
+    name: str, records: Iterable[ResponseRecord], shares: Sequence[TaskShare]
 ) -> Efficiency:
     columns = _Columns()
     for record in records:
         columns.add(record)
-    parts = [part for part in every_part if part is not None]
-    sessions = [part.session for part in parts]
-    busy_s = sum(part.seconds for part in parts) or None
+    sessions = [share.session for share in shares]
+    busy_s = sum(share.seconds for share in shares) or None
     n, flops = columns.num_samples, columns.values["flops"]
     total_flops = sum(flops) if n and len(flops) == n else None
     tokens = columns.values["generated_tokens"]
-    energy_j, energy_of = _energy(parts)
+    energy_j, energy_of = energy(shares)
     peak = _peak_flops(sessions)
     return Efficiency(
         name=name,
@@ -166,7 +225,7 @@ def _efficiency(
 
 
 class _Columns:
-    """Collects the figures of records, without their texts."""
+    """Collects the numbers of response records, without their texts."""
 
     def __init__(self) -> None:
         self.num_samples = self.num_failed = self.num_images = 0
@@ -198,7 +257,7 @@ class _Columns:
 
 
 def _per_token_s(record: ResponseRecord) -> float | None:
-    """The first token is not decoded but prefilled; a stop id is decoded but not counted."""
+    """Decode time per decode step: prefill gives the first token; a stop token is not counted."""
     generated, decode_s = record.generated_tokens, record.timings.get("decode_s")
     if generated is None or decode_s is None:
         return None
@@ -206,22 +265,8 @@ def _per_token_s(record: ResponseRecord) -> float | None:
     return decode_s / steps if steps > 0 else None
 
 
-def _energy(parts: Sequence[Part]) -> tuple[float | None, tuple[str, ...]]:
-    """Joules and what they are of; a source counts where all sessions have it."""
-    total, sources = 0.0, []
-    for source, joules in (
-        ("host", [part.host_j for part in parts]),
-        ("device", [part.device_j for part in parts]),
-    ):
-        known = [value for value in joules if value is not None]
-        if parts and len(known) == len(parts):
-            total += sum(known)
-            sources.append(source)
-    return (total if sources else None), tuple(sources)
-
-
 def _peak_flops(sessions: Sequence[Session]) -> float | None:
-    """None for an unknown device, and where sessions ran on several kinds."""
+    """Peak FLOP/s of the device; None if unknown, or if sessions ran on several kinds."""
     kinds = {(session.device_name, session.dtype) for session in sessions}
     if len(kinds) != 1:
         return None

@@ -15,7 +15,7 @@ from vlmbench.schema import Profile
 from vlmbench.task.loading import installed
 
 HUB_TASK = "visual-question-answering"
-"""The hub's name of the task where ours is not installed here."""
+"""The hub's name for a task that is not installed here."""
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 PLACES = 2
@@ -41,7 +41,7 @@ def model_index(
     `allow_part`: also tasks that were not run as a whole; the metric's name then says so.
 
     Raises: VlmbenchError for an unknown task, one without a score or without that profile, and for
-    one that is not whole.
+    one that was not run in full.
     """
     from huggingface_hub.repocard_data import EvalResult, eval_results_to_model_index
 

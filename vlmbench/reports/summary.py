@@ -1,4 +1,4 @@
-"""A task's summaries for people and for programs."""
+"""A task's summaries as text and as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def as_json(
     summaries: Mapping[Profile, Summary],
     total: int,
 ) -> dict[str, Any]:
-    """The figures of all profiles, scores in percent, and the breakdown of one."""
+    """Scores in percent under every profile, and the breakdown under `profile`."""
     headline = summaries[profile]
     return {
         "task": name,
@@ -43,7 +43,7 @@ def as_json(
 
 
 def _figures(found: Estimate | None) -> dict[str, Any]:
-    """Scores in percent."""
+    """Score and interval in percent, and n."""
     if found is None:
         return {"score": None, "interval": None, "n": 0}
     interval = [100 * found.low, 100 * found.high]
@@ -51,7 +51,7 @@ def _figures(found: Estimate | None) -> dict[str, Any]:
 
 
 def as_text(profile: Profile, summaries: Mapping[Profile, Summary], total: int) -> str:
-    """The same as tables; the headline's profile is marked by a star."""
+    """Scores under every profile as text tables; a star marks `profile`, the one broken down."""
     header = ("profile", "score", "95 % interval", "n", "failed", "unparsed")
     rows = [
         (

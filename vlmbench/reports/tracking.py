@@ -1,4 +1,4 @@
-"""Scores, costs and training curves to a tracker, when the user asks for one with `--track`.
+"""Sends scores, costs and training curves to the experiment tracker that `--track` names.
 
 Trackers are accelerate's. One that fails costs a warning, never a run or a training.
 """
@@ -27,25 +27,28 @@ TRACKERS = {
     "wandb": ("WandBTracker", "wandb"),
     "tensorboard": ("TensorBoardTracker", "tensorboard"),
 }
-"""Each with accelerate's class for it and the package to install."""
+"""Trackers by name: accelerate's class and the package to install."""
 
 PROJECT = "vlmbench"
 POLL_S = 5.0
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-"""Variables that make accelerate wait for other processes."""
+"""Environment variables that make accelerate wait for other processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """What `--track NAME[:PROJECT]` asks for."""
+    """A tracker and its project, from `--track NAME[:PROJECT]`."""
 
     name: str
     project: str
-    """TensorBoard: the folder that its files go to."""
+    """The tracker's project; for TensorBoard the folder of its files."""
 
 
 def parse(spec: str) -> Tracking:
-    """Raises: VlmbenchError for an unknown tracker, or one that is not installed."""
+    """Read the value of `--track`.
+
+    Raises: VlmbenchError for an unknown tracker, or one that is not installed.
+    """
     name, colon, project = spec.partition(":")
     if name not in TRACKERS:
         raise no_such("tracker", name, TRACKERS, "(--track)")
@@ -60,7 +63,7 @@ def parse(spec: str) -> Tracking:
 
 
 def track_run(tracking: Tracking, folder: Path) -> None:
-    """Send what a finished run came to."""
+    """Send the scores and costs of a finished run."""
     with _never_fatal(tracking):
         run = open_run(folder)
         values: dict[str, float] = {}
@@ -74,9 +77,9 @@ def track_run(tracking: Tracking, folder: Path) -> None:
 
 @contextmanager
 def following(tracking: Tracking | None, log: Path) -> Iterator[None]:
-    """Send the lines of a training's log as they are written, from a thread, the last at the end.
+    """Send the lines of a training log as they are written, from a thread, the last at the end.
 
-    A training that goes on has its earlier lines sent too: the tracker gets the whole curve.
+    For a resumed training the earlier lines are sent too: the tracker gets the whole curve.
     """
     if tracking is None:
         yield
@@ -111,7 +114,7 @@ def _follow(tracking: Tracking, log: Path, done: threading.Event) -> None:
 
 
 def _in_line(log: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The log's records, each with its step counted from the first stage's start."""
+    """The log's records, each with its step counted from the start of the first stage."""
     before, last, stage = 0, 0, None
     lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
     for line in lines:
@@ -125,7 +128,7 @@ def _in_line(log: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _curves(record: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a line, those in mappings as `by_source/vqa`."""
+    """The numbers of a log line; those in mappings get names such as `by_source/vqa`."""
     values = {}
     for name, value in record.items():
         parts = value.items() if isinstance(value, Mapping) else [("", value)]
@@ -147,7 +150,7 @@ def _scores(task: FinishedTask) -> dict[str, float]:
 
 
 def _costs(name: str, costs: Efficiency) -> dict[str, float]:
-    """What is known of them."""
+    """The known costs, by name."""
     values: dict[str, float] = {}
     for field in fields(costs):
         value = getattr(costs, field.name)
@@ -182,7 +185,7 @@ def _open(tracking: Tracking, run: str, settings: Mapping[str, Json]) -> Any:
 
 @contextmanager
 def _never_fatal(tracking: Tracking) -> Iterator[None]:
-    """The results are on disk: whatever a tracker raises is said, and no more."""
+    """Turns any error of a tracker into a warning: the results are on disk already."""
     try:
         yield
     except Exception as error:

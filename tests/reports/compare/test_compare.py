@@ -175,6 +175,7 @@ def test_like_runs_are_warned_of_nothing(
     captured = capsys.readouterr()
     assert captured.err == ""
     assert "tokens an image" in captured.out and " - " in captured.out
+    assert "MDE: minimum detectable effect at 80 % power (paired / unpaired)" in captured.out
 
 
 @pytest.mark.parametrize(

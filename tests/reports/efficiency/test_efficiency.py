@@ -20,6 +20,7 @@ from vlmbench.task.binding import PromptSettings
 TASK = "vqav2@validation"
 
 Write = Callable[..., FinishedTask]
+SKEWED = efficiency.Spread(n=3, mean=4.0, p10=1.0, p50=2.0, p90=9.0, p99=9.0)
 
 
 def record(id: str, time: float, *, task: str = TASK, worker: str = "0", **other: Any) -> Any:
@@ -186,7 +187,23 @@ def test_utilisation_is_work_over_what_the_device_could(
     assert found.flops_utilisation == (peak and pytest.approx(2e12 / peak))
 
 
-def test_the_host_energy_of_neighbours_is_counted_once(written: Write) -> None:
+@pytest.mark.parametrize(
+    ("field", "value", "shown"),
+    [
+        pytest.param("peak_device_memory_bytes", 3 * 2**30, 3.0, id="bytes as GiB"),
+        pytest.param("flops_per_sample", 2.5e9, 2.5, id="FLOPs as GFLOP"),
+        pytest.param("latency_s", SKEWED, 2.0, id="the median of a time"),
+        pytest.param("prompt_tokens", SKEWED, 4.0, id="the mean of a count"),
+        pytest.param("energy_per_sample_j", None, None, id="unknown stays unknown"),
+    ],
+)
+def test_a_figure_is_printed_in_its_columns_unit_and_statistic(
+    field: str, value: float | efficiency.Spread | None, shown: float | None
+) -> None:
+    assert efficiency.FIGURES[field].in_column(value) == shown
+
+
+def test_the_energy_of_a_shared_host_is_counted_once(written: Write) -> None:
     """Two workers of one machine meter the same 100 J; each has a GPU of its own."""
     shared: dict[str, Any] = {"machine": "m", "host_energy_j": 100.0}
     sessions = [session(w, device_energy_j=j, **shared) for w, j in (("0", 10.0), ("1", 30.0))]

@@ -1,1 +1,1 @@
-"""Latency, and where time goes, on work shaped like the tasks."""
+"""Latency and profiles of backends, on workloads shaped like the tasks."""

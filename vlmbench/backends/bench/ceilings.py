@@ -1,4 +1,4 @@
-"""What a machine can do at most: the rates that a model's stages are compared with."""
+"""A machine's measured peak FLOP/s and memory bandwidth, with which stages are compared."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 SECONDS = 0.3
-"""For each of the three measurements."""
+"""Duration of each of the three measurements."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """Measured, not promised by a data sheet."""
+    """Peak rates as measured, not as a data sheet has them."""
 
     flops_per_s: float
-    """Of a large matrix product in the model's dtype, by the fastest that a model here uses."""
+    """FLOP/s of a large GEMM in the model's dtype, by the fastest kernel that a model here uses."""
 
     bytes_per_s: float
-    """Read and written in copying more than the caches hold."""
+    """Bytes read and written per second in copying more than the caches hold."""
 
 
 def measure(device: str, dtype: str) -> Ceilings:
-    """On a device as torch names it, in a second or so."""
+    """Measure the ceilings of a device, named as in torch, in a second or so."""
     import torch
 
     from idefics2 import onednn
@@ -47,7 +47,7 @@ def measure(device: str, dtype: str) -> Ceilings:
 
 
 def _seconds(call: Callable[[], object], is_cuda: bool) -> float:
-    """Of one call, the quickest of as many as there is time for; on a GPU by its own clock."""
+    """Seconds of the quickest of repeated calls; on a GPU by its own clock."""
     from torch import cuda
 
     new_event: Any = cuda.Event

@@ -1,6 +1,6 @@
-"""How long one answer takes, and how many come in a second: one request at a time, and many.
+"""Latency and throughput of a backend, with one request at a time and with many.
 
-Pictures are made, each shown once, so that nothing is shared between requests.
+Pictures are synthetic, each shown once, so that requests share nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ QUESTION = f"what is the color of the car on the left ?\n{INSTRUCTION}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantiles:
-    """In seconds, or None where the backend does not tell."""
+    """Percentiles of a time, in seconds."""
 
     p50: float
     p90: float
@@ -30,38 +30,38 @@ class Quantiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Of requests of one kind."""
+    """Latency and throughput of one kind of request."""
 
     side: int
     """The pictures' longer side, in pixels."""
 
     at_once: int
-    """Requests that the backend was given at a time."""
+    """Number of requests that the backend is given at a time."""
 
     n: int
     visual_tokens: int | None
-    """Of a request."""
+    """Visual tokens per request."""
 
     total: Quantiles
     first_token: Quantiles | None
     token: Quantiles | None
-    """Each after the first."""
+    """Time per output token after the first."""
 
     answers_per_s: float
     tokens_per_s: float | None
     flops: float | None
-    """Work of one answer."""
+    """Mean FLOPs of an answer."""
 
     peak_device_memory_bytes: int | None
 
     @property
     def flops_per_s(self) -> float | None:
-        """By what an answer takes alone; of answers that share nothing."""
+        """Achieved FLOP/s; None if the backend counts no FLOPs. Answers share no work here."""
         return None if self.flops is None else self.flops * self.answers_per_s
 
 
 def requests(side: int, number: int, num_new: int, seed: int) -> list[Request]:
-    """Questions about different pictures of this size, four to three."""
+    """Requests about different pictures with this longer side, four to three."""
     return [
         Request(
             id=f"{side}/{seed + index}",
@@ -79,7 +79,7 @@ def requests(side: int, number: int, num_new: int, seed: int) -> list[Request]:
 
 
 def measure(backend: Backend, side: int, *, at_once: int, number: int, num_new: int) -> Latency:
-    """After a warm-up; `at_once` requests are given to the backend together, the rest follow.
+    """Measure after a warm-up; the backend is given `at_once` requests together, then the next.
 
     Raises: VlmbenchError where the backend fails on a request.
     """
@@ -115,7 +115,7 @@ def measure(backend: Backend, side: int, *, at_once: int, number: int, num_new: 
 
 
 def quantiles(values: Sequence[float | None]) -> Quantiles | None:
-    """The smallest value that so many percent do not exceed; None without any value."""
+    """Percentiles by the nearest rank; None without any value."""
     known = sorted(value for value in values if value is not None)
     if not known:
         return None
@@ -124,11 +124,14 @@ def quantiles(values: Sequence[float | None]) -> Quantiles | None:
 
 
 def answers(backend: Backend, asked: Sequence[Request]) -> list[Response]:
-    """Raises: VlmbenchError where the model failed on one."""
+    """The responses to these requests.
+
+    Raises: VlmbenchError where the model failed on one.
+    """
     found = list(backend.generate(asked))
     for response in found:
         if response.error:
-            raise VlmbenchError(f"the model failed on a made picture: {response.error}")
+            raise VlmbenchError(f"the model failed on a synthetic picture: {response.error}")
     return found
 
 

@@ -1,8 +1,8 @@
-"""Where a backend's time goes on work shaped like the tasks, and how near to the machine's limits.
+"""A backend's time by stage on workloads shaped like the tasks, beside the machine's peak rates.
 
-The work counted is what was done, not what was asked for: a picture that five questions share is
-encoded once. Bytes are those of the weights, which every pass of the decoder reads once; keys and
-values come on top, so the share of the memory's rate is a lower bound.
+FLOPs are those computed: an image that five questions share is encoded once. Bytes are those of the
+weights, which every prefill and decode step reads once; the KV cache comes on top, so the share of
+the memory bandwidth is a lower bound.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ STAGES = (
     *("image_wait", "encode", "connector"),
     *("prefill", "prefill_sampling", "decode", "decode_sampling"),
 )
-"""Of the engine's seconds; "connector" and the two kinds of sampling are parts of others."""
+"""Keys of the engine's seconds; "connector" and both kinds of sampling are parts of others."""
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 class Profiled(Backend, Protocol):
-    """A backend whose `probe().work` tells its stages."""
+    """A backend whose `probe().work` has seconds by stage."""
 
     def profile(self) -> None:
-        """Tell stages apart from now on."""
+        """Time the stages from here on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,28 +41,28 @@ class Stage:
     name: str
     seconds: float
     flops: float | None = None
-    """Work done in it; None: it has none to speak of."""
+    """FLOPs computed in it; None: too few to count."""
 
     num_bytes: float | None = None
-    """Of weights read."""
+    """Bytes of weights read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One workload."""
+    """The wall time of one workload, by stage."""
 
     workload: str
     n: int
     seconds: float
     stages: tuple[Stage, ...]
     work: Mapping[str, int]
-    """What the backend counted."""
+    """The backend's counters."""
 
 
 def profile(
     backend: Profiled, forecast: Forecast, workload: str, num_pictures: int, scale: float = 1.0
 ) -> Profile:
-    """Runs a workload twice, the first time to warm up.
+    """Run a workload twice, the first time to warm up.
 
     Raises: VlmbenchError where the backend fails on a request.
     """
@@ -86,7 +86,7 @@ def profile(
 
 
 def share(stage: Stage, ceilings: Ceilings) -> tuple[float | None, float | None]:
-    """Of the machine's arithmetic and of its memory, each from 0 to 1; None: nothing counted."""
+    """Shares of the peak FLOP/s and of the peak bandwidth, in [0, 1]; None: nothing counted."""
     if not stage.seconds:
         return None, None
     return (
@@ -106,7 +106,7 @@ def _request(index: int, question: Question) -> Request:
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Counts and seconds of what happened in between."""
+    """The increase of every counter and of every stage's seconds."""
     counts: dict[str, Any] = {
         name: value - before[name] for name, value in after.items() if isinstance(value, int)
     }
@@ -158,7 +158,7 @@ def _stages(
 def _flops(
     questions: Sequence[Question], responses: Sequence[Response], forecast: Forecast
 ) -> dict[str, float]:
-    """Vision and connector of each picture once; prefill and decode of all answers."""
+    """FLOPs by stage: vision and connector once per image; prefill and decode of all answers."""
     pictures: set[DrawnPicture] = {p for question in questions for p in question.pictures}
     total = dict.fromkeys(("vision", "connector", "prefill", "decode"), 0.0)
     for picture in pictures:

@@ -1,4 +1,4 @@
-"""What was measured, as tables for a terminal."""
+"""Measured latencies and profiles as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def latency_table(found: Sequence[Latency], ceilings: Ceilings | None) -> str:
 
 
 def profile_table(found: Sequence[Profile], ceilings: Ceilings | None) -> str:
-    """A line a stage: its share of the time, then of what the machine can do in that time."""
+    """A line per stage: its share of the time, then of the machine's peak rates."""
     header = ["workload", "stage", "seconds", "share", "GFLOP/s", "of peak", "GB/s", "of peak"]
     rows = []
     for one in found:

@@ -1,7 +1,7 @@
-"""Made questions about made pictures, shaped like the six tasks: for measuring speed, not answers.
+"""Synthetic questions about synthetic pictures, shaped like the six tasks, to measure speed.
 
-Sizes, questions a picture and lengths follow published statistics of the tasks' evaluation splits:
-VQAv2 has 5.3 questions a picture of 640 pixels, DocVQA 4.2 about a page, MMBench rotates the
+Sizes, questions per picture and lengths follow published statistics of the tasks' evaluation
+splits: VQAv2 has 5.3 questions per picture of 640 pixels, DocVQA 4.2 per page, MMBench rotates the
 options of a question over 3.7 rows. A word of the texts is about one token.
 """
 
@@ -49,33 +49,33 @@ class DrawnPicture(Picture):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One prompt."""
+    """A prompt with its pictures."""
 
     pictures: tuple[DrawnPicture, ...]
     text: str
     num_new: int
-    """Tokens of an answer of usual length, the one that ends it included."""
+    """Tokens of an answer of usual length, the stop token included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What questions of a task look like; a tuple is drawn from evenly."""
+    """Sizes and lengths of a task's questions; the values of a tuple are equally frequent."""
 
     sizes: tuple[tuple[int, int], ...]
     """Width and height of pictures, in pixels."""
 
     questions: tuple[int, ...]
-    """Asked about one picture."""
+    """Number of questions about one picture."""
 
     words: tuple[int, ...]
-    """Of a question, without its instruction."""
+    """Number of words in a question, without its instruction."""
 
     num_new: tuple[int, ...]
     is_page: bool = False
-    """Grey pages of print in PNG rather than photographs in JPEG."""
+    """True: grey pages of print in PNG; False: photographs in JPEG."""
 
     option_words: int = 0
-    """Of each of four options; the questions about a picture are then rotations of one."""
+    """Words of each of four options; the questions about a picture are then rotations of one."""
 
     num_pictures: tuple[int, ...] = (1,)
 
@@ -160,7 +160,7 @@ def draw(shape: Shape, num_pictures: int, seed: int = 0, scale: float = 1.0) -> 
 
 
 def picture(width: int, height: int, seed: int, is_page: bool = False) -> DrawnPicture:
-    """A photograph's colours and noise, or a page's lines of print."""
+    """A picture with a photograph's colours and noise, or with a page's lines of print."""
     import numpy as np
     from PIL import Image
 
@@ -194,7 +194,7 @@ def _rotations(question: str, options: Sequence[str]) -> list[str]:
 
 
 def _in_turn(values: Sequence[Value], dice: random.Random) -> Callable[[], Value]:
-    """Gives all values in a random order, over and over."""
+    """A function that gives all values in a random order, over and over."""
 
     def forever() -> Iterator[Value]:
         while True:

@@ -1,1 +1,1 @@
-"""Runs beside each other and beside reported results: from finished runs to tables."""
+"""The leaderboard: finished runs beside each other and beside reported results."""

@@ -1,4 +1,4 @@
-"""Results that others report, from results/baselines.yaml: what its fields mean stands there."""
+"""Results that others report, read from results/baselines.yaml, which explains its fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGED = Path(__file__).parents[2] / "_results" / "baselines.yaml"  # in a wh
 _CHECKOUT = Path(__file__).parents[3] / "results" / "baselines.yaml"
 
 Trust = Literal["authors", "benchmark", "competitor", "later paper", "low", "memory"]
-"""Whose word a result is, the best first."""
+"""Who reports a result, the most trustworthy first."""
 
 TRUST: tuple[Trust, ...] = get_args(Trust)
 SystemKind = Literal["open", "proprietary", "control"]
@@ -30,7 +30,7 @@ UNITS = {"B": 1e9, "M": 1e6}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineSource:
-    """Where results were reported."""
+    """A publication that reports results."""
 
     key: str
     title: str
@@ -38,7 +38,7 @@ class BaselineSource:
     """None: not known to us."""
 
     read: str
-    """How much of it was seen: "yes", "in part", "in an excerpt", ..."""
+    """How much of the source was seen: "yes", "in part", "in an excerpt", ..."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,28 +52,28 @@ class Reported:
 
     metric: str
     score: float
-    """In percent; CIDEr in points."""
+    """Score in percent; CIDEr in points."""
 
     shots: int | None
-    """None: unknown, or `is_finetuned`."""
+    """Few-shot examples; None: unknown, or `is_finetuned`."""
 
     is_finetuned: bool
-    """True: trained on this very task."""
+    """True: fine-tuned on this task."""
 
     tokens_per_image: int | None
-    """Visual tokens; None: unknown, or `tokens_per_tile`."""
+    """Visual tokens per image; None: unknown, or `tokens_per_tile`."""
 
     tokens_per_tile: str
-    """Such as "81 per 384x384 tile"; empty: pictures are not cut, or it is unknown."""
+    """Visual tokens per tile, "81 per 384x384 tile"; empty: images are not tiled, or unknown."""
 
     harness: str
-    """Who asked and scored; empty: the reporter, with a harness that is not named."""
+    """Who ran and scored the model; empty: the reporter, with a harness that is not named."""
 
     source: BaselineSource | None
-    """None: from memory, or a third party's table; such a result is not verified."""
+    """The publication; None: from memory, or a third party's table, so the result is unverified."""
 
     place: str
-    """Table or figure of the source."""
+    """Table or figure within the source."""
 
     split_is: SplitBasis
     trust: Trust
@@ -84,7 +84,7 @@ class Reported:
 
     @property
     def rank(self) -> tuple[bool, int]:
-        """Sorts the results that a reader should believe first to the front."""
+        """Sort key: the most trustworthy results first."""
         return not self.is_verified, TRUST.index(self.trust)
 
 
@@ -95,7 +95,7 @@ class System:
     name: str
     kind: SystemKind
     num_parameters: int | None
-    """As it is commonly called; None: not published, or no model."""
+    """Nominal number of parameters; None: not published, or not a model."""
 
     note: str
     results: tuple[Reported, ...]
@@ -103,9 +103,9 @@ class System:
 
 @cache
 def load(path: Path | None = None) -> tuple[System, ...]:
-    """All systems, in the file's order.
+    """All systems of the file, in its order.
 
-    Raises: VlmbenchError for a file that is not there or a record that breaks the schema, which is
+    Raises: VlmbenchError for a missing file, or for a record that breaks the schema, which is
     named by its system and number.
     """
     import yaml
@@ -139,9 +139,9 @@ def load(path: Path | None = None) -> tuple[System, ...]:
 
 
 def choose(systems: Sequence[System], names: Sequence[str]) -> tuple[System, ...]:
-    """The systems of these names, in which `*` and `?` stand for any letters and one; file order.
+    """The systems whose names match one of these patterns (`*`, `?`), in file order.
 
-    Raises: VlmbenchError for a name that fits none.
+    Raises: VlmbenchError for a pattern that matches none.
     """
     known = [system.name for system in systems]
     for name in names:
@@ -155,7 +155,7 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 class _Record:
-    """A mapping of the file; what it lacks or has too much is an error that names it."""
+    """A mapping of the file; a missing, unknown or malformed field is an error that names it."""
 
     def __init__(self, content: Any, where: str) -> None:
         if not isinstance(content, Mapping):
@@ -174,7 +174,7 @@ class _Record:
         return key in self._content
 
     def of(self, key: str, *kinds: type) -> Any:
-        """The value, which must be there and of one of the kinds; None only where it is listed."""
+        """The value, which must exist and have one of these types (NoneType: may be null)."""
         if not self.has(key):
             raise VlmbenchError(f"{self.where} lacks {key}")
         value = self._content[key]

@@ -1,4 +1,4 @@
-"""Rows of the board for what can be had without looking, on the embedded stand-ins (@mini)."""
+"""Blind controls (chance, majority, question only) as rows of the board, on the mini tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MINI = "mini"
 def control_rows(columns: Iterable[Column]) -> list[Row]:
     """A row for each of `controls.CONTROLS`, with a cell in each column of a mini task.
 
-    Scenes that this machine has not drawn yet are drawn: seconds a task.
+    Scenes that this machine has not drawn yet are drawn: seconds per task.
 
     Raises: VlmbenchError where no column is of a mini task, or one is of another version of its
     task than this vlmbench has.
@@ -30,7 +30,7 @@ def control_rows(columns: Iterable[Column]) -> list[Row]:
             for name, cell in _cells(column, cast(Profile, column.profile)).items():
                 cells[name][column] = cell
     if not any(cells.values()):
-        raise VlmbenchError("--controls are of mini tasks, and no run has one; run TASK@mini")
+        raise VlmbenchError("--controls are for mini tasks, and no run has one; run TASK@mini")
     return [
         Row(name=name, kind="control", num_parameters=None, cells=found)
         for name, found in cells.items()

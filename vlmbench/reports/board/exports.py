@@ -1,4 +1,4 @@
-"""The board for programs: JSON with everything, and CSV with a line a cell."""
+"""The board as JSON, with everything in it, and as CSV, with a line per cell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row
 from vlmbench.tables import csv_safe
 
 PLACES = 4
-"""Of scores in percent: far below any interval, and the same on every machine."""
+"""Decimal places of scores in percent: far below any interval, and the same on every machine."""
 
 ROW_FIELDS = ("system", "kind", "parameters")
 COLUMN_FIELDS = (
@@ -51,7 +51,7 @@ def as_json(board: Board) -> str:
 
 
 def as_csv(board: Board) -> str:
-    """A line a cell, with all that identifies its row and column; empty: unknown."""
+    """A line per cell, with all that identifies its row and column; empty: unknown."""
     file = io.StringIO()
     writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -68,7 +68,7 @@ def as_csv(board: Board) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Truth in JSON's words, and no formula of a spreadsheet."""
+    """A value for CSV: booleans as in JSON, and no text that a spreadsheet would run."""
     return str(value).lower() if isinstance(value, bool) else csv_safe(value)
 
 

@@ -1,7 +1,7 @@
 """The board: runs beside controls and reported results, in tables whose columns compare.
 
-A column is one task and split, asked and scored in one way. What was asked with other shots or by
-another harness stands in another table; a mini task never shares a table with a real one.
+A column is one task and split, prompted and scored in one way. Another number of shots or another
+harness makes another table; a mini task never shares a table with a real one.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from vlmbench.task.loading import installed
 from vlmbench.task.scoring import Summary
 
 Kind = Literal["run", "control", "open", "proprietary"]
-"""What a row is: a run of ours, a control (ours or reported), or a system others report on."""
+"""Kind of a row: a run of ours, a control (ours or reported), or a system others report on."""
 
 FACTS = ("params", "tokens", "system", "kind", "source", "trust", "verified")
-"""What a condition may ask for beside tasks, each of which stands for the row's score."""
+"""Names that a condition may use, besides those of tasks, which stand for the row's score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What all of a table's columns have in common."""
+    """The setting that all columns of a table share."""
 
     is_mini: bool
     shots: int | None
-    """None: not known, or `is_finetuned`."""
+    """Few-shot examples; None: not known, or `is_finetuned`."""
 
     is_finetuned: bool = False
-    """True: the systems were trained on the very task."""
+    """True: the systems were fine-tuned on the task."""
 
     harness: str = ""
-    """Named where somebody asked and scored whom the system's own authors did not ask."""
+    """Third party that ran and scored the systems; empty: none is named."""
 
     @property
     def title(self) -> str:
@@ -49,16 +49,16 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One task and split, asked and scored in one way."""
+    """One task and split, prompted and scored in one way."""
 
     task: str
     split: str | None
-    """None: the sources do not say."""
+    """None: the sources do not name one."""
 
     setting: Setting
     metric: str
     version: int | None = None
-    """The task's; None, as the next two: reported results only."""
+    """Version of the task; None, like the next two, where all results are reported ones."""
 
     prompt_style: str | None = None
     profile: str | None = None
@@ -83,44 +83,44 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A score and what it stands on. What is unknown is None: most of it, for reported results."""
+    """A score and its evidence. What is unknown is None: most of it, for reported results."""
 
     score: float | None
-    """In percent (CIDEr in points); None: nothing could be scored."""
+    """Score in percent (CIDEr in points); None: nothing could be scored."""
 
     low: float | None = None
     high: float | None = None
     n: int | None = None
-    """What the mean is of: samples, or questions where options rotate."""
+    """Size of the mean: samples, or questions where options rotate."""
 
     num_rows: int | None = None
-    """Samples with a response or an error."""
+    """Number of samples with a response or an error."""
 
     split_rows: int | None = None
-    """Of the whole split."""
+    """Number of samples in the whole split."""
 
     failed: int | None = None
     missing: int | None = None
     unparsed: int | None = None
     tokens_per_image: float | None = None
     fingerprint: str = ""
-    """Of the rows asked; empty where it is not known."""
+    """Fingerprint of the rows that were read; empty if unknown."""
 
     folder: str = ""
-    """Of the run; empty for what is no run."""
+    """Folder of the run; empty for controls and reported results."""
 
     reported: Reported | None = None
-    """Where the score is from; None for what is ours."""
+    """The report that the score is from; None for scores made here."""
 
     also: tuple[Reported, ...] = ()
-    """Reports of the same that differ; the cell shows the one to be trusted most."""
+    """Other reports, with other scores; the cell shows the most trusted one."""
 
     delta: float | None = None
     """Points above the reference row; None where that has no such score."""
 
     @classmethod
     def of(cls, summary: Summary, *, split_rows: int, fingerprint: str) -> Cell:
-        """Of scores that were made here."""
+        """The cell of scores that were made here."""
         found = summary.estimate
         return cls(
             score=100 * found.mean if found else None,
@@ -166,13 +166,13 @@ class Board:
 
     rows: tuple[Row, ...]
     reference: str | None = None
-    """Name of the row that deltas are to."""
+    """Name of the row that deltas are relative to."""
 
     sort_key: str = ""
     """See `sorted_by`; empty: the rows' own order."""
 
     notes: tuple[str, ...] = ()
-    """What a reader must know before comparing, a sentence each."""
+    """Caveats that a reader must know before comparing, a sentence each."""
 
     @property
     def columns(self) -> list[Column]:
@@ -193,7 +193,7 @@ class Board:
         return tables
 
     def only(self, tasks: Sequence[str]) -> Board:
-        """The columns of these tasks, each `TASK` or `TASK@SPLIT`.
+        """The board with only the columns of these tasks, each `TASK` or `TASK@SPLIT`.
 
         Raises: VlmbenchError for one that no column has.
         """
@@ -203,20 +203,20 @@ class Board:
         return self._with_cells(lambda row, column: column in kept)
 
     def where(self, condition: Condition) -> Board:
-        """The cells for which the condition holds."""
+        """The board with only the cells for which the condition holds."""
         return self._with_cells(lambda row, column: condition(_facts(row, column)))
 
     def fact_names(self) -> list[str]:
-        """What a condition may ask for."""
+        """Names that a condition may use."""
         columns = self.columns
         tasks = {name for column in columns for name in (column.task, column.name)}
         return [*FACTS, *sorted(name for name in tasks if " " not in name)]
 
     def sorted_by(self, key: str) -> Board:
-        """Rows by `name`, `params` or `tokens`, the least first, or by a task, the best first.
+        """The board sorted by `name`, `params` or `tokens`, least first, or by a task, best first.
 
-        Each table by its own cells: of a task's columns there the first, so name a split where it
-        has several. Rows without a value come last; equal ones stay in the order they had.
+        Each table is sorted by its own cells: by the first of a task's columns there, so name a
+        split where it has several. Rows without a value come last; ties keep their order.
 
         Raises: VlmbenchError for a task that no column has.
         """
@@ -225,7 +225,7 @@ class Board:
         return replace(self, sort_key=key)
 
     def against(self, name: str) -> Board:
-        """Every score's distance to that row's in the same column.
+        """The board with every score's difference from that row's in the same column.
 
         Raises: VlmbenchError where no row has the name.
         """
@@ -261,7 +261,7 @@ def _board_order(name: str) -> float:
 
 
 def _place(key: str, columns: Sequence[Column]) -> Callable[[Row], tuple[bool, float, str]]:
-    """Where a row stands in a table with these columns; what has no value stands last."""
+    """A sort key for rows of a table with these columns; rows without a value come last."""
     scored = next((column for column in columns if key in (column.task, column.name)), None)
 
     def place(row: Row) -> tuple[bool, float, str]:

@@ -1,4 +1,4 @@
-"""The board for readers: Markdown, LaTeX and HTML, which differ in their markup alone."""
+"""The board as Markdown, LaTeX and HTML, which differ in their markup alone."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ small {{ color: #444; }}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Markup:
-    """How a format writes text; everything else is the same for all."""
+    """The markup of one format; everything else is the same for all."""
 
     escape: Callable[[str], str]
     raise_up: Callable[[str], str]
     two_lines: Callable[[str, str], str]
-    """What counts, and under it what it stands on (which may be empty)."""
+    """A main text, and below it a small one, which may be empty."""
 
 
 def as_markdown(board: Board, command: str = "") -> str:
-    """Tables of GitHub's Markdown; `command` is what made it, and stands in the first line."""
+    """Tables of GitHub's Markdown; the first line names `command`, which made them."""
     markup = Markup(
         escape=_markdown_escape,
         raise_up=lambda text: f"<sup>{text}</sup>",
@@ -148,22 +148,24 @@ def _cell(cell: Cell | None, markup: Markup, numbers: dict[str, int]) -> str:
         parts.append(f"({cell.delta:+.2f})")
     if cell.low is not None and cell.high is not None:
         parts.append(f"[{cell.low:.2f}, {cell.high:.2f}]")
-    return markup.two_lines(markup.escape(" ".join(parts)), markup.escape(", ".join(_ground(cell))))
+    return markup.two_lines(
+        markup.escape(" ".join(parts)), markup.escape(", ".join(_evidence(cell)))
+    )
 
 
-def _ground(cell: Cell) -> list[str]:
-    """What a score of ours stands on."""
+def _evidence(cell: Cell) -> list[str]:
+    """Size and gaps of the samples behind a score made here."""
     part = f" ({cell.num_rows:,} of {cell.split_rows:,} rows)" if cell.is_part else ""
-    ground = [f"n {cell.n:,}{part}"] if cell.n is not None else []
+    shown = [f"n {cell.n:,}{part}"] if cell.n is not None else []
     if cell.failed is not None:
-        ground.append(f"{cell.failed:,} failed")
+        shown.append(f"{cell.failed:,} failed")
     if cell.missing:
-        ground.append(f"{cell.missing:,} not run")
+        shown.append(f"{cell.missing:,} not run")
     if cell.unparsed is not None:
-        ground.append(f"{cell.unparsed:,} unparsed")
+        shown.append(f"{cell.unparsed:,} unparsed")
     if cell.tokens_per_image is not None:
-        ground.append(f"{cell.tokens_per_image:.4g} tokens/image")
-    return ground
+        shown.append(f"{cell.tokens_per_image:.4g} tokens/image")
+    return shown
 
 
 def _reported_cell(cell: Cell, best: Reported, markup: Markup, numbers: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""What stands below the board's tables: how to read them, remarks, and numbered sources."""
+"""The notes below the board's tables: how to read them, remarks, and numbered sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRUST_MARKS = {
     "low": ("t", "a third party's note"),
     "memory": ("m", "from memory"),
 }
-"""Letters beside the number of a source; a system's own authors have none."""
+"""Letters that mark who reports a score; a system's own authors have none."""
 
 UNVERIFIED = "unverified"
 
@@ -79,7 +79,7 @@ def endnotes(board: Board, numbers: dict[str, int]) -> list[tuple[str, list[str]
 
 
 def _remarks(board: Board, numbers: dict[str, int]) -> list[str]:
-    """One for all systems of a column that it holds for."""
+    """Remarks, each with the systems of a column that share it."""
     systems: dict[tuple[str, str], list[str]] = {}
     for row, column, cell in _reported_cells(board):
         parts = [cell.reported.note] if cell.reported and cell.reported.note else []
@@ -107,5 +107,5 @@ def _source(number: int, source: BaselineSource) -> str:
 
 
 def as_printed(score: float) -> str:
-    """With one decimal, as nearly every report has it, or with those that it has."""
+    """The score with one decimal, as nearly every report has it, or with as many as it has."""
     return f"{score:.1f}" if round(score, 1) == score else f"{score:g}"

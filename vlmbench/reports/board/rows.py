@@ -17,7 +17,7 @@ from vlmbench.schema import Profile
 from vlmbench.task.loading import installed
 
 CIRCULAR = "circular_accuracy"
-"""What reports call accuracy of a benchmark whose own server counts questions, not rows."""
+"""Our metric for CircularEval (MMBench), which counts questions, not rows; reports say accuracy."""
 
 WITH_OCR = " with OCR tokens"
 
@@ -30,13 +30,13 @@ def board_of(
     allow_mixed: bool = False,
     with_controls: bool = False,
 ) -> Board:
-    """A row a run, with a row each for `controls.CONTROLS` where wanted, and a row a system.
+    """The board: a row per run, per control if `with_controls`, and per system.
 
-    `profile`: whose rules score the runs; a task that lacks it is scored by "official", and its
-    column says so. `allow_mixed`: tasks that were asked in several ways get a column for each.
+    `profile`: the scoring rules of the runs; a task that lacks it is scored by "official", and its
+    column says so. `allow_mixed`: tasks prompted in several ways get a column for each.
 
-    Raises: VlmbenchError where runs asked the same split in different ways, or another version of
-    its task, and `allow_mixed` is not given; and as `control_rows` does.
+    Raises: VlmbenchError where runs differ on one split in the prompt or the task's version, unless
+    `allow_mixed`; and as `control_rows` does.
     """
     rows = [_run_row(run, name, profile) for run, name in zip(runs, _names(runs), strict=True)]
     columns = list(dict.fromkeys(column for row in rows for column in row.cells))
@@ -90,7 +90,7 @@ def _run_cell(
 
 
 def _names(runs: Iterable[FinishedRun]) -> list[str]:
-    """Titles, with the folder's name where two runs have the same one."""
+    """Titles of the runs, with the folder's name where two have the same one."""
     runs = list(runs)
     titles = [run.title for run in runs]
     names = [
@@ -106,7 +106,10 @@ def _names(runs: Iterable[FinishedRun]) -> list[str]:
 
 
 def _refuse_mixed(columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Raises: VlmbenchError where a split has several columns."""
+    """Checks that each split has one column.
+
+    Raises: VlmbenchError where one has several.
+    """
     for first in columns:
         for other in columns:
             if other.name != first.name or other == first:
@@ -204,7 +207,7 @@ def _notes(runs: Sequence[FinishedRun], rows: Sequence[Row]) -> Iterable[str]:
 
 
 def _imported(run: FinishedRun) -> Iterable[str]:
-    """What the harness that made the answers says of them, beside our scores."""
+    """The score that the harness which made the answers reports, beside ours."""
     origin = run.manifest.imported
     if origin is UNSET:
         return

@@ -1,1 +1,1 @@
-"""Two runs on the samples that they have in common."""
+"""Paired comparison of two runs on the samples that they share."""

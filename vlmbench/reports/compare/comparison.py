@@ -1,4 +1,4 @@
-"""Two finished runs on the samples that both have scored, task by task."""
+"""Paired comparison of two finished runs, task by task, on the samples scored in both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vlmbench.schema import Json, Profile
 from vlmbench.task.loading import parse_spec
 
 Kind = Literal["flips", "wrong", "right"]
-"""Samples on which the runs differ, on which neither has any credit, on which both have all."""
+"""Kinds of samples: the runs' scores differ, both are zero, both are full."""
 
 KINDS: tuple[Kind, ...] = ("flips", "wrong", "right")
 
@@ -30,30 +30,30 @@ ASKED = {
     "max_new_tokens": "limit of new tokens",
     "seed": "shots' seed",
 }
-"""Parts of how a run asks whose names are not words; others' are: shots, blind, pictures, ocr."""
+"""Readable names of prompt settings; those not listed (shots, blind, ...) are shown as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskComparison:
-    """One task; values are those of one profile."""
+    """Two runs compared on one task; scores are those of one profile."""
 
     name: str
     metric: str
     difference: Difference
     p_adjusted: float
-    """By Holm for the number of tasks compared."""
+    """p value, adjusted by Holm's method for the number of tasks compared."""
 
     num_only_a: int
-    """Scored in A alone: failed or not run in B."""
+    """Number of samples scored in A alone: failed or not run in B."""
 
     num_only_b: int
     cost_a: Efficiency
     cost_b: Efficiency
     values: Mapping[str, tuple[float, float]]
-    """Id to the values in A and B."""
+    """Sample id to its scores in A and B."""
 
     def ids(self, kind: Kind) -> list[str]:
-        """Of samples of a kind; flips in favour of A stand first."""
+        """Ids of the samples of a kind; flips in favour of A come first."""
         if kind != "flips":
             value = float(kind == "right")
             return [id for id, pair in self.values.items() if pair == (value, value)]
@@ -63,17 +63,17 @@ class TaskComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A and B, over the tasks of both."""
+    """Runs A and B compared on the tasks that both have."""
 
     a: FinishedRun
     b: FinishedRun
     profile: Profile
     tasks: tuple[TaskComparison, ...]
     mean: MeanDifference | None
-    """Over tasks, each counting the same; None for a single one."""
+    """Mean difference over tasks, equally weighted; None for a single task."""
 
     warnings: tuple[str, ...]
-    """What makes the runs less than comparable, a line each."""
+    """Reasons why the runs compare less than fully, a line each."""
 
 
 def compare(
@@ -124,14 +124,14 @@ def compare(
         profile=profile,
         tasks=tasks,
         mean=mean_difference(found) if len(found) > 1 else None,
-        warnings=(*warnings, *_unlike(a, b, pairs)),
+        warnings=(*warnings, *_setup_warnings(a, b, pairs)),
     )
 
 
 def _common_tasks(
     a: FinishedRun, b: FinishedRun, names: Sequence[str], profile: Profile
 ) -> tuple[list[tuple[FinishedTask, FinishedTask]], list[str]]:
-    """The pairs to compare, and what is left out."""
+    """Pairs of tasks to compare, and a line for each task left out."""
     of_a, of_b = ({task.name: task for task in run.tasks} for run in (a, b))
     known = {*of_a, *of_b} | {name.partition("@")[0] for name in (*of_a, *of_b)}
     for name in names:
@@ -176,15 +176,14 @@ def _nothing_in_common(of_a: Iterable[str], of_b: Iterable[str], name: str) -> V
     def listed(tasks: Iterable[str]) -> str:
         return ", ".join(task for task in tasks if not name or _is_named(task, name)) or "none"
 
-    what = f"{name} of one split" if name else "no task (of one split)"
-    verb = "is not in both runs" if name else "is in both runs"
-    return VlmbenchError(f"{what} {verb}: A has {listed(of_a)}; B has {listed(of_b)}")
+    what = f"{name} is not in both runs" if name else "no task is in both runs"
+    return VlmbenchError(f"{what} on the same split: A has {listed(of_a)}; B has {listed(of_b)}")
 
 
 def _paired(
     a: FinishedTask, b: FinishedTask, profile: Profile
 ) -> tuple[dict[str, tuple[float, float]], list[int], int, int]:
-    """Values by id, each one's cluster, and how many samples only A, only B has scored."""
+    """Scores by id, the cluster of each, and how many samples only A and only B has scored."""
     of_a = {str(r.id): v for r in a.scores() if (v := r.profiles.get(profile)) is not None}
     values: dict[str, tuple[float, float]] = {}
     clusters: list[int] = []
@@ -202,16 +201,16 @@ def _paired(
     return values, clusters, len(of_a) - len(values), only_b
 
 
-def _unlike(
+def _setup_warnings(
     a: FinishedRun, b: FinishedRun, pairs: Sequence[tuple[FinishedTask, FinishedTask]]
 ) -> Iterator[str]:
-    """What beside the model differs, or is not whole."""
+    """Settings other than the model that differ, and tasks that are incomplete."""
     for part in ("prompt", "generation"):
         old, new = (as_builtins(getattr(run.manifest, part)) for run in (a, b))
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key):
                 was, now = (str(found.get(key, "-")) for found in (old, new))
-                yield f"they ask differently: {ASKED.get(key, key)} is {was} in A, {now} in B"
+                yield f"the settings differ: {ASKED.get(key, key)} is {was} in A, {now} in B"
     for task_a, task_b in pairs:
         if task_a.version != task_b.version:
             yield (
@@ -225,12 +224,12 @@ def _unlike(
             yield f"{task_a.name} has other rows in A than in B (its data was changed or re-made)"
         for label, task in (("A", task_a), ("B", task_b)):
             if task.num_missing:
-                yield f"{task.name} is not whole in {label}: {task.num_missing:,} samples not run"
+                yield f"{task.name} is incomplete in {label}: {task.num_missing:,} samples not run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """One sample with what both runs said."""
+    """One sample with the responses of both runs."""
 
     task: str
     id: str
@@ -241,16 +240,16 @@ class Listed:
     parsed_a: Json
     parsed_b: Json
     question: str = ""
-    """Empty, as the answers, where the data set is not read."""
+    """The question; empty, like `answers`, unless the data set was read."""
 
     answers: tuple[str, ...] = ()
 
 
 def listed(comparison: Comparison, kind: Kind) -> Iterator[Listed]:
-    """The samples of a kind with both runs' answers, task by task."""
+    """The samples of a kind with the responses of both runs, task by task."""
     for task in comparison.tasks:
         ids = task.ids(kind)
-        said = [_said(run.task(task.name), set(ids)) for run in (comparison.a, comparison.b)]
+        said = [_responses(run.task(task.name), set(ids)) for run in (comparison.a, comparison.b)]
         for id in ids:
             (response_a, parsed_a), (response_b, parsed_b) = said[0][id], said[1][id]
             yield Listed(
@@ -265,8 +264,8 @@ def listed(comparison: Comparison, kind: Kind) -> Iterator[Listed]:
             )
 
 
-def _said(task: FinishedTask | None, ids: set[str]) -> dict[str, tuple[str | None, Any]]:
-    """Id to response and parsed answer."""
+def _responses(task: FinishedTask | None, ids: set[str]) -> dict[str, tuple[str | None, Any]]:
+    """Response and parsed answer by sample id."""
     assert task is not None
     return {
         str(score.id): (record.response, score.parsed)
@@ -278,7 +277,7 @@ def _said(task: FinishedTask | None, ids: set[str]) -> dict[str, tuple[str | Non
 def gold(
     task: str, ids: set[str], data_dir: Path | None, tasks_dir: Path | None
 ) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Id to question and right answers, read from the data set.
+    """Question and gold answers by sample id, read from the data set.
 
     Raises: VlmbenchError where that is not at hand, or lacks a sample.
     """

@@ -1,4 +1,4 @@
-"""A comparison for people, for programs and for spreadsheets."""
+"""A comparison as text, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from vlmbench.metrics.paired import Difference, MeanDifference
 from vlmbench.reports.compare.comparison import Comparison, Kind, Listed, TaskComparison
-from vlmbench.reports.efficiency import Efficiency
+from vlmbench.reports.efficiency import FIGURES, Efficiency
 from vlmbench.tables import aligned, csv_safe, shortened
 
 HEADER = (
     *("task", "n", "A", "B", "B - A", "95 % interval", "p", "p (Holm)"),
-    *("B up", "B down", "sees", "unpaired"),
+    *("B up", "B down", "MDE", "unpaired MDE"),
 )
 
 LEGEND = """\
-n: samples scored in both. p: of no difference, two-sided; Holm: adjusted for the number of tasks.
-B up, B down: samples on which B has more, or less, than A. sees: the difference that two such
-runs show (p < 0.05) in 4 of 5 cases; unpaired: the same on different samples for each run."""
+n: samples scored in both. p: two-sided, of no difference; Holm: adjusted for the number of tasks.
+B up, B down: samples on which B scores higher, or lower, than A.
+MDE: minimum detectable effect at 80 % power (paired / unpaired), for p < 0.05; unpaired: for runs
+on different samples, as many each."""
 
 MEANINGS = {
     "flips": "samples on which the runs differ",
@@ -31,34 +32,8 @@ MEANINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Cost:
-    title: str
-    field: str
-    """Of an `Efficiency`."""
-    statistic: str = ""
-    """Of a `Spread`."""
-    unit: float = 1
-
-    def of(self, efficiency: Efficiency) -> float | None:
-        value = getattr(efficiency, self.field)
-        if value is None:
-            return None
-        number: float = getattr(value, self.statistic) if self.statistic else value
-        return number / self.unit
-
-
-COSTS = (
-    _Cost("tokens an image", "visual_tokens_per_image", "mean"),
-    _Cost("prompt tokens", "prompt_tokens", "mean"),
-    _Cost("new tokens", "generated_tokens", "mean"),
-    _Cost("first token s", "first_token_s", "p50"),
-    _Cost("latency s", "latency_s", "p50"),
-    _Cost("samples/s", "samples_per_s"),
-    _Cost("GFLOP", "flops_per_sample", unit=1e9),
-    _Cost("joules", "energy_per_sample_j"),
-    _Cost("GPU GiB", "peak_device_memory_bytes", unit=2**30),
-)
+COSTS = {name: figure for name, figure in FIGURES.items() if figure.column}
+"""Columns of the costs, by field of `Efficiency`."""
 
 
 def as_text(found: Comparison) -> str:
@@ -76,10 +51,12 @@ def as_text(found: Comparison) -> str:
         *_notes(found),
         "",
         aligned(
-            ("cost of a sample", "", *(cost.title for cost in COSTS)), _costs(found), num_left=2
+            ("cost of a sample", "", *(cost.column for cost in COSTS.values())),
+            _costs(found),
+            num_left=2,
         ),
         "",
-        "Medians for times, means else; of one device or CPU worker; -: not known.",
+        "Times are medians, the rest means; rates are of one device or CPU worker; -: unknown.",
     ]
     return "\n".join(parts)
 
@@ -99,8 +76,8 @@ def _row(task: TaskComparison, num_tasks: int) -> tuple[str, ...]:
 
 
 def _mean_row(mean: MeanDifference, num_tasks: int) -> tuple[str, ...]:
-    seen = f"{100 * mean.detectable:.2f}"
-    return (f"mean of {num_tasks}", "-", *_figures(mean), "-", "-", "-", seen, "-")
+    mde = f"{100 * mean.detectable:.2f}"
+    return (f"mean of {num_tasks}", "-", *_figures(mean), "-", "-", "-", mde, "-")
 
 
 def _figures(found: Difference | MeanDifference) -> tuple[str, ...]:
@@ -116,26 +93,35 @@ def p_text(p: float) -> str:
 def _notes(found: Comparison) -> list[str]:
     notes = [
         f"{task.name}: {task.num_only_a:,} samples are scored in A alone, {task.num_only_b:,} in B "
-        "alone; they do not count here."
+        "alone; the comparison leaves them out."
         for task in found.tasks
         if task.num_only_a or task.num_only_b
     ]
     for task in found.tasks:
         if task.difference.p > 0.05:
-            seen = 100 * task.difference.detectable
-            notes.append(f"{task.name}: no difference seen; one below {seen:.1f} may be missed.")
+            mde = 100 * task.difference.detectable
+            notes.append(
+                f"{task.name}: no difference found (p > 0.05); one below the MDE of {mde:.1f} "
+                "points can be missed."
+            )
     return ["", *notes] if notes else []
 
 
 def _costs(found: Comparison) -> list[tuple[str, ...]]:
     return [
-        (task.name if label == "A" else "", label, *(_cost(cost.of(spent)) for cost in COSTS))
+        (task.name if label == "A" else "", label, *map(_short, _cost_cells(costs).values()))
         for task in found.tasks
-        for label, spent in (("A", task.cost_a), ("B", task.cost_b))
+        for label, costs in (("A", task.cost_a), ("B", task.cost_b))
     ]
 
 
-def _cost(value: float | None) -> str:
+def _cost_cells(costs: Efficiency) -> dict[str, float | None]:
+    """Numbers by their column's name."""
+    return {cost.column: cost.in_column(getattr(costs, name)) for name, cost in COSTS.items()}
+
+
+def _short(value: float | None) -> str:
+    """Three significant digits."""
     if value is None:
         return "-"
     digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
@@ -143,9 +129,9 @@ def _cost(value: float | None) -> str:
 
 
 def listing_as_text(kind: Kind, samples: Sequence[Listed], with_gold: bool) -> str:
-    """Long texts are cut, and line breaks become spaces."""
-    header = ["task", "id", "A", "B", "A says", "B says"]
-    header += ["right", "question"] if with_gold else []
+    """A table of samples; long texts are cut, and line breaks become spaces."""
+    header = ["task", "id", "A", "B", "response A", "response B"]
+    header += ["gold", "question"] if with_gold else []
     rows = []
     for one in samples:
         row = [one.task, one.id, f"{one.a:.2f}", f"{one.b:.2f}"]
@@ -157,7 +143,7 @@ def listing_as_text(kind: Kind, samples: Sequence[Listed], with_gold: bool) -> s
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
-    """Scores and differences in percent, as everywhere."""
+    """The comparison as JSON; scores and differences in percent."""
     return {
         "a": {"folder": str(found.a.folder), "model": found.a.title},
         "b": {"folder": str(found.b.folder), "model": found.b.title},
@@ -198,15 +184,15 @@ def _percent(found: Difference | MeanDifference) -> dict[str, Any]:
 
 
 def as_csv(found: Comparison) -> str:
-    """A line a task; costs as in the text."""
+    """A line per task; costs as in the text."""
     records = []
     for task in found.tasks:
         record = _task_record(task)
         low, high = record.pop("interval")
         for label in ("a", "b"):
             del record[f"cost_{label}"]
-            spent = getattr(task, f"cost_{label}")
-            record |= {f"{cost.title} {label.upper()}": cost.of(spent) for cost in COSTS}
+            cells = _cost_cells(getattr(task, f"cost_{label}"))
+            record |= {f"{column} {label.upper()}": value for column, value in cells.items()}
         records.append(record | {"low": low, "high": high})
     return _table(list(records[0]), [list(record.values()) for record in records])
 
@@ -219,7 +205,7 @@ def listing_as_csv(samples: Sequence[Listed]) -> str:
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Cells of text that a spreadsheet would run as a formula are kept text by an apostrophe."""
+    """CSV in which an apostrophe keeps text that looks like a formula from being run as one."""
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(names)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 30
-"""Categories that a figure shows: the largest."""
+"""Number of categories that a figure shows, the largest first."""
 
 NOT_CATEGORIES = ("vanilla", "split")
-"""Dimensions of a breakdown that are no kinds of samples."""
+"""Dimensions of a breakdown that are not drawn: they do not divide samples by content."""
 
 
 def drawings(name: str, cells: Sequence[Cell], size: Size) -> Drawings:

@@ -1,4 +1,4 @@
-"""Which figures there are of some runs, and their files."""
+"""The figures that can be drawn of some runs, and their files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def figures(
     systems: Sequence[System] = (),
     size: Size = style.SIZES["column"],
 ) -> Drawings:
-    """Every figure of these kinds, or why it is left out. `systems`: baselines to stand beside.
+    """Every figure of these kinds, or why it is left out. `systems`: baselines to draw beside.
 
     Raises: VlmbenchError where runs cannot share a figure.
     """
@@ -43,7 +43,7 @@ def figures(
 
 
 def write(drawing: Drawing, folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Draw a figure and save it in each format; the files.
+    """Draw a figure and save it in each format; returns the files.
 
     Raises: VlmbenchError where the folder cannot be written.
     """

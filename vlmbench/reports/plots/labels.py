@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OFFSETS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
-"""Where a label may stand, the best first; in label heights from its point."""
+"""Positions of a label relative to its point, in label heights, the best first."""
 
 
 def place(
@@ -18,7 +18,7 @@ def place(
     bars: Sequence[tuple[float, float, float, float]],
     font_pt: float,
 ) -> int:
-    """Name as many of the points (x, y, name) as there is room for; the number that were named.
+    """Name as many of the points (x, y, name) as there is room for; returns how many.
 
     Those at the top come first: they are the ones that a reader looks for. A name may stand over
     no point, no other name and none of the bars (x, y, to x, to y). The layout is fixed hereafter.

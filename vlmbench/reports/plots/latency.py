@@ -1,4 +1,4 @@
-"""How latencies are distributed over samples."""
+"""The distribution of end-to-end latency over samples."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Draw:
 
     name: str
     curves: Sequence[tuple[Cell, Floats]]
-    """Seconds, in order."""
+    """Runs, each with its latencies in seconds, sorted."""
 
     size: Size
 

@@ -1,4 +1,4 @@
-"""All tasks of one or several runs at a glance."""
+"""Radar chart of the scores of one or several runs on all their tasks."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Drawing:
     """A figure that is drawn when asked for."""
 
     name: str
-    """Of its file, without suffix."""
+    """Name of its file, without suffix."""
 
     size: Size
     draw: Callable[[], Figure]
@@ -58,13 +58,13 @@ class Cell:
 
     @property
     def estimate(self) -> Estimate | None:
-        """None: the answers are not public, or nothing could be scored."""
+        """The score; None: the answers are not public, or nothing could be scored."""
         summary = self.task.summaries.get(self.profile)
         return summary.estimate if summary else None
 
 
 def series_of(runs: Sequence[FinishedRun]) -> list[Series]:
-    """Labels say what the runs differ in: model, prompt style, shots; else their folders.
+    """Runs with labels that say what they differ in: model, prompt style, shots, or else folder.
 
     Raises: VlmbenchError where there are more runs than looks, or a run is named twice.
     """
@@ -96,7 +96,7 @@ def _style(run: FinishedRun) -> str:
 
 
 def _places(folders: Sequence[Path]) -> list[str]:
-    """As much of each path's end as tells them apart."""
+    """The shortest ends of the paths that tell them apart."""
     depth = 1
     while len({folder.parts[-depth:] for folder in folders}) < len(folders):
         depth += 1
@@ -132,12 +132,12 @@ METRICS = {"vqa_accuracy": "VQA accuracy", "anls": "ANLS"}
 
 
 def metric_of(task: FinishedTask) -> str:
-    """With its unit, for an axis."""
+    """The task's metric with its unit, as an axis label."""
     return f"{METRICS.get(task.metric, task.metric.replace('_', ' '))} (%)"
 
 
 def described(cells: Sequence[tuple[Cell, Estimate]]) -> str:
-    """What every figure of scores says below itself: rules, interval, n, what failed."""
+    """The caption of a figure of scores: rules, interval, n, what failed."""
     cell = cells[0][0]
     sizes = sorted({estimate.n for _, estimate in cells})
     shown = " to ".join(f"{n:,}" for n in dict.fromkeys((sizes[0], sizes[-1])))

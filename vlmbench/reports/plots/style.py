@@ -1,4 +1,4 @@
-"""How every figure looks: sizes, colours, and what tells series apart without colour."""
+"""The style of every figure: sizes, colours, and marks that tell series apart without colour."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PNG_DPI = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """Of a figure on its page; all else follows from the font."""
+    """Size of a figure on its page; everything else follows from the font size."""
 
     width_in: float
     height_in: float
-    """Of a figure whose contents don't ask for another."""
+    """Default height; figures whose contents need another have their own."""
 
     font_pt: float
 
@@ -42,7 +42,7 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A series: each of the four alone tells it from the others."""
+    """The look of a series: each of the four alone tells it from the others."""
 
     colour: str
     marker: str
@@ -68,7 +68,10 @@ REPORTED = "#555555"
 
 
 def look(index: int) -> Look:
-    """Raises: VlmbenchError beyond the looks that can be told apart."""
+    """The look of the series with this index.
+
+    Raises: VlmbenchError if there are more series than looks.
+    """
     if index >= len(LOOKS):
         raise VlmbenchError(f"a figure can tell {len(LOOKS)} runs apart; name fewer")
     return LOOKS[index]
@@ -76,7 +79,7 @@ def look(index: int) -> Look:
 
 @contextmanager
 def applied(size: Size) -> Iterator[None]:
-    """For drawing: the defaults of matplotlib and ours, whatever the user's matplotlibrc says."""
+    """Draws with the defaults of matplotlib and ours, whatever the user's matplotlibrc says."""
     from matplotlib import style
 
     small = 0.9 * size.font_pt
@@ -136,7 +139,7 @@ def title(axes: Axes, size: Size, text: str) -> None:
 
 
 def legend(figure: Figure, size: Size, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """Above the axes, where it covers no data; in two columns where that leaves labels whole."""
+    """A legend above the axes, where it covers no data; in two columns if its labels fit."""
     font_pt = 0.9 * size.font_pt
     handle_in = 6.5 * font_pt / 72  # line, gap and margins of an entry
     half_in = size.width_in / 2 - handle_in
@@ -146,7 +149,7 @@ def legend(figure: Figure, size: Size, handles: Sequence[Any], labels: Sequence[
 
 
 def wrapped(text: str, font_pt: float, to_in: float) -> str:
-    """In lines no wider than that, broken at spaces; a longer word (a path) is broken anywhere."""
+    """The text in lines no wider than `to_in`; a longer word (a path) is broken anywhere."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -162,7 +165,7 @@ def wrapped(text: str, font_pt: float, to_in: float) -> str:
 
 
 def width_in(text: str, font_pt: float) -> float:
-    """Of a line of text, in inches; with 7 % for the hinting of low resolutions."""
+    """The width of a line of text in inches, with 7 % for the hinting of low resolutions."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
@@ -172,7 +175,7 @@ def width_in(text: str, font_pt: float) -> float:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Equal bytes for equal figures: no date and no version in the file.
+    """Save a figure; equal figures give equal bytes: the file has no date and no version.
 
     Raises: VlmbenchError where it cannot be written.
     """

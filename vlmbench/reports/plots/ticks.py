@@ -23,7 +23,7 @@ def set_logarithmic(axes: Axes, low: float, high: float) -> None:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Few enough to stand side by side: whole decades where all would be too many."""
+    """Ticks at 1, 2 and 5 times powers of ten, or at fewer if these are more than `MOST`."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for multiples in ((1, 2, 5), (1, 3), (1,)):
         found = [step * 10.0**decade for decade in decades for step in multiples]

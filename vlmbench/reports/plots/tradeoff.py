@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vlmbench.metrics.intervals import Estimate
 from vlmbench.reports import efficiency
 from vlmbench.reports.board.baselines import Reported, System
-from vlmbench.reports.efficiency import Efficiency, Spread
+from vlmbench.reports.efficiency import FIGURES, Efficiency, Spread
 from vlmbench.reports.plots import labels, style
 from vlmbench.reports.plots.series import (
     Cell,
@@ -39,14 +39,14 @@ class _Point:
 class _Cost:
     name: str
     title: str
-    """Of the axis, with its unit."""
+    """Label of the axis, with its unit."""
 
     what: str
-    """For a reason why it cannot be drawn."""
+    """What a log without this cost lacks."""
 
     of: Callable[[Efficiency], Spread | None]
     bar: str
-    """What the horizontal bars are; empty: there are none."""
+    """Meaning of the horizontal bars; empty: there are none."""
 
 
 def _exactly(value: float | None) -> Spread | None:
@@ -61,7 +61,7 @@ def _gigabytes(num_bytes: int | None) -> Spread | None:
 
 TOKENS = _Cost(
     "tokens",
-    "visual tokens per picture",
+    FIGURES["visual_tokens_per_image"].title,
     "visual tokens",
     lambda found: found.visual_tokens_per_image,
     "from the 10th to the 90th percentile of the pictures, point at the median",
@@ -75,14 +75,14 @@ LATENCY = _Cost(
 )
 DEVICE_MEMORY = _Cost(
     "memory",
-    "peak device memory (GB)",
+    f"{FIGURES['peak_device_memory_bytes'].title} (GB)",
     "peak memory",
     lambda found: _gigabytes(found.peak_device_memory_bytes),
     "",
 )
 HOST_MEMORY = _Cost(
     "memory",
-    "peak host memory (GB)",
+    f"{FIGURES['peak_host_memory_bytes'].title} (GB)",
     "peak memory",
     lambda found: _gigabytes(found.peak_host_memory_bytes),
     "",
@@ -218,7 +218,7 @@ class _Draw:
 
 
 def comparable(systems: Sequence[System], cells: Sequence[Cell]) -> list[Reported]:
-    """Of each system and number of tokens the most trusted result that the runs may stand beside.
+    """The reported results that compare with the runs, the most trusted per system and token count.
 
     The same task, split, metric and number of examples, not fine-tuned, seen in its source, and
     with a known number of tokens per picture.

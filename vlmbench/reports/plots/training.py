@@ -21,29 +21,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOG = "log.jsonl"
-"""What `idefics2.train` names it: the folder tells one from the other."""
+"""The name that `idefics2.train` gives every log: a log is then labelled by its folder."""
 
 WINDOWS = 40
-"""A smoothed curve has about so many independent points."""
+"""Number of windows in a smoothed curve, about."""
 
 
 @dataclass(slots=True)
 class TrainingLog:
-    """A training run's columns, by step."""
+    """Losses, learning rates and scores of a training run, by step."""
 
     label: str
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     rates: list[tuple[int, float]] = field(default_factory=list)
     scores: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    """What was evaluated to step and score, as logged."""
+    """Pairs of step and score by what was evaluated, as logged."""
 
     stages: list[tuple[str, int]] = field(default_factory=list)
-    """Each with the step before its first."""
+    """Names of the stages, each with the number of steps before it."""
 
 
 def read_log(path: Path) -> TrainingLog:
-    """A JSON line a logged step, with `step`, `loss` and `lr`; evaluations have `scores`.
+    """Read a log with a JSON line per step: `step`, `loss` and `lr`; evaluations have `scores`.
 
     Steps count from the start of a `stage`, and here from that of the first. Where a resumed
     training logs steps again, the later line counts.
@@ -98,7 +98,7 @@ def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _number(value: object, name: str, where: str) -> float:
-    """NaN and infinity come as null or text: they leave a gap."""
+    """The value as a number; NaN and infinity, which are logged as null or text, leave a gap."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | None):
         raise VlmbenchError(f"{where}: {name!r} is {value!r}, expected a number")
     try:
@@ -158,7 +158,7 @@ class _Draw:
         return figure
 
     def _draw_loss(self, axes: Axes, index: int) -> Any:
-        """Pale: each logged step; with a marker: the running mean."""
+        """Draws each logged step pale, and the running mean with a marker."""
         log, look = self.logs[index], style.look(index)
         axes.plot(
             log.steps, log.losses, color=look.colour, alpha=0.35, linewidth=self.size.font_pt / 16
@@ -181,7 +181,7 @@ class _Draw:
         return line
 
     def _draw_scores(self, axes: Axes, tasks: Sequence[str]) -> tuple[list[Any], list[str]]:
-        """Colour and line are the log's, the hollow marker is the task's."""
+        """Draws scores: colour and line tell the log, the hollow marker tells the task."""
         from matplotlib.lines import Line2D
 
         markers = {task: style.look(index).marker for index, task in enumerate(tasks)}
@@ -215,7 +215,7 @@ class _Draw:
 
 
 def running_mean(values: Floats, window: int) -> Floats:
-    """Centred; at the ends over what there is; gaps (NaN) left out."""
+    """The centred running mean, over fewer values at the ends; gaps (NaN) are left out."""
     known = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
     counts = np.concatenate([[0], np.cumsum(known)])

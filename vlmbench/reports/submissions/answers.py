@@ -16,7 +16,7 @@ from vlmbench.schema import Prediction, Sample, Verdict
 from vlmbench.task.task import Task
 
 HIDDEN = ("A",)
-"""Stands for the gold answer where that is not public: what is parsed does not depend on it."""
+"""Stand-in for a gold answer that is not public: the parsed answer does not depend on it."""
 
 SELECTING = ("--limit", "--ids", "--where", "--out")
 RESTARTING = ("--fresh", "--resume", "--dry-run")
@@ -32,7 +32,7 @@ class Answer:
     response: str
 
     def verdict(self) -> Verdict:
-        """The official verdict; `value` is void where the gold answer is not public."""
+        """The official verdict; `value` has no meaning where the gold answer is not public."""
         sample = replace(self.sample, answers=self.sample.answers or HIDDEN)
         prediction = Prediction(id=sample.id, response=self.response)
         return self.task.score(sample, prediction, "official")
@@ -44,7 +44,7 @@ def complete(
     """An answer for every row of the split.
 
     Raises: VlmbenchError where the run lacks any (with the command that asks for the rest), or has
-    samples that this copy of the split has not.
+    samples that this copy of the split lacks.
     """
     rows = splits.load(task.name, split, data_dir, needs_pictures=False)
     log = Responses(run.folder)
@@ -69,7 +69,7 @@ def complete(
         log.close()
     if strange:
         raise VlmbenchError(
-            f"{run.folder} has {len(strange):,} samples of {of.name} that {rows.source} has not "
+            f"{run.folder} has {len(strange):,} samples of {of.name} that {rows.source} lacks "
             f"({', '.join(strange[:3])}{', ...' if len(strange) > 3 else ''}); name the copy of "
             "the data set that was run with --data-dir"
         )

@@ -1,4 +1,4 @@
-"""A submission as it is written."""
+"""The content of a submission."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ class Content:
     """MathVista's second file; None: the server takes one."""
 
     notes: Sequence[str] = ()
-    """What the user should know of single entries, a line each."""
+    """Remarks on single entries for the user, a line each."""

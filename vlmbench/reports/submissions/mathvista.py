@@ -15,7 +15,7 @@ GROUPS = (
     *("question_type", "answer_type", "language", "source", "category"),
     *("task", "context", "grade", "skills"),
 )
-"""What the official scores file counts by, in its order."""
+"""The groups of the official scores file, in its order."""
 
 
 def by_pid(answers: Sequence[Answer]) -> Content:

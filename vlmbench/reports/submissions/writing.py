@@ -1,4 +1,4 @@
-"""From a run's folder to the file that a benchmark's own server takes."""
+"""Writes the file that a benchmark's own server takes, from a run's folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Written:
     """A submission on disk."""
 
     paths: tuple[Path, ...]
-    """The file for the server first."""
+    """Paths of the files, that for the server first."""
 
     name: str
     """`TASK@SPLIT`."""
@@ -58,10 +58,11 @@ def submit(
 ) -> Written:
     """Write the file that the server named `to` takes; by default into the run's folder.
 
-    `split`: which one, where the run has several that fit. `rehearsal`: also take other splits and
-    partial copies of the data set, for a file to score at home.
+    `split`: the one to take, if the run has several that fit. `rehearsal`: also take other splits
+    and partial copies of the data set, for a file to score here.
 
-    Raises: VlmbenchError where the run does not fit the server, lacks answers, or `out` is no file.
+    Raises: VlmbenchError where the run does not fit the server or lacks answers, or `out` cannot be
+    written.
     """
     known = servers()
     if to not in known:

@@ -1,4 +1,4 @@
-"""A report that opens from disk: the board of some runs and every sample in them."""
+"""A report that a browser opens from disk: the board of some runs and every sample in them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ SIZES: Mapping[str, int] = {"index": 10_000, "text": 1_000, "detail": 200}
 of the rest only what is looked at is read."""
 
 ESCAPED = {b"<": b"\\u003c", "\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
-"""What must not stand in a script; in JSON these stand within strings alone."""
+"""Characters that may not stand in a script, and their escapes; JSON has them in strings only."""
 
 
 def write(folder: Path, name: str, content: Any) -> None:
@@ -27,7 +27,7 @@ def write(folder: Path, name: str, content: Any) -> None:
 
 
 class TaskFiles:
-    """The files of one task of a run; samples are held only until their file is full."""
+    """Writes the files of one task of a run; samples are held only until their file is full."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
@@ -36,7 +36,7 @@ class TaskFiles:
         self.num_samples = 0
 
     def add(self, index: Mapping[str, Any], text: Sequence[Any], detail: Mapping[str, Any]) -> None:
-        """A sample: its columns, its [question, response, gold answers], and all else of it."""
+        """Add a sample: its columns, its [question, response, gold answers], and the rest."""
         for kind, content in (("index", index), ("text", text), ("detail", detail)):
             self._waiting[kind].append(content)
             if len(self._waiting[kind]) == SIZES[kind]:
@@ -44,7 +44,7 @@ class TaskFiles:
         self.num_samples += 1
 
     def close(self) -> dict[str, Any]:
-        """Write what is left; the number of files of each kind, for the page."""
+        """Write what is left; returns the numbers of files and their sizes, for the page."""
         for kind, waiting in self._waiting.items():
             if waiting:
                 self._flush(kind)

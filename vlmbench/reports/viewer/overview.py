@@ -1,4 +1,4 @@
-"""The report's first page: the figures of every task of a run, and how the run was made."""
+"""The report's first page: scores and costs of every task of a run, and how the run was made."""
 
 from __future__ import annotations
 
@@ -7,36 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 from vlmbench.reports import efficiency
-from vlmbench.reports.efficiency import Spread
+from vlmbench.reports.efficiency import FIGURES, Spread
 from vlmbench.reports.summary import as_json
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.runs.folder.manifest import as_builtins
 
 HIDDEN = ("schema_version", "tasks", "prompt", "data")
-"""Parts of a manifest that the page shows elsewhere, or not."""
-
-SPREADS = (
-    ("visual_tokens_per_image", "visual tokens per picture", ""),
-    ("prompt_tokens", "prompt tokens", ""),
-    ("generated_tokens", "generated tokens", ""),
-    ("first_token_s", "time to first token", "s"),
-    ("per_token_s", "time per further token", "s"),
-    ("latency_s", "latency", "s"),
-)
-
-FIGURES = (
-    ("samples_per_s", "samples per second and device", ""),
-    ("tokens_per_s", "generated tokens per second and device", ""),
-    ("peak_device_memory_bytes", "peak device memory", "bytes"),
-    ("peak_host_memory_bytes", "peak host memory", "bytes"),
-    ("flops_per_sample", "FLOPs per sample", "flops"),
-    ("flops_utilisation", "model FLOPs utilisation", "share"),
-    ("energy_per_sample_j", "energy per sample", "J"),
-)
+"""Keys of the manifest that this part of the page leaves out."""
 
 
 def of_run(run: FinishedRun, name: str) -> dict[str, Any]:
-    """What the page says of a run as a whole; `name` is the run's in addresses."""
+    """The page's data of a run as a whole; `name` stands for the run in the page's addresses."""
     manifest = as_builtins(run.manifest)
     return {
         "name": name,
@@ -48,9 +29,9 @@ def of_run(run: FinishedRun, name: str) -> dict[str, Any]:
 
 
 def of_task(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
-    """A task's figures; no score where the split's answers are not public.
+    """A task's scores and costs; no score where the split's answers are not public.
 
-    Raises: VlmbenchError for a run's folder that is not whole.
+    Raises: VlmbenchError for a run folder that is incomplete or damaged.
     """
     figures: dict[str, Any] = {"score": None, "interval": None, "profiles": {}, "breakdown": {}}
     if task.summaries:
@@ -75,17 +56,19 @@ def of_task(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
 
 
 def _efficiency(task: FinishedTask) -> dict[str, Any]:
-    """What is known of its costs: [label, unit, figures] each."""
+    """The known costs, as [title, unit, value] each."""
     found = efficiency.of_task(task)
     spreads: list[list[Any]] = []
-    for name, label, unit in SPREADS:
-        spread: Spread | None = getattr(found, name)
-        if spread is not None:
-            spreads.append([label, unit, _rounded(asdict(spread))])
-    figures = [[label, unit, getattr(found, name)] for name, label, unit in FIGURES]
+    figures: list[list[Any]] = []
+    for name, figure in FIGURES.items():
+        value = getattr(found, name)
+        if isinstance(value, Spread):
+            spreads.append([figure.title, figure.unit, _rounded(asdict(value))])
+        elif value is not None:
+            figures.append([figure.title, figure.unit, value])
     return {
         "spreads": spreads,
-        "figures": [figure for figure in figures if figure[2] is not None],
+        "figures": figures,
         "device": found.device,
         "dtype": found.dtype,
     }

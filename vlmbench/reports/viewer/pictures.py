@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = {"JPEG": "jpg", "PNG": "png", "GIF": "gif", "WEBP": "webp"}
-"""What every browser shows, by Pillow's names."""
+"""Suffixes of the formats that every browser shows, by Pillow's names of them."""
 
 EXIF_ORIENTATION = 0x0112
 """A browser turns a picture by this tag; models see it as it is stored."""
@@ -25,17 +25,17 @@ class Shown:
     """A picture of the report."""
 
     digest: str
-    """Of the encoded bytes, as in a run's log; empty where they could not be read."""
+    """Digest of the encoded bytes, as in a run's log; empty if they could not be read."""
 
     file: str = ""
-    """Relative to the report; empty: it is not there."""
+    """Path relative to the report; empty: there is no file."""
 
     width: int = 0
-    """Of the file."""
+    """Width of the picture in the file, in pixels."""
 
     height: int = 0
     missing: str = ""
-    """Why there is no file."""
+    """The reason why there is no file."""
 
     def as_json(self) -> dict[str, Json]:
         if not self.file:
@@ -47,7 +47,7 @@ class Pictures:
     """Puts pictures in a folder under their digests."""
 
     def __init__(self, folder: Path, *, limit: int | None, max_side: int | None) -> None:
-        """`limit`: how many are written at most; `max_side`: larger ones are scaled to that."""
+        """`limit`: most pictures to write; `max_side`: pixels that larger ones are scaled to."""
         self._folder, self._limit, self._max_side = folder, limit, max_side
         self._known: dict[str, Shown] = {}
         self.num_written = 0

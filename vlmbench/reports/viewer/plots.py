@@ -14,7 +14,7 @@ KINDS = ("tradeoff", "radar", "latency")
 
 
 def draw(runs: Sequence[FinishedRun], folder: Path) -> dict[str, Any]:
-    """Write the figures of these runs; their files and titles, and why others are not there."""
+    """Write the figures of these runs; returns their files and names, and why some are missing."""
     from vlmbench.reports import plots
 
     drawn: list[tuple[str, str]] = []

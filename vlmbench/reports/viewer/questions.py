@@ -1,4 +1,4 @@
-"""What the data set at hand tells of a run's samples: questions, prompts, pictures, verdicts."""
+"""A run's samples as the data set has them: questions, prompts, pictures, verdicts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vlmbench.task.binding import OwnTask, PromptSettings, pictures_of, prompt_d
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A sample as the data set has it and as the run asked it; empty where that is not known."""
+    """A sample as the data set has it and as the run prompted it; empty where unknown."""
 
     text: str = ""
     hint: str = ""
@@ -28,7 +28,7 @@ class Question:
     gold: tuple[str, ...] = ()
     pictures: Sequence[Shown] = ()
     prompt: Mapping[str, Json] | None = None
-    """Messages, in which a number is the place of a picture in `pictures`, and the rest."""
+    """The request; a number in its messages is the index of a picture in `pictures`."""
 
     is_as_asked: bool = True
     """False: the run's log has another prompt or picture than the data set at hand gives."""
@@ -48,7 +48,10 @@ class Questions:
         data_dir: Path | None,
         tasks_dir: Path | None,
     ) -> None:
-        """Raises: VlmbenchError with the way out, where the data or the task are not at hand."""
+        """Opens the task and its data.
+
+        Raises: VlmbenchError with the way out, where the data or the task are missing.
+        """
         self._is_imported = run.manifest.imported is not UNSET
         prompt = PromptSettings() if self._is_imported else run.manifest.prompt
         self._source = OwnTask(task.name, prompt, data_dir=data_dir, tasks_dir=tasks_dir)

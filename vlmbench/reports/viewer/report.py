@@ -1,4 +1,4 @@
-"""The report's folder: pages by hand, data of the runs, pictures of the data sets."""
+"""Writes the report's folder: static pages, data of the runs, pictures of the data sets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Report:
     num_samples: int
     num_pictures: int
     notes: Sequence[str]
-    """What could not be shown and why, a line each; the pages say the same."""
+    """Things that could not be shown and why, a line each; the pages say the same."""
 
 
 def build(
@@ -132,7 +132,7 @@ class _Writer:
 
 
 def _names(runs: Sequence[FinishedRun]) -> list[str]:
-    """Short names for addresses: the folders', numbered where two are equal."""
+    """Short names of runs for addresses: their folders', numbered where two are equal."""
     names: list[str] = []
     for run in runs:
         name = run.folder.resolve().name
@@ -152,7 +152,7 @@ def _check(out: Path) -> None:
 
 
 def _replace(partial: Path, out: Path) -> None:
-    """The earlier report stays until the new one is whole."""
+    """Puts the new report in place of the earlier one, which stays until then."""
     earlier = partial.with_suffix(".earlier")
     with suppress(FileNotFoundError):
         out.rename(earlier)

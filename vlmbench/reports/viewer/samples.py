@@ -23,7 +23,7 @@ LOGGED = (
     *("finish_reason", "visual_tokens", "prompt_tokens", "generated_tokens", "timings", "attempt"),
     *("worker", "time", "prompt"),
 )
-"""What the page shows of a log's record as it is."""
+"""Fields of a response record that the page shows unchanged."""
 
 BLOCK = 256
 
@@ -42,7 +42,10 @@ class Samples:
         return list(self._categories)
 
     def write(self) -> None:
-        """Raises: VlmbenchError for a run's folder that is not whole."""
+        """Write all samples.
+
+        Raises: VlmbenchError for a run folder that is incomplete or damaged.
+        """
         for block in _blocks(self._pairs(), BLOCK):
             responses = [response for _, response in block]
             asked = self._questions.of(responses) if self._questions else repeat(Question())
@@ -50,7 +53,7 @@ class Samples:
                 self._add(score, response, question)
 
     def _pairs(self) -> Iterator[tuple[ScoreRecord | None, ResponseRecord]]:
-        """Score and response of every sample; no score where there are none."""
+        """Score and response of every sample; no score where the answers are not public."""
         if not self._task.summaries:
             return zip(repeat(None), self._task.responses(), strict=False)
         return zip(self._task.scores(), self._task.responses(), strict=True)
@@ -95,7 +98,7 @@ class Samples:
 
 
 def _own_value(score: ScoreRecord) -> float | None:
-    """The row's own credit, whatever its rotations got."""
+    """The row's own score, whatever the rotations of its question got."""
     return score.value if score.vanilla is UNSET else score.vanilla
 
 
@@ -118,7 +121,7 @@ def _verdicts(score: ScoreRecord, question: Question) -> list[list[Any]]:
 
 
 def _fingerprint(answer: object) -> int:
-    """Equal for equal answers, so that the page can tell runs apart without reading them."""
+    """A checksum of an answer, by which the page compares runs without reading the answers."""
     return zlib.crc32(files.encode({"answer": answer}))
 
 
