@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import subprocess
 import sys
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
 
-from vlmbench.backends import registry
+from vlmbench.backends import registry, settings
 from vlmbench.backends.constant import ConstantBackend
 from vlmbench.backends.registry import BUILT_IN, check, open_backend
 from vlmbench.backends.settings import (
@@ -21,6 +22,7 @@ from vlmbench.backends.settings import (
     SamplingSettings,
     ServerSettings,
     Settings,
+    TransformersSettings,
     setting,
     whole,
 )
@@ -115,6 +117,32 @@ def test_a_value_out_of_range_is_named(name: str, value: Any) -> None:
         (ServerSettings if name in SERVERS else Idefics2Settings)(**{name: value})
     told = "no dtype named" if name == "dtype" else f"{name} is {value!r}, must be"
     assert str(raised.value).startswith(told)
+
+
+@pytest.mark.parametrize("value", [[], "x", 1])
+def test_extra_body_is_an_object(value: Any) -> None:
+    with pytest.raises(VlmbenchError, match="must be a JSON object"):
+        ServerSettings(extra_body=value)
+    with pytest.raises(VlmbenchError, match=r"extra_body is '.*', must be a JSON object"):
+        registry.read("openai:http://x#M", {"extra_body": json.dumps(value)})
+    read = registry.read("openai:http://x#M", {"extra_body": '{"top_k": 1}'})
+    assert read == {"extra_body": {"top_k": 1}}
+
+
+def test_a_model_that_is_spread_over_all_devices_names_none() -> None:
+    with pytest.raises(VlmbenchError, match="device_map spreads a model over all devices"):
+        TransformersSettings(device_map="auto", device="cuda:1")
+    assert TransformersSettings(device_map="auto", device="cuda").device == "cuda"
+
+
+def test_built_in_backends_agree_on_settings_of_one_name() -> None:
+    flags: dict[str, Any] = {}
+    for kind in settings.BUILT_IN:
+        for one in fields(kind):
+            assert flags.setdefault(one.name, (one.default, one.metadata)) == (
+                one.default,
+                one.metadata,
+            )
 
 
 def test_top_p_without_sampling_is_refused() -> None:
