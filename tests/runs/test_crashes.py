@@ -63,7 +63,7 @@ def test_a_worker_that_dies_is_started_again_with_what_is_left(
 
 
 def test_a_sample_that_always_kills_ends_alone_as_a_failed_record(started: Any) -> None:
-    given = ("--model", "parrot:0/docvqa@validation/70", "--batch-size", "1", "--workers", "2")
+    given = ("--model", "parrot:0/docvqa@validation/70001", "--batch-size", "1", "--workers", "2")
     code, _, stderr = started.finish("doomed", *given, *TASKS, PARROT_DIES_AGAIN="1")
     assert code == 1
     records = started.records("doomed")

@@ -100,8 +100,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
     assert main([*command, *given]) == 0
     printed = capsys.readouterr().out
     assert "vqav2@validation" in printed
-    shares = [float(line.split()[2]) for line in printed.splitlines() if line[:1] in ("0", "1")]
-    assert sum(shares) == pytest.approx(100, abs=0.2)
+    assert "2 workers are given" in printed
     assert list(tmp_path.iterdir()) == []
 
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   vlmbench score --tasks textvqa@validation --predictions answers.jsonl
-  vlmbench score --tasks mathvista --predictions answers.jsonl --out scores.jsonl \\
-      --judge openai:http://localhost:8000#my-judge
+  vlmbench score --tasks mathvista --predictions answers.jsonl \\
+      --out scores.jsonl --judge openai:http://localhost:8000#my-judge
 
 Failed samples (no response) are not in the mean but counted beside it, and the exit code is 1.
 """
