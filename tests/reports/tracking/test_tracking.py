@@ -155,6 +155,8 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(
 def test_importing_it_loads_no_tracker() -> None:
     import subprocess
 
-    code = "import sys, vlmbench.tracking; print({'accelerate', 'torch'} & set(sys.modules))"
+    code = (
+        "import sys, vlmbench.reports.tracking; print({'accelerate', 'torch'} & set(sys.modules))"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
