@@ -1,0 +1,281 @@
+"""Pictures with questions, and the same scenes as texts: what towers, decoders and arms learn from.
+
+Shapes lie in the quarters of a square; words stand one below another on slips of any aspect ratio,
+or in the quarters of pages that are twice as wide as a crop.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from vlmbench.data.mini import scenes as mini
+from vlmbench.data.mini import words as lists
+from vlmbench.data.mini.drawing import Canvas, Color, text_width
+from vlmbench.data.mini.fonts import FACES
+from vlmbench.data.mini.objects import COLORS, SHAPES, Kind, kinds
+
+Part = Literal["train", "validation", "test"]
+"""Validation and test have other words than training and than one another, and combinations of
+colour and shape that training has not."""
+
+Family = Literal["shapes", "slip", "page"]
+FAMILIES: tuple[Family, ...] = ("shapes", "slip", "page")
+
+SIDE = 64
+"""Of a crop, in pixels."""
+
+INKS = ("red", "green", "blue", "purple", "black", "orange")
+QUARTERS = ("top left", "top right", "bottom left", "bottom right")
+ORDINALS = ("first", "second", "third")
+SLIPS = ((64, 64), (64, 48), (64, 32), (48, 64), (40, 64), (96, 48), (96, 36))
+PAGES = ((128, 128), (128, 128), (128, 96), (96, 128))
+LARGE_TYPE = 20
+"""Pixels from which on a page's type is legible when the page is shrunk to a crop."""
+
+VALIDATION_SHARE = 4
+"""Every so manieth of the words that training has not is the validation part's."""
+
+MARGIN = 3
+MAX_TURNS = 4
+NUM_FACES = 2
+MIN_LETTERS, MAX_LETTERS = 3, 4
+TEMPLATES = (
+    "how many shapes are there? how many words are there? what shape is at the and is there a "
+    "what color is the word where is the what is the in what is written? nothing it yes no"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A shape or a word somewhere in a picture."""
+
+    name: str
+    color: str
+    place: str
+    """Empty: it is alone, and its place has no name."""
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.color} {self.name}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    kind: str
+    text: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture, what is in it in reading order, and some questions."""
+
+    family: str
+    """A `Family`; pages whose type is too small for a crop are "small page"."""
+    canvas: Canvas
+    things: tuple[Thing, ...]
+    questions: tuple[Question, ...]
+
+    @property
+    def description(self) -> str:
+        """The scene in words, which a decoder can read."""
+        return f"{', '.join(map(str, self.things))}."
+
+
+def scene(rng: random.Random, part: Part, family: Family) -> Scene:
+    """A random scene with up to `MAX_TURNS` questions."""
+    if family == "shapes":
+        canvas, things, asked = _shapes(rng, part)
+        name: str = family
+    else:
+        canvas, things, size = (_slip if family == "slip" else _page)(rng, part)
+        asked = _about_words(rng, things)
+        name = "small page" if family == "page" and size < LARGE_TYPE else family
+    chosen = rng.sample(asked, min(MAX_TURNS, len(asked)))
+    return Scene(name, canvas, tuple(things), tuple(chosen))
+
+
+@cache
+def vocabulary() -> tuple[str, ...]:
+    """Words of questions and answers, but for those that pictures show, which are spelled."""
+    texts = (*TEMPLATES.split(), *COLORS, *SHAPES, *map(_plural, SHAPES))
+    texts += (*" ".join(QUARTERS).split(), *ORDINALS)
+    return tuple(sorted({text.strip("?.") for text in texts if len(text.strip("?.")) > 1}))
+
+
+@cache
+def shown_words(part: Part) -> tuple[str, ...]:
+    """Words that pictures of the part show; training has made-up ones too."""
+    source: mini.Part = "train" if part == "train" else "test"
+    found = [word for word in lists.words(source) if _is_fit(word)]
+    if part == "train":
+        return (*found, *(word for word in lists.words("practice") if _is_fit(word)))
+    is_validation = part == "validation"
+    return tuple(w for i, w in enumerate(found) if (i % VALIDATION_SHARE == 0) == is_validation)
+
+
+def _is_fit(word: str) -> bool:
+    return MIN_LETTERS <= len(word) <= MAX_LETTERS and word not in vocabulary()
+
+
+def _shapes(rng: random.Random, part: Part) -> tuple[Canvas, list[Thing], list[Question]]:
+    """One to four shapes in the quarters of a square."""
+    found = kinds("test") if part != "train" else kinds(rng.choice(("train", "train", "practice")))
+    canvas = Canvas(SIDE, SIDE, _paper(rng))
+    things, half = [], SIDE // 2
+    for index in sorted(rng.sample(range(4), rng.randint(1, 4))):
+        kind = rng.choice(found)
+        radius = rng.randint(9, 14)
+        row, column = divmod(index, 2)
+        x = column * half + rng.randint(radius + 1, half - radius - 1)
+        y = row * half + rng.randint(radius + 1, half - radius - 1)
+        canvas.shape(kind.shape, x, y, radius, kind.color, is_hollow=kind.is_hollow)
+        things.append(Thing(kind.shape, kind.color, QUARTERS[index]))
+    asked = [ask(rng, things) for ask in (_count, _color, _shape, _place, _at, _exists)]
+    if rng.random() < 0.5:
+        asked[-1] = _absent(rng, things, found)
+    return canvas, things, [question for question in asked if question]
+
+
+def _slip(rng: random.Random, part: Part) -> tuple[Canvas, list[Thing], int]:
+    """One to three words, one below another."""
+    canvas = Canvas(*rng.choice(SLIPS), _paper(rng))
+    shrinks = canvas.width > SIDE
+    sizes = (19, 20, 21, 22) if shrinks else (13, 14, 15, 16)
+    count = rng.randint(1, min(3, canvas.height // (sizes[0] + 5)))
+    colors, things, size = (
+        rng.sample(INKS, count),
+        [],
+        rng.choice(sizes[:2] if count > 1 else sizes),
+    )
+    pitch = canvas.height // count
+    for index, color in enumerate(colors):
+        top = index * pitch + rng.randint(0, max(0, pitch - size - 5))
+        word = _write(rng, part, canvas, (0, top, canvas.width), size, color)
+        things.append(Thing(word, color, ORDINALS[index] if count > 1 else ""))
+    return canvas, things, size
+
+
+def _page(rng: random.Random, part: Part) -> tuple[Canvas, list[Thing], int]:
+    """Two to four words, each in a quarter."""
+    canvas = Canvas(*rng.choice(PAGES), _paper(rng))
+    half_width, half_height = canvas.width // 2, canvas.height // 2
+    size = rng.choice((13, 14, 15, 16)) if rng.random() < 0.6 else rng.choice((22, 24, 26))
+    places = sorted(rng.sample(range(4), rng.randint(2, 4)))
+    things = []
+    for index, color in zip(places, rng.sample(INKS, len(places)), strict=True):
+        row, column = divmod(index, 2)
+        top = row * half_height + rng.randint(0, half_height - size - 5)
+        left = column * half_width
+        word = _write(rng, part, canvas, (left, top, left + half_width), size, color)
+        things.append(Thing(word, color, QUARTERS[index]))
+    return canvas, things, size
+
+
+def _write(
+    rng: random.Random,
+    part: Part,
+    canvas: Canvas,
+    room: tuple[int, int, int],
+    size: int,
+    color: str,
+) -> str:
+    """A word that fits between left and right of the room, and where it was written."""
+    left, top, right = room
+    face = rng.choice(FACES["train"][:NUM_FACES])
+    while True:
+        word = rng.choice(shown_words(part))
+        free = right - left - 2 * MARGIN - text_width(word, face, size)
+        if free >= 0:
+            break
+        face = rng.choice(FACES["train"][:NUM_FACES])
+    canvas.write(left + MARGIN + rng.randint(0, free), top, word, face, size, color)
+    return word
+
+
+def _about_words(rng: random.Random, things: Sequence[Thing]) -> list[Question]:
+    asked = [Question("count", "how many words are there?", str(len(things)))]
+    if len(things) == 1:
+        asked += [Question("read", "what is written?", things[0].name)]
+    for thing in things:
+        if thing.place:
+            asked.append(Question("read", f"what is the {_at_place(thing.place)}?", thing.name))
+        asked.append(Question("read", f"what is the {thing.color} word?", thing.name))
+    named = rng.choice(things)
+    asked.append(Question("color", f"what color is the word {named.name}?", named.color))
+    return asked
+
+
+def _at_place(place: str) -> str:
+    return f"{place} word" if place in ORDINALS else f"word at the {place}"
+
+
+Ask = Callable[[random.Random, Sequence[Thing]], Question | None]
+
+
+def _count(rng: random.Random, things: Sequence[Thing]) -> Question:
+    counts = {"shapes": len(things)}
+    for thing in things:
+        counts[f"{thing.color} shapes"] = sum(other.color == thing.color for other in things)
+        counts[_plural(thing.name)] = sum(other.name == thing.name for other in things)
+    answer = rng.choice(sorted(set(counts.values())))
+    what = rng.choice([what for what, count in counts.items() if count == answer])
+    return Question("count", f"how many {what} are there?", str(answer))
+
+
+def _plural(shape: str) -> str:
+    return f"{shape}es" if shape == "cross" else f"{shape}s"
+
+
+def _color(rng: random.Random, things: Sequence[Thing]) -> Question | None:
+    names = [thing.name for thing in things]
+    single = [thing for thing in things if names.count(thing.name) == 1]
+    if not single:
+        return None
+    thing = rng.choice(single)
+    return Question("color", f"what color is the {thing.name}?", thing.color)
+
+
+def _shape(rng: random.Random, things: Sequence[Thing]) -> Question | None:
+    colors = [thing.color for thing in things]
+    single = [thing for thing in things if colors.count(thing.color) == 1]
+    if not single:
+        return None
+    thing = rng.choice(single)
+    return Question("shape", f"what shape is {thing.color}?", thing.name)
+
+
+def _place(rng: random.Random, things: Sequence[Thing]) -> Question | None:
+    both = [(thing.color, thing.name) for thing in things]
+    single = [thing for thing, pair in zip(things, both, strict=True) if both.count(pair) == 1]
+    if not single:
+        return None
+    thing = rng.choice(single)
+    return Question("place", f"where is the {thing.color} {thing.name}?", thing.place)
+
+
+def _at(rng: random.Random, things: Sequence[Thing]) -> Question:
+    thing = rng.choice(things)
+    return Question("shape", f"what shape is at the {thing.place}?", thing.name)
+
+
+def _exists(rng: random.Random, things: Sequence[Thing]) -> Question:
+    thing = rng.choice(things)
+    return Question("exists", f"is there a {thing.color} {thing.name}?", "yes")
+
+
+def _absent(rng: random.Random, things: Sequence[Thing], found: Sequence[Kind]) -> Question:
+    """A shape that is not there; if possible its colour is, and its form."""
+    shown = {(thing.color, thing.name) for thing in things}
+    absent = [kind for kind in found if (kind.color, kind.shape) not in shown]
+    colors, names = {color for color, _ in shown}, {name for _, name in shown}
+    near = [kind for kind in absent if kind.color in colors or kind.shape in names]
+    kind = rng.choice(near or absent)
+    return Question("exists", f"is there a {kind.color} {kind.shape}?", "no")
+
+
+def _paper(rng: random.Random) -> Color:
+    return (rng.randint(228, 255), rng.randint(228, 255), rng.randint(228, 255))
