@@ -1,12 +1,15 @@
 """A vision tower and a decoder, each trained alone, in a stronger and a weaker form.
 
 The tower learns what covers each patch, in which colour, and where the patch is. The decoder reads
-scenes in words and answers questions about them; it never meets a picture.
+scenes in words and answers questions about them, and learns to say all that is in them; it never
+meets a picture.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -19,7 +22,7 @@ from idefics2.train.samples import Conversation, Turn
 
 from . import labels
 from .models import Size, keep_part, write_untrained
-from .scenes import FAMILIES, Scene, scene
+from .scenes import FAMILIES, Scene, Texts, scene
 
 Part = Literal["vision", "text"]
 Strength = Literal["strong", "weak"]
@@ -33,11 +36,16 @@ STEPS: dict[tuple[Part, Strength], int] = {
     ("text", "strong"): 900,
     ("text", "weak"): 120,
 }
+TELLING_STEPS: dict[Strength, int] = {"strong": 200, "weak": 60}
+CODES_STEPS: dict[Strength, int] = {"strong": 100, "weak": 40}
 """What makes a backbone weaker: fewer steps, of the same data; parameters are equal."""
 
 BATCH = 32
 CLOSED_WEIGHT = 0.5
 """Of "yes" and "no" in the loss: they are learnt from the wording before the scene is read."""
+
+TELLING_WEIGHT = 0.5
+"""Of a description's tokens, of which there are many."""
 
 DECODER = (r"^text_model\.", r"^lm_head\.")
 EYES = (r"^vision_model\.", r"^connector\.")
@@ -45,11 +53,18 @@ EYES = (r"^vision_model\.", r"^connector\.")
 
 def backbone(part: Part, strength: Strength, size: Size) -> Recipe:
     """The training of one backbone."""
-    stage = _vision_stage if part == "vision" else _text_stage
+    num_steps = STEPS[part, strength]
+    stages = (_vision_stage(num_steps),)
+    if part == "text":
+        stages = (
+            _text_stage(num_steps),
+            _told_stage("telling", TELLING_STEPS[strength], _told),
+            _told_stage("codes", CODES_STEPS[strength], _coded),
+        )
     return Recipe(
         name=f"findings-{part}-{strength}",
         start=partial(_start, size),
-        stages=(stage(STEPS[part, strength]),),
+        stages=stages,
         seed=SEED,
     )
 
@@ -101,11 +116,22 @@ def _text_stage(num_steps: int) -> Stage:
     )
 
 
-def _optimization(num_steps: int) -> Optimization:
+def _told_stage(name: str, num_steps: int, draw: Callable[[int], Conversation]) -> Stage:
+    """Questions as before, and what there is at all."""
+    return replace(
+        _text_stage(num_steps),
+        name=name,
+        draw=draw,
+        optimization=_optimization(num_steps, peak=0.5),
+    )
+
+
+def _optimization(num_steps: int, peak: float = 1.0) -> Optimization:
     """Muon for the layers' matrices, AdamW for all else: as recipe `tiny`."""
-    muon = MuonRule(lr=0.01, weight_decay=0.05, num_iterations=4)
+    muon = MuonRule(lr=0.01 * peak, weight_decay=0.05, num_iterations=4)
+    adamw = AdamW(lr=1e-3 * peak, betas=(0.9, 0.98))
     return Optimization(
-        rules=(Rule(r"layers\.", muon), Rule("", AdamW(lr=1e-3, betas=(0.9, 0.98)))),
+        rules=(Rule(r"layers\.", muon), Rule("", adamw)),
         schedule=Schedule(
             warmup_steps=min(50, num_steps // 4), decay="linear", level_share=0.6, floor=0.02
         ),
@@ -118,11 +144,24 @@ def _labelled(index: int) -> LabelledPicture:
 
 def _described(index: int) -> Conversation:
     """A scene in words and its questions, each asked alone."""
-    rng = random.Random(f"findings/text/{index}")
-    drawn = scene(rng, "train", rng.choice(FAMILIES))
+    return _conversation(random.Random(f"findings/text/{index}"), "words", is_told=False)
+
+
+def _told(index: int) -> Conversation:
+    return _conversation(random.Random(f"findings/telling/{index}"), "words", is_told=True)
+
+
+def _coded(index: int) -> Conversation:
+    """With shorter texts, as the arms' pictures have them."""
+    return _conversation(random.Random(f"findings/codes/{index}"), "codes", is_told=True)
+
+
+def _conversation(rng: random.Random, texts: Texts, *, is_told: bool) -> Conversation:
+    drawn = scene(rng, "train", rng.choice(FAMILIES), texts)
+    turns = turns_of(drawn)
     return Conversation(
         shared=(drawn.description,),
-        turns=turns_of(drawn),
+        turns=(*turns, telling(drawn)) if is_told else turns,
         layout="independent",
         source=drawn.family,
     )
@@ -138,6 +177,11 @@ def turns_of(drawn: Scene) -> tuple[Turn, ...]:
         )
         for asked in drawn.questions
     )
+
+
+def telling(drawn: Scene) -> Turn:
+    """The question for all that there is."""
+    return Turn((worded("what is in it?"),), drawn.description, TELLING_WEIGHT)
 
 
 def worded(question: str) -> str:

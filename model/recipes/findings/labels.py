@@ -42,7 +42,7 @@ def labelled(rng: random.Random) -> LabelledPicture:
         canvas = _full_page(rng)
     else:
         family = {"shapes": "shapes", "slip": "slip", "large page": "page"}[kind]
-        canvas = scene(rng, "train", family).canvas  # type: ignore[arg-type]
+        canvas = scene(rng, "train", family, "words").canvas  # type: ignore[arg-type]
     picture = canvas.image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return LabelledPicture(picture=picture, labels_NY=patch_labels(canvas), source=kind)
 

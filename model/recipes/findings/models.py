@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -27,6 +28,11 @@ PATCH = 8
 IDS = {name: index for index, name in enumerate(SPECIAL)}
 NEW_TOKENS = (IDS["<fake_token_around_image>"], IDS["<image>"])
 """Tokens that a decoder trained on text has never seen."""
+
+
+SHARPNESS = 2.0
+"""By which the resampler's queries and keys are drawn larger: from the start a latent attends
+to few patches, and another to others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,6 +152,8 @@ def draw_parameters(model: Idefics2, seed: int) -> None:
             if name.endswith(("out_proj", "fc2", "o_proj", "down_proj")):
                 layers = depth.get(name.partition(".")[0], config.perceiver.num_layers)
                 std /= math.sqrt(2 * layers)
+            if re.search(r"perceiver_resampler\..*\.(q|k)_proj$", name):
+                std *= SHARPNESS
             _draw(module.weight, f"{seed}/{name}", std)
     _draw(model.lm_head.weight, f"{seed}/lm_head", 0.02)
     _draw(model.text_model.embed_tokens.weight, f"{seed}/embed_tokens", config.text.width**-0.5)

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from string import ascii_lowercase
 from typing import Literal
 
 from vlmbench.data.mini import scenes as mini
@@ -19,8 +20,8 @@ from vlmbench.data.mini.fonts import FACES
 from vlmbench.data.mini.objects import COLORS, SHAPES, Kind, kinds
 
 Part = Literal["train", "validation", "test"]
-"""Validation and test have other words than training and than one another, and combinations of
-colour and shape that training has not."""
+"""Validation and test have other words and codes of two letters than training and than one another,
+and combinations of colour and shape that training has not."""
 
 Family = Literal["shapes", "slip", "page"]
 FAMILIES: tuple[Family, ...] = ("shapes", "slip", "page")
@@ -42,7 +43,13 @@ VALIDATION_SHARE = 4
 MARGIN = 3
 MAX_TURNS = 4
 NUM_FACES = 2
-MIN_LETTERS, MAX_LETTERS = 3, 4
+Texts = Literal["words", "codes"]
+"""What pictures and descriptions show beside shapes: words of three and four letters, from which
+backbones learn, or codes of one and two, which arms read. Both are spelled letter by letter."""
+
+HELD_OUT = 6
+"""Every so manieth code of two letters is not for training."""
+
 TEMPLATES = (
     "how many shapes are there? how many words are there? what shape is at the and is there a "
     "what color is the word where is the what is the in what is written? nothing it yes no"
@@ -85,13 +92,13 @@ class Scene:
         return f"{', '.join(map(str, self.things))}."
 
 
-def scene(rng: random.Random, part: Part, family: Family) -> Scene:
+def scene(rng: random.Random, part: Part, family: Family, texts: Texts = "codes") -> Scene:
     """A random scene with up to `MAX_TURNS` questions."""
     if family == "shapes":
         canvas, things, asked = _shapes(rng, part)
         name: str = family
     else:
-        canvas, things, size = (_slip if family == "slip" else _page)(rng, part)
+        canvas, things, size = (_slip if family == "slip" else _page)(rng, part, texts)
         asked = _about_words(rng, things)
         name = "small page" if family == "page" and size < LARGE_TYPE else family
     chosen = rng.sample(asked, min(MAX_TURNS, len(asked)))
@@ -106,19 +113,38 @@ def vocabulary() -> tuple[str, ...]:
     return tuple(sorted({text.strip("?.") for text in texts if len(text.strip("?.")) > 1}))
 
 
+def shown(part: Part, texts: Texts) -> tuple[str, ...]:
+    """What pictures of the part may show; of codes every second one is a single letter."""
+    return shown_words(part) if texts == "words" else _codes(part)
+
+
 @cache
 def shown_words(part: Part) -> tuple[str, ...]:
-    """Words that pictures of the part show; training has made-up ones too."""
+    """Words of the part; training has made-up ones too."""
     source: mini.Part = "train" if part == "train" else "test"
     found = [word for word in lists.words(source) if _is_fit(word)]
     if part == "train":
         return (*found, *(word for word in lists.words("practice") if _is_fit(word)))
+    return _of_part(found, part)
+
+
+@cache
+def _codes(part: Part) -> tuple[str, ...]:
+    """All single letters, repeated to be as many as the pairs, and the pairs of the part."""
+    pairs = [a + b for a in ascii_lowercase for b in ascii_lowercase if a + b not in vocabulary()]
+    held_out = pairs[HELD_OUT - 1 :: HELD_OUT]
+    kept = [pair for pair in pairs if pair not in set(held_out)]
+    chosen = tuple(kept) if part == "train" else _of_part(held_out, part)
+    return (*chosen, *(ascii_lowercase[i % 26] for i in range(len(chosen))))
+
+
+def _of_part(found: Sequence[str], part: Part) -> tuple[str, ...]:
     is_validation = part == "validation"
     return tuple(w for i, w in enumerate(found) if (i % VALIDATION_SHARE == 0) == is_validation)
 
 
 def _is_fit(word: str) -> bool:
-    return MIN_LETTERS <= len(word) <= MAX_LETTERS and word not in vocabulary()
+    return 3 <= len(word) <= 4 and word not in vocabulary()
 
 
 def _shapes(rng: random.Random, part: Part) -> tuple[Canvas, list[Thing], list[Question]]:
@@ -140,7 +166,7 @@ def _shapes(rng: random.Random, part: Part) -> tuple[Canvas, list[Thing], list[Q
     return canvas, things, [question for question in asked if question]
 
 
-def _slip(rng: random.Random, part: Part) -> tuple[Canvas, list[Thing], int]:
+def _slip(rng: random.Random, part: Part, texts: Texts) -> tuple[Canvas, list[Thing], int]:
     """One to three words, one below another."""
     canvas = Canvas(*rng.choice(SLIPS), _paper(rng))
     shrinks = canvas.width > SIDE
@@ -154,12 +180,12 @@ def _slip(rng: random.Random, part: Part) -> tuple[Canvas, list[Thing], int]:
     pitch = canvas.height // count
     for index, color in enumerate(colors):
         top = index * pitch + rng.randint(0, max(0, pitch - size - 5))
-        word = _write(rng, part, canvas, (0, top, canvas.width), size, color)
+        word = _write(rng, shown(part, texts), canvas, (0, top, canvas.width), size, color)
         things.append(Thing(word, color, ORDINALS[index] if count > 1 else ""))
     return canvas, things, size
 
 
-def _page(rng: random.Random, part: Part) -> tuple[Canvas, list[Thing], int]:
+def _page(rng: random.Random, part: Part, texts: Texts) -> tuple[Canvas, list[Thing], int]:
     """Two to four words, each in a quarter."""
     canvas = Canvas(*rng.choice(PAGES), _paper(rng))
     half_width, half_height = canvas.width // 2, canvas.height // 2
@@ -170,14 +196,14 @@ def _page(rng: random.Random, part: Part) -> tuple[Canvas, list[Thing], int]:
         row, column = divmod(index, 2)
         top = row * half_height + rng.randint(0, half_height - size - 5)
         left = column * half_width
-        word = _write(rng, part, canvas, (left, top, left + half_width), size, color)
+        word = _write(rng, shown(part, texts), canvas, (left, top, left + half_width), size, color)
         things.append(Thing(word, color, QUARTERS[index]))
     return canvas, things, size
 
 
 def _write(
     rng: random.Random,
-    part: Part,
+    choices: Sequence[str],
     canvas: Canvas,
     room: tuple[int, int, int],
     size: int,
@@ -187,7 +213,7 @@ def _write(
     left, top, right = room
     face = rng.choice(FACES["train"][:NUM_FACES])
     while True:
-        word = rng.choice(shown_words(part))
+        word = rng.choice(choices)
         free = right - left - 2 * MARGIN - text_width(word, face, size)
         if free >= 0:
             break

@@ -16,7 +16,7 @@ from idefics2.train.recipe import Evaluate, Recipe, Stage
 from idefics2.train.samples import Conversation
 
 from .arms import Arm
-from .backbones import turns_of, weights
+from .backbones import telling, turns_of, weights
 from .models import NEW_TOKENS, PATCH, Size, join, variant
 from .scenes import FAMILIES, SIDE, scene
 
@@ -28,7 +28,10 @@ NEW_MATRICES = r"(connector|cross_layers)\..*(layers\.|proj)"
 NEW_MODULES = r"connector\.|cross_layers\.|embed_tokens|lm_head"
 LORA = Adapters(rank=16, alpha=16, dropout=0.0)
 NATIVE = ImageSettings(longest_side=SIDE, shortest_side=2 * PATCH, patch_size=PATCH)
-BATCH = 32
+BATCH = 16
+NUM_QUESTIONS = 3
+"""Of a picture, beside the one for all that there is."""
+
 NUM_STEPS = 150
 LEVEL_SHARE = 0.8
 """Of the steps after which learning rates fall."""
@@ -49,7 +52,7 @@ class Draw:
         drawn = scene(rng, "train", rng.choices(FAMILIES, FAMILY_SHARES)[0])
         return Conversation(
             shared=(drawn.canvas.image,),
-            turns=turns_of(drawn),
+            turns=(*turns_of(drawn)[:NUM_QUESTIONS], telling(drawn)),
             layout="independent",
             split=rng.random() < self.split_share,
             source=drawn.family,
@@ -82,8 +85,8 @@ def recipe(
         images=NATIVE if arm.is_native else None,
         num_steps=num_steps,
         batch_size=BATCH,
-        micro_tokens=2048,
-        micro_patches=1600,
+        micro_tokens=1600,
+        micro_patches=1024,
         log_every=max(1, num_steps // 50),
         save_every=max(1, num_steps // 5),
         evaluate=evaluate,

@@ -57,7 +57,11 @@ def run(jobs: Sequence[Job], command: Sequence[str], num_workers: int, until: fl
             while waiting and len(running) < num_workers and time.monotonic() < until:
                 job = waiting.pop(0)
                 print(f"{job.name}: begun, {len(waiting)} waiting", file=sys.stderr, flush=True)
-                running[job.name] = subprocess.Popen([*command, *job.words], env=environment)
+                running[job.name] = subprocess.Popen(
+                    [*command, *job.words],
+                    env=environment,
+                    start_new_session=True,  # Linux shares cores among sessions
+                )
             time.sleep(POLL_S)
             for name in [name for name, process in running.items() if process.poll() is not None]:
                 if running.pop(name).returncode:

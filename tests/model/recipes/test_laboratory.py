@@ -104,12 +104,15 @@ def test_a_scenes_description_has_every_answer_but_counts_and_yes_or_no(
 
 
 def test_words_and_combinations_of_test_pictures_are_not_in_training() -> None:
-    parts = [set(scenes.shown_words(part)) for part in ("train", "validation", "test")]
-    assert all(parts) and not parts[0] & parts[1] and not parts[0] & parts[2]
-    assert not parts[1] & parts[2]
-    for number in range(30):
-        drawn = scenes.scene(random.Random(f"{number}"), "test", "slip")
-        assert {thing.name for thing in drawn.things} <= parts[2]
+    kinds: tuple[scenes.Texts, ...] = ("words", "codes")
+    every: tuple[scenes.Part, ...] = ("train", "validation", "test")
+    for texts in kinds:
+        parts = [{text for text in scenes.shown(part, texts) if len(text) > 1} for part in every]
+        assert all(parts) and not parts[0] & parts[1] and not parts[0] & parts[2]
+        assert not parts[1] & parts[2]
+        for number in range(30):
+            drawn = scenes.scene(random.Random(f"{number}"), "test", "slip", texts)
+            assert {thing.name for thing in drawn.things if len(thing.name) > 1} <= parts[2]
 
 
 def test_patches_are_labelled_with_what_covers_them_when_a_page_is_stretched() -> None:
