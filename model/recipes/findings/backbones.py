@@ -54,7 +54,7 @@ EYES = (r"^vision_model\.", r"^connector\.")
 def backbone(part: Part, strength: Strength, size: Size) -> Recipe:
     """The training of one backbone."""
     num_steps = STEPS[part, strength]
-    stages = (_vision_stage(num_steps),)
+    stages: tuple[Stage, ...] = (_vision_stage(num_steps),)
     if part == "text":
         stages = (
             _text_stage(num_steps),

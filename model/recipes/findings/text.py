@@ -8,6 +8,7 @@ from .analysis import Compared, Laboratory, arm_stability, chance, finished
 from .arms import RATES, REFERENCE, SWEEP
 from .comparisons import FINDINGS, Comparison, Finding, Shown, rate_arm
 from .effects import Effect
+from .training import LEVEL_SHARE
 
 INTRODUCTION = """# The paper's six findings, measured in miniature
 
@@ -21,8 +22,8 @@ compared, sizes cannot.
 
 READINGS = """*Equal samples*: both arms saw the same pictures and questions in the same order, and
 the test part is read at the end. *Equal FLOPs*: the validation part, read where the cheaper arm had
-done 80 % of its training (rates do not fall before) and the other as many FLOPs; empty where both
-cost the same.
+done {level:.0%} of its training (rates do not fall before) and the other as many FLOPs; empty where
+both cost the same.
 """
 
 
@@ -45,7 +46,7 @@ def report(
         _chance(laboratory),
         "## The table of six\n",
         _effects([(f.number, found[f.number][:2]) for f in FINDINGS if found[f.number]]),
-        READINGS,
+        READINGS.format(level=LEVEL_SHARE),
     ]
     parts += [
         _finding(laboratory, finding, found[finding.number], drawn)

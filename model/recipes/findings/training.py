@@ -32,8 +32,8 @@ BATCH = 16
 NUM_QUESTIONS = 3
 """Of a picture, beside the one for all that there is."""
 
-NUM_STEPS = 150
-LEVEL_SHARE = 0.8
+NUM_STEPS = 500
+LEVEL_SHARE = 0.6
 """Of the steps after which learning rates fall."""
 
 NUM_POINTS = 5
@@ -88,7 +88,7 @@ def recipe(
         micro_tokens=1600,
         micro_patches=1024,
         log_every=max(1, num_steps // 50),
-        save_every=max(1, num_steps // 5),
+        save_every=max(1, num_steps // 10),
         evaluate=evaluate,
         evaluate_every=max(1, num_steps // NUM_POINTS),
     )
@@ -103,8 +103,8 @@ def _start(arm: Arm, seed: int, size: Size, backbones: Path, folder: Path) -> Pa
 
 def _optimization(arm: Arm, num_steps: int) -> Optimization:
     """Muon for the new modules' matrices, AdamW for all else."""
-    muon = MuonRule(lr=0.01, weight_decay=0.05, num_iterations=4)
-    adamw = AdamW(lr=1e-3, betas=(0.9, 0.98))
+    muon = MuonRule(lr=0.03, weight_decay=0.05, num_iterations=4)
+    adamw = AdamW(lr=3e-3, betas=(0.9, 0.98))
     return Optimization(
         rules=(
             Rule(NEW_MATRICES, muon),
