@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from idefics2.checkpoint import load
 from idefics2.flops import Forecast
+from idefics2.model import Idefics2
 from idefics2.processor import Processor
-from idefics2.train.adapters import count_trained
+from idefics2.train.adapters import TABLES
 from idefics2.train.loop import prepare_model
 from idefics2.train.recipe import Recipe
 from idefics2.train.stream import Share, batches_of
@@ -35,7 +37,7 @@ def training_costs(recipe: Recipe, origin: Path) -> dict[str, float]:
     processor = replace(processor, images=images)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     prepare_model(model, stage)
-    num_trained = count_trained(model, stage.trained_tokens)
+    num_trained = _count_trained(model, stage.trained_tokens)
     reader = stage.objective.reader(processor, recipe.seed)
     # In float64, as torch counts its own products and not those of other libraries
     module = deepcopy(stage.objective.module(model, recipe.seed)).double()
@@ -51,6 +53,17 @@ def training_costs(recipe: Recipe, origin: Path) -> dict[str, float]:
         "sample_flops": flops / num_samples,
         "sample_tokens": tokens / num_samples,
     }
+
+
+def _count_trained(model: Idefics2, trained_tokens: Sequence[int] | None) -> int:
+    """Parameters that can move; of tables perhaps only some tokens' rows."""
+    count = 0
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_partial = name in TABLES and trained_tokens is not None
+            rows = len(trained_tokens or ()) if is_partial else len(parameter)
+            count += rows * parameter[0].numel()
+    return count
 
 
 def _count(module: nn.Module, batch: Any) -> int:

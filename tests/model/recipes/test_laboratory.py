@@ -146,3 +146,8 @@ def test_controls_take_the_picture_away() -> None:
     assert all(picture.getextrema() == ((242, 242),) * 3 for picture in shown[1])
     assert [p.size for p in shown[1]] == [p.size for p in asked.pictures]
     assert shown[2][0] == asked.pictures[3] and shown[2][3] == asked.pictures[0]
+
+
+def test_every_arm_but_the_sweeps_is_a_recipe_of_its_own_name() -> None:
+    for name in (name for name, arm in ARMS.items() if arm.finding != 3):
+        assert getattr(findings, name.replace("-", "_"))().name == f"findings-{name}"
