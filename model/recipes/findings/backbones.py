@@ -22,7 +22,7 @@ from idefics2.train.samples import Conversation, Turn
 
 from . import labels
 from .models import Size, keep_part, write_untrained
-from .scenes import FAMILIES, Scene, Texts, scene
+from .scenes import FAMILIES, MANY, Scene, Texts, scene
 
 Part = Literal["vision", "text"]
 Strength = Literal["strong", "weak"]
@@ -157,7 +157,7 @@ def _coded(index: int) -> Conversation:
 
 
 def _conversation(rng: random.Random, texts: Texts, *, is_told: bool) -> Conversation:
-    drawn = scene(rng, "train", rng.choice(FAMILIES), texts)
+    drawn = scene(rng, "train", rng.choice(FAMILIES), texts, MANY)
     turns = turns_of(drawn)
     return Conversation(
         shared=(drawn.description,),

@@ -19,7 +19,7 @@ from vlmbench.data.mini.fonts import FACES
 from vlmbench.data.mini.objects import COLORS, SHAPES
 
 from .models import PATCH
-from .scenes import INKS, NUM_FACES, SIDE, scene, shown_words
+from .scenes import INKS, MANY, NUM_FACES, SIDE, scene, shown_words
 
 GRID = SIDE // PATCH
 CLASSES = {name: index for index, name in enumerate(("", *string.ascii_lowercase, *SHAPES))}
@@ -42,7 +42,7 @@ def labelled(rng: random.Random) -> LabelledPicture:
         canvas = _full_page(rng)
     else:
         family = {"shapes": "shapes", "slip": "slip", "large page": "page"}[kind]
-        canvas = scene(rng, "train", family, "words").canvas  # type: ignore[arg-type]
+        canvas = scene(rng, "train", family, "words", MANY).canvas  # type: ignore[arg-type]
     picture = canvas.image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return LabelledPicture(picture=picture, labels_NY=patch_labels(canvas), source=kind)
 

@@ -40,6 +40,9 @@ LARGE_TYPE = 20
 VALIDATION_SHARE = 4
 """Every so manieth of the words that training has not is the validation part's."""
 
+FEW, MANY = (1, 1, 2, 2, 3), (1, 2, 3, 4)
+"""How many things are in the pictures of arms, and in the scenes from which backbones learn."""
+
 MARGIN = 3
 MAX_TURNS = 4
 NUM_FACES = 2
@@ -92,13 +95,23 @@ class Scene:
         return f"{', '.join(map(str, self.things))}."
 
 
-def scene(rng: random.Random, part: Part, family: Family, texts: Texts = "codes") -> Scene:
-    """A random scene with up to `MAX_TURNS` questions."""
+def scene(
+    rng: random.Random,
+    part: Part,
+    family: Family,
+    texts: Texts = "codes",
+    counts: Sequence[int] = FEW,
+) -> Scene:
+    """A random scene with up to `MAX_TURNS` questions, and one of `counts` things, if it has room.
+
+    Of a page's quarters at least two are filled.
+    """
+    count = rng.choice(counts)
     if family == "shapes":
-        canvas, things, asked = _shapes(rng, part)
+        canvas, things, asked = _shapes(rng, part, count)
         name: str = family
     else:
-        canvas, things, size = (_slip if family == "slip" else _page)(rng, part, texts)
+        canvas, things, size = (_slip if family == "slip" else _page)(rng, part, texts, count)
         asked = _about_words(rng, things)
         name = "small page" if family == "page" and size < LARGE_TYPE else family
     chosen = rng.sample(asked, min(MAX_TURNS, len(asked)))
@@ -147,12 +160,14 @@ def _is_fit(word: str) -> bool:
     return 3 <= len(word) <= 4 and word not in vocabulary()
 
 
-def _shapes(rng: random.Random, part: Part) -> tuple[Canvas, list[Thing], list[Question]]:
+def _shapes(
+    rng: random.Random, part: Part, count: int
+) -> tuple[Canvas, list[Thing], list[Question]]:
     """One to four shapes in the quarters of a square."""
     found = kinds("test") if part != "train" else kinds(rng.choice(("train", "train", "practice")))
     canvas = Canvas(SIDE, SIDE, _paper(rng))
     things, half = [], SIDE // 2
-    for index in sorted(rng.sample(range(4), rng.randint(1, 4))):
+    for index in sorted(rng.sample(range(4), count)):
         kind = rng.choice(found)
         radius = rng.randint(9, 14)
         row, column = divmod(index, 2)
@@ -166,12 +181,14 @@ def _shapes(rng: random.Random, part: Part) -> tuple[Canvas, list[Thing], list[Q
     return canvas, things, [question for question in asked if question]
 
 
-def _slip(rng: random.Random, part: Part, texts: Texts) -> tuple[Canvas, list[Thing], int]:
+def _slip(
+    rng: random.Random, part: Part, texts: Texts, count: int
+) -> tuple[Canvas, list[Thing], int]:
     """One to three words, one below another."""
     canvas = Canvas(*rng.choice(SLIPS), _paper(rng))
     shrinks = canvas.width > SIDE
     sizes = (19, 20, 21, 22) if shrinks else (13, 14, 15, 16)
-    count = rng.randint(1, min(3, canvas.height // (sizes[0] + 5)))
+    count = min(count, 3, canvas.height // (sizes[0] + 5))
     colors, things, size = (
         rng.sample(INKS, count),
         [],
@@ -185,12 +202,14 @@ def _slip(rng: random.Random, part: Part, texts: Texts) -> tuple[Canvas, list[Th
     return canvas, things, size
 
 
-def _page(rng: random.Random, part: Part, texts: Texts) -> tuple[Canvas, list[Thing], int]:
+def _page(
+    rng: random.Random, part: Part, texts: Texts, count: int
+) -> tuple[Canvas, list[Thing], int]:
     """Two to four words, each in a quarter."""
     canvas = Canvas(*rng.choice(PAGES), _paper(rng))
     half_width, half_height = canvas.width // 2, canvas.height // 2
     size = rng.choice((13, 14, 15, 16)) if rng.random() < 0.6 else rng.choice((22, 24, 26))
-    places = sorted(rng.sample(range(4), rng.randint(2, 4)))
+    places = sorted(rng.sample(range(4), max(2, count)))
     things = []
     for index, color in zip(places, rng.sample(INKS, len(places)), strict=True):
         row, column = divmod(index, 2)

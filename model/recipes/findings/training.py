@@ -32,7 +32,7 @@ BATCH = 16
 NUM_QUESTIONS = 3
 """Of a picture, beside the one for all that there is."""
 
-NUM_STEPS = 500
+NUM_STEPS = 400
 LEVEL_SHARE = 0.6
 """Of the steps after which learning rates fall."""
 
