@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[3]
 def main() -> int:
     args = _parser().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that trainings end with this
-    places = Places(args.runs, args.results)
+    results = args.results if args.size == models.DEFAULT else args.results / args.size
+    places = Places(args.runs, results)
     places.runs.mkdir(parents=True, exist_ok=True)
     try:
         if args.command == "train":
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "findings", metavar="DIR")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "findings")
-    parser.add_argument("--size", choices=models.SIZES, default="small")
+    parser.add_argument("--size", choices=models.SIZES, default=models.DEFAULT)
     parser.add_argument("--steps", type=int, default=training.NUM_STEPS, help="of an arm")
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="backbones and arms that are not finished yet")
@@ -73,16 +74,9 @@ def _train(args: argparse.Namespace, places: Places) -> int:
     if unknown := [name for name in names if name not in arms.ARMS]:
         raise ValueError(f"no arm {unknown[0]!r}; there are: {', '.join(arms.ARMS)}")
     until = time.monotonic() + 60 * args.budget
-    command = [
-        sys.executable,
-        "-m",
-        "recipes.findings",
-        "--runs",
-        str(args.runs),
-        "--results",
-        str(args.results),
-    ]
-    command += ["--size", args.size, "--steps", str(args.steps)]
+    command = [sys.executable, "-m", "recipes.findings"]
+    for name in ("runs", "results", "size", "steps"):
+        command += [f"--{name}", str(getattr(args, name))]
     failed = workers.run(workers.backbone_jobs(places), command, args.workers, until)
     if not failed:
         jobs = workers.arm_jobs(names, range(args.seeds), places)

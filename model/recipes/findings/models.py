@@ -93,7 +93,8 @@ class Size:
         )
 
 
-SIZES = {"small": Size(), "large": Size(width=256, num_heads=8, vision_layers=6, text_layers=8)}
+DEFAULT = "small"
+SIZES = {DEFAULT: Size(), "large": Size(width=256, num_heads=8, vision_layers=6, text_layers=8)}
 
 
 def known_words() -> list[str]:

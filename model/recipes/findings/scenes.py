@@ -7,7 +7,7 @@ or in the quarters of pages that are twice as wide as a crop.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from string import ascii_lowercase
@@ -17,7 +17,9 @@ from vlmbench.data.mini import scenes as mini
 from vlmbench.data.mini import words as lists
 from vlmbench.data.mini.drawing import Canvas, Color, text_width
 from vlmbench.data.mini.fonts import FACES
-from vlmbench.data.mini.objects import COLORS, SHAPES, Kind, kinds
+from vlmbench.data.mini.objects import COLORS, SHAPES, kinds
+
+from .asking import ORDINALS, Question, Thing, about_shapes, about_words, plural
 
 Part = Literal["train", "validation", "test"]
 """Validation and test have other words and codes of two letters than training and than one another,
@@ -31,7 +33,6 @@ SIDE = 64
 
 INKS = ("red", "green", "blue", "purple", "black", "orange")
 QUARTERS = ("top left", "top right", "bottom left", "bottom right")
-ORDINALS = ("first", "second", "third")
 SLIPS = ((64, 64), (64, 48), (64, 32), (48, 64), (40, 64), (96, 48), (96, 36))
 PAGES = ((128, 128), (128, 128), (128, 96), (96, 128))
 LARGE_TYPE = 20
@@ -57,26 +58,6 @@ TEMPLATES = (
     "how many shapes are there? how many words are there? what shape is at the and is there a "
     "what color is the word where is the what is the in what is written? nothing it yes no"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """A shape or a word somewhere in a picture."""
-
-    name: str
-    color: str
-    place: str
-    """Empty: it is alone, and its place has no name."""
-
-    def __str__(self) -> str:
-        return f"{self.place} {self.color} {self.name}".strip()
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    kind: str
-    text: str
-    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +93,7 @@ def scene(
         name: str = family
     else:
         canvas, things, size = (_slip if family == "slip" else _page)(rng, part, texts, count)
-        asked = _about_words(rng, things)
+        asked = about_words(rng, things)
         name = "small page" if family == "page" and size < LARGE_TYPE else family
     chosen = rng.sample(asked, min(MAX_TURNS, len(asked)))
     return Scene(name, canvas, tuple(things), tuple(chosen))
@@ -121,7 +102,7 @@ def scene(
 @cache
 def vocabulary() -> tuple[str, ...]:
     """Words of questions and answers, but for those that pictures show, which are spelled."""
-    texts = (*TEMPLATES.split(), *COLORS, *SHAPES, *map(_plural, SHAPES))
+    texts = (*TEMPLATES.split(), *COLORS, *SHAPES, *map(plural, SHAPES))
     texts += (*" ".join(QUARTERS).split(), *ORDINALS)
     return tuple(sorted({text.strip("?.") for text in texts if len(text.strip("?.")) > 1}))
 
@@ -175,10 +156,7 @@ def _shapes(
         y = row * half + rng.randint(radius + 1, half - radius - 1)
         canvas.shape(kind.shape, x, y, radius, kind.color, is_hollow=kind.is_hollow)
         things.append(Thing(kind.shape, kind.color, QUARTERS[index]))
-    asked = [ask(rng, things) for ask in (_count, _color, _shape, _place, _at, _exists)]
-    if rng.random() < 0.5:
-        asked[-1] = _absent(rng, things, found)
-    return canvas, things, [question for question in asked if question]
+    return canvas, things, about_shapes(rng, things, found)
 
 
 def _slip(
@@ -239,87 +217,6 @@ def _write(
         face = rng.choice(FACES["train"][:NUM_FACES])
     canvas.write(left + MARGIN + rng.randint(0, free), top, word, face, size, color)
     return word
-
-
-def _about_words(rng: random.Random, things: Sequence[Thing]) -> list[Question]:
-    asked = [Question("count", "how many words are there?", str(len(things)))]
-    if len(things) == 1:
-        asked += [Question("read", "what is written?", things[0].name)]
-    for thing in things:
-        if thing.place:
-            asked.append(Question("read", f"what is the {_at_place(thing.place)}?", thing.name))
-        asked.append(Question("read", f"what is the {thing.color} word?", thing.name))
-    named = rng.choice(things)
-    asked.append(Question("color", f"what color is the word {named.name}?", named.color))
-    return asked
-
-
-def _at_place(place: str) -> str:
-    return f"{place} word" if place in ORDINALS else f"word at the {place}"
-
-
-Ask = Callable[[random.Random, Sequence[Thing]], Question | None]
-
-
-def _count(rng: random.Random, things: Sequence[Thing]) -> Question:
-    counts = {"shapes": len(things)}
-    for thing in things:
-        counts[f"{thing.color} shapes"] = sum(other.color == thing.color for other in things)
-        counts[_plural(thing.name)] = sum(other.name == thing.name for other in things)
-    answer = rng.choice(sorted(set(counts.values())))
-    what = rng.choice([what for what, count in counts.items() if count == answer])
-    return Question("count", f"how many {what} are there?", str(answer))
-
-
-def _plural(shape: str) -> str:
-    return f"{shape}es" if shape == "cross" else f"{shape}s"
-
-
-def _color(rng: random.Random, things: Sequence[Thing]) -> Question | None:
-    names = [thing.name for thing in things]
-    single = [thing for thing in things if names.count(thing.name) == 1]
-    if not single:
-        return None
-    thing = rng.choice(single)
-    return Question("color", f"what color is the {thing.name}?", thing.color)
-
-
-def _shape(rng: random.Random, things: Sequence[Thing]) -> Question | None:
-    colors = [thing.color for thing in things]
-    single = [thing for thing in things if colors.count(thing.color) == 1]
-    if not single:
-        return None
-    thing = rng.choice(single)
-    return Question("shape", f"what shape is {thing.color}?", thing.name)
-
-
-def _place(rng: random.Random, things: Sequence[Thing]) -> Question | None:
-    both = [(thing.color, thing.name) for thing in things]
-    single = [thing for thing, pair in zip(things, both, strict=True) if both.count(pair) == 1]
-    if not single:
-        return None
-    thing = rng.choice(single)
-    return Question("place", f"where is the {thing.color} {thing.name}?", thing.place)
-
-
-def _at(rng: random.Random, things: Sequence[Thing]) -> Question:
-    thing = rng.choice(things)
-    return Question("shape", f"what shape is at the {thing.place}?", thing.name)
-
-
-def _exists(rng: random.Random, things: Sequence[Thing]) -> Question:
-    thing = rng.choice(things)
-    return Question("exists", f"is there a {thing.color} {thing.name}?", "yes")
-
-
-def _absent(rng: random.Random, things: Sequence[Thing], found: Sequence[Kind]) -> Question:
-    """A shape that is not there; if possible its colour is, and its form."""
-    shown = {(thing.color, thing.name) for thing in things}
-    absent = [kind for kind in found if (kind.color, kind.shape) not in shown]
-    colors, names = {color for color, _ in shown}, {name for _, name in shown}
-    near = [kind for kind in absent if kind.color in colors or kind.shape in names]
-    kind = rng.choice(near or absent)
-    return Question("exists", f"is there a {kind.color} {kind.shape}?", "no")
 
 
 def _paper(rng: random.Random) -> Color:
