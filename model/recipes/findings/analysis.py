@@ -16,6 +16,8 @@ from .effects import Effect, Floats, Stability, Verdict, at_flops, effect, stabi
 from .evaluation import Item, majority
 from .training import LEVEL_SHARE
 
+COMMONEST = "the commonest answer"
+
 
 @dataclass(frozen=True, slots=True)
 class Laboratory:
@@ -127,7 +129,7 @@ def chance(laboratory: Laboratory, group: Group) -> dict[str, float]:
     items = laboratory.questions["test"]
     chosen = laboratory.chosen("test", group)
     commonest = majority(items)
-    levels = {"the commonest answer": 100 * float(np.mean([commonest[i] for i in chosen]))}
+    levels = {COMMONEST: 100 * float(np.mean([commonest[i] for i in chosen]))}
     controls = {"blank": "a blank picture", "other": "another's picture"}
     for how, name in controls.items():
         rows = [np.array(result.test[how])[chosen] for result in laboratory.of(REFERENCE)]

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlmbench.reports.plots import style
+from vlmbench.reports.plots.ticks import set_logarithmic
 
+from .analysis import COMMONEST, chance
 from .arms import ARMS
 from .comparisons import FINDINGS, Shown
 
@@ -16,10 +18,10 @@ if TYPE_CHECKING:
 
     from .analysis import Compared, Laboratory
 
-SIZE = style.Size(width_in=6.8, height_in=3.4, font_pt=8)
+SIZE = style.Size(width_in=6.8, height_in=3.4, font_pt=7.5)
 COSTS = (
-    ("sample_flops", "training, FLOP a sample"),
-    ("whole_answer_flops", "answering, FLOP a question"),
+    ("sample_flops", "training, MFLOP a picture with its questions"),
+    ("whole_answer_flops", "answering, MFLOP a question"),
 )
 
 
@@ -77,21 +79,25 @@ def _effects(compared: Sequence[Compared], path: Path) -> None:
 
 
 def _costs(laboratory: Laboratory, path: Path) -> None:
+    """The dotted line is the score of the commonest answers."""
+    guessed = chance(laboratory, "all")[COMMONEST]
     with style.applied(SIZE):
         figure = style.new_figure(SIZE, height_in=SIZE.height_in)
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, (key, title) in zip((left, right), COSTS, strict=True):
-            _scatter(laboratory, axes, key)
-            axes.set_xscale("log")
+            costs = _scatter(laboratory, axes, key)
+            set_logarithmic(axes, 0.8 * min(costs), 1.25 * max(costs))
+            axes.axhline(guessed, color=style.REPORTED, linestyle=":", label="no look")
             axes.set_xlabel(title)
         left.set_ylabel("test score, %")
         handles, labels = left.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=6)
+        figure.legend(handles, labels, loc="outside upper left", ncols=7)
         style.save(figure, path)
 
 
-def _scatter(laboratory: Laboratory, axes: Axes, key: str) -> None:
-    """Arms as points, those of a finding in its look."""
+def _scatter(laboratory: Laboratory, axes: Axes, key: str) -> list[float]:
+    """Arms as points, those of a finding in its look; gives the costs."""
+    costs: list[float] = []
     for finding in FINDINGS:
         look = style.look(finding.number - 1)
         points = []
@@ -102,7 +108,9 @@ def _scatter(laboratory: Laboratory, axes: Axes, key: str) -> None:
                     cost = results[0].costs.get(key.replace("whole", how))
                     if how in results[0].test and cost:
                         score = laboratory.mean(Shown(name, how), "all")
-                        points.append((cost, score))
+                        points.append((cost / 1e6, score))
         if points:
             x, y = zip(*points, strict=True)
             axes.plot(x, y, look.marker, color=look.colour, label=f"finding {finding.number}")
+            costs += x
+    return costs

@@ -109,7 +109,7 @@ def _sentences(compared: Sequence[Compared]) -> str:
     """What was seen, verdict by verdict."""
     by_verdict: dict[str, list[str]] = {}
     for one in compared:
-        by_verdict.setdefault(one.verdict or "no difference in the paper", []).append(
+        by_verdict.setdefault(one.verdict or "no sign in the paper", []).append(
             f"{one.comparison.text} ({one.equal_samples.value:+.1f})"
         )
     sentences = [f"{name.capitalize()}: {'; '.join(all_)}." for name, all_ in by_verdict.items()]
