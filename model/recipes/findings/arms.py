@@ -17,8 +17,8 @@ from .backbones import Strength
 Training = Literal["frozen", "lora", "full"]
 
 RATES: dict[Training, float] = {"frozen": 1e-3, "lora": 3e-3, "full": 1e-3}
-"""Of the backbones' AdamW, or of their adapters'. The validation part may choose others, once finding
-3's arms are trained with one seed; these come from short trials."""
+"""Of the backbones' AdamW, or of their adapters'; from short trials. The validation part may choose
+others, once finding 3's arms are trained with one seed."""
 
 SWEEP = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 BARE_RATE = 1e-2

@@ -145,8 +145,8 @@ def _rates(laboratory: Laboratory) -> str:
         ]
     chosen = ", ".join(f"{training} {RATES[training]:g}" for training in SWEPT)
     note = (
-        "By the learning rate of backbones or adapters. Of these only the validation part may choose "
-        f"one; other findings use {chosen}.\n"
+        "By the learning rate of backbones or adapters. Only the validation part may choose one; "
+        f"other findings use {chosen}.\n"
     )
     return "\n".join([note, _table(["", *(f"{rate:g}" for rate in SWEEP)], rows)])
 
