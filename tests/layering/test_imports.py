@@ -53,7 +53,7 @@ BRIDGES = {
 
 OF_THE_HARNESS = {
     "tasks": {"data", "metrics", "schema", "task"},
-    "model/recipes": {"data", "schema", "task"},
+    "model/recipes": {"data", "metrics", "reports", "schema", "task"},
 }
 """Folder outside `vlmbench/` to the parts of it that its files may import."""
 

@@ -1,0 +1,148 @@
+"""What finished arms say: means, effects, and what is scored without looking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import arm_files
+from .arm_files import ArmResult
+from .arms import ARMS, REFERENCE
+from .comparisons import GROUPS, Comparison, Group, Shown
+from .effects import Effect, Floats, Stability, Verdict, at_flops, effect, stability, verdict
+from .evaluation import Item, majority
+from .training import LEVEL_SHARE
+
+COMMONEST = "the commonest answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Laboratory:
+    """All finished arms of one size, and what their scores are of."""
+
+    results: dict[tuple[str, int], ArmResult]
+    questions: dict[str, tuple[Item, ...]]
+
+    @classmethod
+    def open(cls, folder: Path, size: str) -> Laboratory:
+        """Raises: ValueError where there is nothing yet, or a file is no arm's."""
+        questions = arm_files.read_questions(folder)
+        return cls(arm_files.read_all(folder / "arms", size), questions)
+
+    def of(self, arm: str) -> list[ArmResult]:
+        """An arm's results, seed by seed."""
+        return [found for (name, _), found in sorted(self.results.items()) if name == arm]
+
+    def seeds(self, *arms: str) -> list[int]:
+        """Seeds with which all these arms are finished."""
+        every = [{seed for name, seed in self.results if name == arm} for arm in arms]
+        return sorted(set.intersection(*every))
+
+    def scores(self, shown: Shown, group: Group, seeds: Sequence[int]) -> Floats:
+        """Of the test part, [seeds, questions]."""
+        chosen = self.chosen("test", group)
+        rows = [self.results[shown.arm, seed].test[shown.how] for seed in seeds]
+        return np.array(rows, np.float64)[:, chosen]
+
+    def chosen(self, part: str, group: Group) -> list[int]:
+        """Which of the part's questions are of the group."""
+        fits = GROUPS[group]
+        return [index for index, item in enumerate(self.questions[part]) if fits(item)]
+
+    def pictures(self, part: str, group: Group) -> list[int]:
+        """Of each of these questions its picture."""
+        return [self.questions[part][index].picture for index in self.chosen(part, group)]
+
+    def validated(self, arm: str) -> float:
+        """Mean of the validation part at the end of training, in percent: it may choose rates."""
+        rows = [result.validation[-1].scores for result in self.of(arm)]
+        return float(np.mean(rows))
+
+    def mean(self, shown: Shown, group: Group) -> float:
+        """Of all seeds, in percent."""
+        return float(self.scores(shown, group, self.seeds(shown.arm)).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A comparison with what came of it."""
+
+    comparison: Comparison
+    equal_samples: Effect
+    equal_flops: Effect | None
+    """On the validation part, at constant learning rates; None: the arms cost the same, or an arm
+    is shown split pictures, as which the validation part is not read."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """None where the paper saw no difference."""
+        sign = self.comparison.papers_sign
+        return verdict(self.equal_samples, sign) if sign else None
+
+
+def compared(laboratory: Laboratory, comparison: Comparison) -> Compared | None:
+    """None where the two arms have no finished seed in common."""
+    a, b, group = comparison.a, comparison.b, comparison.group
+    seeds = laboratory.seeds(a.arm, b.arm)
+    if not seeds:
+        return None
+    found = effect(
+        laboratory.scores(a, group, seeds),
+        laboratory.scores(b, group, seeds),
+        laboratory.pictures("test", group),
+    )
+    return Compared(comparison, found, _at_equal_flops(laboratory, comparison, seeds))
+
+
+def _at_equal_flops(
+    laboratory: Laboratory, comparison: Comparison, seeds: Sequence[int]
+) -> Effect | None:
+    """Where the cheaper arm's rates begin to fall; the dearer one is read at as many FLOPs."""
+    arms = (comparison.a, comparison.b)
+    totals = [laboratory.results[shown.arm, seeds[0]].training_flops for shown in arms]
+    if "split" in (shown.how for shown in arms) or max(totals) < 1.01 * min(totals):
+        return None
+    flops = LEVEL_SHARE * min(totals)
+    chosen = laboratory.chosen("validation", comparison.group)
+    a, b = (
+        np.array([_validated(laboratory.results[shown.arm, seed], flops) for seed in seeds])
+        for shown in arms
+    )
+    pictures = laboratory.pictures("validation", comparison.group)
+    return effect(a[:, chosen], b[:, chosen], pictures)
+
+
+def _validated(result: ArmResult, flops: float) -> Floats:
+    step_flops = result.training_flops / result.steps
+    points = [
+        (point.step * step_flops, np.array(point.scores, np.float64))
+        for point in result.validation
+        if point.step <= round(LEVEL_SHARE * result.steps)
+    ]
+    return at_flops([(0.0, np.zeros_like(points[0][1])), *points], flops)
+
+
+def arm_stability(result: ArmResult) -> Stability:
+    return stability([loss for _, loss, _ in result.curve], is_finite=result.is_finite)
+
+
+def chance(laboratory: Laboratory, group: Group) -> dict[str, float]:
+    """Scores without the right picture, of the reference arm, and of the commonest answers."""
+    items = laboratory.questions["test"]
+    chosen = laboratory.chosen("test", group)
+    commonest = majority(items)
+    levels = {COMMONEST: 100 * float(np.mean([commonest[i] for i in chosen]))}
+    controls = {"blank": "a blank picture", "other": "another's picture"}
+    for how, name in controls.items():
+        rows = [np.array(result.test[how])[chosen] for result in laboratory.of(REFERENCE)]
+        if rows:
+            levels[name] = float(np.mean(rows))
+    return levels
+
+
+def finished(laboratory: Laboratory) -> list[str]:
+    """Names of arms with a finished seed, in their order."""
+    return [name for name in ARMS if laboratory.seeds(name)]
