@@ -121,10 +121,11 @@ def fake_hub() -> Iterator[FakeHub]:
 
 LOAD = """
 import sys
-from vlmbench import cli, data
+from vlmbench.cli.main import main
+from vlmbench.data import splits
 
-data.fetch = lambda task, split, force: data.load(task, split)
-sys.exit(cli.main(["fetch", *sys.argv[2:]]))
+splits.fetch = lambda task, split, force: splits.load(task, split)
+sys.exit(main(["fetch", *sys.argv[2:]]))
 """
 
 

@@ -15,10 +15,11 @@ Copy = Callable[..., Path]
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TASK = """
-from vlmbench import data, task
+from vlmbench import data
+from vlmbench.task import Task, loading
 
-built_in = task.find({task!r})
-TASK = task.Task(
+built_in = loading.find({task!r})
+TASK = Task(
     name="small",
     version=1,
     title="A small copy",

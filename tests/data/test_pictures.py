@@ -40,13 +40,14 @@ def test_reading_all_rows_reads_no_picture(
 MEASURE = """
 import re, sys
 from pathlib import Path
-from vlmbench import data, task
+from vlmbench.data import splits
+from vlmbench.task import loading
 
 def peak():  # not ru_maxrss, which a process inherits from the one that started it
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 
-textvqa = task.find("textvqa")
-rows = data.load("textvqa", textvqa.splits[0], Path(sys.argv[1]))
+textvqa = loading.find("textvqa")
+rows = splits.load("textvqa", textvqa.splits[0], Path(sys.argv[1]))
 before = peak()
 samples = [textvqa.read(row) for row in rows]
 assert all(sample.images for sample in samples)

@@ -118,7 +118,7 @@ def test_a_share_that_no_launcher_gives_is_one_line(
     for command in ([*run, "--data-dir", str(hub_copies)], ["train", "tiny"]):
         assert main([*command, "--out", str(tmp_path / "out")]) == 2
         message = capsys.readouterr().err
-        assert message.startswith(f"vlmbench: RANK is {rank!r} and WORLD_SIZE is ")
+        assert message.startswith("vlmbench: RANK is ") and "WORLD_SIZE is " in message
         assert message.count("\n") == 1
         assert not list(tmp_path.iterdir())
 

@@ -107,7 +107,7 @@ def test_the_multi_gpu_launcher_plans_a_worker_for_each_gpu(
     asked = ("--model", "constant:yes", "--tasks", "vqav2", "--data-dir", str(hub_copies))
     ended = start("launch_multi_gpu.sh", *asked, "--dry-run", CUDA_VISIBLE_DEVICES="0,1,2")
     assert ended.returncode == 0, ended.stderr
-    assert [line.split()[0] for line in ended.stdout.splitlines()[-3:]] == ["0", "1", "2"]
+    assert "3 workers are given" in ended.stdout
 
 
 def test_the_slurm_launcher_runs_a_process_a_task_and_scores_once(

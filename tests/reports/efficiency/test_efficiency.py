@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from vlmbench import evaluate, files
 from vlmbench.reports import efficiency
 from vlmbench.runs.folder import usage
 from vlmbench.runs.folder.finished import FinishedTask, open_run
-from vlmbench.runs.folder.manifest import DataRecord, TaskRecord
+from vlmbench.runs.folder.manifest import DataRecord, TaskRecord, as_builtins
 from vlmbench.runs.folder.usage import Session
 from vlmbench.task.binding import PromptSettings
 
@@ -55,7 +54,7 @@ def written(tmp_path: Path) -> Write:
                 file.write(files.encode(entry))
         for used in sessions:
             with (tmp_path / f"usage-{used.worker}.jsonl").open("ab") as file:
-                file.write(files.encode(asdict(used)))
+                file.write(files.encode(used))
         return FinishedTask(
             folder=tmp_path,
             name=TASK,
@@ -255,7 +254,7 @@ def test_a_session_with_values_of_other_types_counts_as_never_written(
     written: Write, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     task = written([record("1", 1001)], [])
-    lines = [asdict(session()) | changes, asdict(session("1"))]
+    lines = [as_builtins(session()) | changes, as_builtins(session("1"))]
     (tmp_path / "usage-0.jsonl").write_bytes(b"".join(map(files.encode, lines)))
     assert [found.worker for found in usage.sessions(tmp_path)] == ["1"]
     assert efficiency.of_task(task).busy_s is None
