@@ -36,7 +36,7 @@ from contestants import OurEngine, Transformers, Turn, attention_of_lmms_eval
 from provenance import provenance
 
 import idefics2
-from idefics2.engine import Work
+from idefics2.engine import EngineStats
 from idefics2.flops import Forecast
 from vlmbench.backends.bench import ceilings
 from vlmbench.backends.bench.workloads import ONE_QUESTION, SHAPES, Question, draw, shape_of
@@ -53,6 +53,12 @@ GOALS = {
 """Times as fast as lmms-eval's loop, on 2 CPU cores."""
 
 ENCODING = ("vision", "connector")
+
+COUNTS = (
+    *("num_crops_requested", "num_crops_encoded"),
+    *("num_prompt_tokens", "num_prefill_tokens"),
+)
+"""Of the engine, that are shown with a workload."""
 
 NUM_QUESTIONS = {"8b": 96, "100m": 16, "tiny": 8}
 """About so many for each workload; a quarter of it where pictures are split."""
@@ -90,12 +96,12 @@ class Bench:
         engine(questions)  # warm-up: a GPU's graphs are captured when they are first needed
         for contestant in contestants[1:]:
             contestant(questions[:2])
-        before = copy.deepcopy(engine.engine.work)
+        before = copy.deepcopy(engine.engine.stats)
         for repetition in range(args.repetitions):
             order = contestants[repetition % 3 :] + contestants[: repetition % 3]
             for contestant in order:
                 turns[contestant.name].append(self._take(contestant, questions))
-        work = engine.engine.work
+        stats = engine.engine.stats
         expected = turns[engine.name][0].ids
         num_visual = sum(len(q.pictures) for q in questions) * 64 * (5 if split else 1)
         return {
@@ -108,14 +114,18 @@ class Bench:
             "ratio_to_batches": _median_s(turns[batched.name]) / _median_s(turns[engine.name]),
             "batch_size": batched.size,
             "work_of_engine": {
-                what: getattr(work, what) - getattr(before, what)
-                for what in ("crops_requested", "crops_encoded", "tokens_requested", "tokens_read")
+                what: getattr(stats, what) - getattr(before, what) for what in COUNTS
             },
-            **self._arithmetic(questions, split, before, work, args.repetitions),
+            **self._arithmetic(questions, split, before, stats, args.repetitions),
         }
 
     def _arithmetic(
-        self, questions: Sequence[Question], split: bool, before: Work, after: Work, times: int
+        self,
+        questions: Sequence[Question],
+        split: bool,
+        before: EngineStats,
+        after: EngineStats,
+        times: int,
     ) -> dict[str, float]:
         """What the engine computed in so many turns, against what was asked and what can be.
 
@@ -131,17 +141,17 @@ class Bench:
             for picture in question.pictures
         }
         asked = times * sum(encode_flops[p] for q in questions for p in q.pictures)
-        asked += token_flops * (after.tokens_requested - before.tokens_requested)
+        asked += token_flops * (after.num_prompt_tokens - before.num_prompt_tokens)
         done = times * sum(encode_flops.values())
-        done += token_flops * (after.tokens_read - before.tokens_read)
-        decoded = decode_flops * (after.tokens_gone_on - before.tokens_gone_on)
-        num_steps = after.steps_going_on - before.steps_going_on
+        done += token_flops * (after.num_prefill_tokens - before.num_prefill_tokens)
+        decoded = decode_flops * (after.num_decode_tokens - before.num_decode_tokens)
+        num_steps = after.num_decode_steps - before.num_decode_steps
         num_bytes = num_steps * decode_flops / 2 * self.dtype.itemsize
-        encode_and_read_s = spent["encode"] + spent["read"]
+        encode_and_prefill_s = spent["encode"] + spent["prefill"]
         return {
             "flops_asked_to_done": (asked + decoded) / (done + decoded),
-            "flops_share_of_ceiling": done / encode_and_read_s / self.ceilings.flops_per_s,
-            "decode_share_of_memory": num_bytes / spent["go on"] / self.ceilings.bytes_per_s,
+            "flops_share_of_ceiling": done / encode_and_prefill_s / self.ceilings.flops_per_s,
+            "decode_share_of_memory": num_bytes / spent["decode"] / self.ceilings.bytes_per_s,
         }
 
     def _questions(self, name: str, split: bool, args: argparse.Namespace) -> list[Question]:

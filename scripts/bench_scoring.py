@@ -126,7 +126,7 @@ def time_command(folder: Path, count: int) -> dict[str, Any]:
     with path.open("w", encoding="utf-8") as file:
         for row in rows(count):
             file.write(json.dumps(row) + "\n")
-    command = [sys.executable, "-m", "vlmbench", "score", "--task", "vqav2"]
+    command = [sys.executable, "-m", "vlmbench", "score", "--tasks", "vqav2"]
     command += ["--predictions", str(path), "--out", str(folder / "scores.jsonl"), "--json"]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

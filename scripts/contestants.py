@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import idefics2
-from idefics2.engine import Engine, Request, defer
+from idefics2.engine import Engine, Request, lazy_image
 from idefics2.generate import Sampling
 from idefics2.prompt import Slots
 from vlmbench.backends.bench.workloads import Question
@@ -60,14 +60,14 @@ class OurEngine:
     def _request(self, numbered: tuple[int, Question]) -> Request:
         index, question = numbered
         shown = [
-            defer(self._processor, hashlib.blake2b(p.encoded()).hexdigest(), p.decode)
+            lazy_image(self._processor, hashlib.blake2b(p.encoded()).hexdigest(), p.decode)
             for p in question.pictures
         ]
         content: tuple[str | Slots, ...] = (*(each.slots for each in shown), question.text)
         return Request(
             id=f"{index:06}",
             ids=self._processor.chat([idefics2.Message("user", content)]).ids,
-            pictures=tuple(deferred.picture for deferred in shown),
+            images=tuple(shown),
             sampling=Sampling(max_new_tokens=question.num_new, bad_ids=self._processor.bad_ids),
         )
 

@@ -29,7 +29,7 @@ import torch
 from provenance import provenance
 
 from idefics2 import Idefics2, Idefics2Config
-from idefics2.engine import Engine, Request, pictures_of
+from idefics2.engine import Engine, Request, images_of
 from idefics2.generate import Sampling, generate
 from idefics2.prompt import Prompt
 from vlmbench.tables import aligned
@@ -134,7 +134,7 @@ def by_engine(
         Request(
             id=f"{index:04}",
             ids=prompt.ids,
-            pictures=pictures_of(prompt, model.config),
+            images=images_of(prompt, model.config),
             sampling=Sampling(max_new_tokens=NUM_NEW),
         )
         for index, prompt in enumerate(asked)

@@ -1,10 +1,10 @@
 """DocVQA (Mathew et al., 2020), single page: questions about scanned documents, scored by ANLS."""
 
-from vlmbench.data.rows import Row
-from vlmbench.data.splits import Hub, Split, drawn
+from vlmbench.data import Hub, Row, Split, drawn
+from vlmbench.data.predictions import Conventions, HarnessNames, Submission
 from vlmbench.metrics import anls
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task.task import Task
+from vlmbench.task import Task
 
 REVISION = "59fed3cdc38662abeef8f363171b2ec7c95c165c"
 M4_REVISION = "695cc83877dd856b4d309063de9a278c37be7bc5"
@@ -42,6 +42,19 @@ def score(sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
 
 
 VALIDATION = split("validation", 5_349)
+CONVENTIONS = Conventions(
+    ids=("questionId", "question_id", "index"),
+    has_extraction=False,
+    gold="answers",
+    lmms_eval=HarnessNames(names={"validation": ("docvqa_val",)}, metrics=("anls",), percent=100),
+    vlmevalkit=HarnessNames(names={"validation": ("DocVQA_VAL",)}, percent=1),
+    submission=Submission(
+        server="docvqa-rrc",
+        format="answers",
+        splits=("test",),
+        goes_to="rrc.cvc.uab.es, challenge 17, task 1",
+    ),
+)
 TASK = Task(
     name="docvqa",
     version=1,
@@ -56,4 +69,7 @@ TASK = Task(
     read=read,
     score=score,
     form="docvqa",
+    conventions=CONVENTIONS,
+    hub_task="document-question-answering",
+    board_order=3,
 )

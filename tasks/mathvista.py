@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from string import ascii_uppercase
-from typing import TYPE_CHECKING
 
-from vlmbench.data.rows import Row
-from vlmbench.data.splits import Hub, Split, drawn
+from vlmbench.data import Hub, Row, Split, drawn
+from vlmbench.data.predictions import Conventions, HarnessNames, Submission
 from vlmbench.metrics import mathvista
+from vlmbench.metrics.judge import JudgePrompt
+from vlmbench.metrics.mathvista import judging
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task.task import Task
-
-if TYPE_CHECKING:  # it loads what talks to a server
-    from vlmbench.metrics.judge import Judge, Judged
+from vlmbench.task import Task
 
 REVISION = "2b6ad69445fbb5695c9b165475e8decdbeb97747"
 METADATA = ("language", "source", "category", "task", "context", "grade", "skills")
@@ -74,11 +72,34 @@ def score(sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
     return mathvista.verdict(prediction.response or "", problem, profile)
 
 
-def judge(judge: Judge, sample: Sample, response: str) -> Judged:
-    return judge.extract(response, problem_of(sample))
-
+JUDGE = JudgePrompt(
+    known=lambda sample, response: judging.known(response, problem_of(sample)),
+    messages=lambda sample, response: judging.messages(response, problem_of(sample)),
+    read=judging.read,
+)
 
 TESTMINI = split("testmini", 1_000, public=True)
+CONVENTIONS = Conventions(
+    ids=("pid", "question_id", "index"),
+    gold="problem",
+    lmms_eval=HarnessNames(
+        names={
+            "testmini": (
+                *("mathvista_testmini", "mathvista_testmini_cot"),
+                *("mathvista_testmini_format", "mathvista_testmini_solution"),
+            )
+        },
+        metrics=("llm_as_judge_eval", "gpt_eval_score"),
+        percent=1,
+    ),
+    vlmevalkit=HarnessNames(names={"testmini": ("MathVista_MINI",)}, percent=1),
+    submission=Submission(
+        server="mathvista",
+        format="problems by id",
+        splits=("testmini", "test"),
+        goes_to="the authors, by e-mail (lupantech@gmail.com)",
+    ),
+)
 TASK = Task(
     name="mathvista",
     version=1,
@@ -91,6 +112,8 @@ TASK = Task(
     ),
     read=read,
     score=score,
-    judge=judge,
+    judge=JUDGE,
     form="mathvista",
+    conventions=CONVENTIONS,
+    board_order=5,
 )

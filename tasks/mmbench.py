@@ -1,10 +1,10 @@
 """MMBench (Liu et al., 2023): multiple choice; right only if right in every rotation of options."""
 
-from vlmbench.data.rows import Row
-from vlmbench.data.splits import Hub, Split, Url, drawn
+from vlmbench.data import Hub, Row, Split, Url, drawn
+from vlmbench.data.predictions import Conventions, HarnessNames, Submission
 from vlmbench.metrics import mmbench
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task.task import Task
+from vlmbench.task import Task
 
 REVISION = "ac155b9c318a37ac5a75267b18cbca12cbcc6bab"
 OLD_REVISION = "ecd23e001f5c649c959eda84b846a01cc6fafbde"
@@ -28,7 +28,7 @@ def split(name: str, size: int | None, *sources: Hub | Url) -> Split:
 
 
 def hub(files: str) -> tuple[Hub, ...]:
-    """Version 1.0 (of 3 October 2023)."""
+    """The hub's copies of version 1.0 (of 3 October 2023)."""
     return tuple(Hub(id=id, files=files, revision=REVISION) for id in MOVED)
 
 
@@ -67,6 +67,38 @@ def score(sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
 
 
 DEV = split("dev-en", 4_329, *hub("en/dev"))
+CONVENTIONS = Conventions(
+    ids=("index",),
+    has_extraction=False,
+    gold="row",
+    lmms_eval=HarnessNames(
+        names={
+            "dev-en": ("mmbench_en_dev", "mmbench_en_dev_static"),
+            "dev-cn": ("mmbench_cn_dev",),
+        },
+        metrics=("gpt_eval_score", "static_eval_score"),
+        percent=1,
+    ),
+    vlmevalkit=HarnessNames(
+        names={
+            "dev-en": ("MMBench_DEV_EN",),
+            "dev-cn": ("MMBench_DEV_CN",),
+            "dev-en-v1.1": ("MMBench_DEV_EN_V11",),
+            "test-en": ("MMBench_TEST_EN",),
+            "test-en-v1.1": ("MMBench_TEST_EN_V11",),
+        },
+        percent=100,
+    ),
+    submission=Submission(
+        server="mmbench",
+        format="sheet",
+        splits=(
+            *("test-en", "dev-en", "dev-cn", "test-en-v1.1", "dev-en-v1.1"),
+            "dev-en-20230712",
+        ),
+        goes_to="mmbench.opencompass.org.cn (closed in April 2026)",
+    ),
+)
 TASK = Task(
     name="mmbench",
     version=1,
@@ -95,4 +127,6 @@ TASK = Task(
     read=read,
     score=score,
     form="choice",
+    conventions=CONVENTIONS,
+    board_order=6,
 )

@@ -3,25 +3,15 @@
 import ast
 from string import ascii_uppercase
 
-from vlmbench.data.rows import Row
-from vlmbench.data.splits import AnswerFile, Hub, Split, drawn
+from vlmbench.data import AnswerFile, Hub, Row, Split, drawn
+from vlmbench.data.predictions import Conventions, HarnessNames, Submission
 from vlmbench.metrics import mmmu
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task.task import Task
+from vlmbench.task import Task
 
 REVISION = "364f2e2eb107b36e07ff4c5a15f5947a759cef47"
 PICTURES = tuple(f"image_{number}" for number in range(1, 8))
-DOMAINS = {
-    "Art and Design": "Art Art_Theory Design Music",
-    "Business": "Accounting Economics Finance Manage Marketing",
-    "Science": "Biology Chemistry Geography Math Physics",
-    "Health and Medicine": "Basic_Medical_Science Clinical_Medicine "
-    "Diagnostics_and_Laboratory_Medicine Pharmacy Public_Health",
-    "Humanities and Social Science": "History Literature Sociology Psychology",
-    "Tech and Engineering": "Agriculture Architecture_and_Engineering Computer_Science "
-    "Electronics Energy_and_Power Materials Mechanical_Engineering",
-}
-DOMAIN_OF = {subject: domain for domain, names in DOMAINS.items() for subject in names.split()}
+DOMAIN_OF = {subject: domain for domain, names in mmmu.DOMAINS.items() for subject in names}
 TEST_ANSWERS = AnswerFile(  # public since February 2026, in the benchmark's repository
     name="answer_dict_test.json", id="id", columns={"answer": "ground_truth"}
 )
@@ -104,6 +94,32 @@ def score(sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
 
 
 VALIDATION = split("validation", 900)
+CONVENTIONS = Conventions(
+    ids=("id",),  # VLMEvalKit's index is only a running number
+    gold="options",
+    lmms_eval=HarnessNames(
+        names={
+            "validation": ("mmmu_val", "mmmu_val_group_img", "mmmu_val_qwen"),
+            "test": ("mmmu_test",),
+        },
+        metrics=("mmmu_acc",),
+        percent=100,
+    ),
+    vlmevalkit=HarnessNames(
+        names={
+            "validation": ("MMMU_DEV_VAL",),
+            "dev": ("MMMU_DEV_VAL",),
+            "test": ("MMMU_TEST",),
+        },
+        percent=100,
+    ),
+    submission=Submission(
+        server="mmmu-evalai",
+        format="letters by id",
+        splits=("test", "validation"),
+        goes_to="EvalAI, challenge 2179 (silent since January 2026; the answers are public)",
+    ),
+)
 TASK = Task(
     name="mmmu",
     version=1,
@@ -119,4 +135,6 @@ TASK = Task(
     read=read,
     score=score,
     form="mmmu",
+    conventions=CONVENTIONS,
+    board_order=4,
 )

@@ -1,10 +1,10 @@
 """TextVQA 0.5.1 (Singh et al., 2019): questions about text in a photograph, ten answers each."""
 
-from vlmbench.data.rows import Row
-from vlmbench.data.splits import Hub, Split, drawn
+from vlmbench.data import Hub, Row, Split, drawn
+from vlmbench.data.predictions import Conventions, HarnessNames, Submission
 from vlmbench.metrics import vqa
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task.task import Task
+from vlmbench.task import Task
 
 LEVELS = ("large text", "small text")
 """Of the mini split; no class of Open Images has such a name."""
@@ -42,6 +42,24 @@ def score(sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
 
 
 VALIDATION = split("validation", 5_000)
+CONVENTIONS = Conventions(
+    ids=("question_id", "index"),
+    has_extraction=False,
+    gold="answers",
+    lmms_eval=HarnessNames(
+        names={"validation": ("textvqa_val",)},
+        metrics=("exact_match",),
+        percent=100,
+        rewrites_gold=True,
+    ),
+    vlmevalkit=HarnessNames(names={"validation": ("TextVQA_VAL",)}, percent=1),
+    submission=Submission(
+        server="textvqa-evalai",
+        format="answers",
+        splits=("test", "validation"),
+        goes_to="EvalAI, challenge 551 (its phases are over)",
+    ),
+)
 TASK = Task(
     name="textvqa",
     version=1,
@@ -56,4 +74,6 @@ TASK = Task(
     read=read,
     score=score,
     form="textvqa",
+    conventions=CONVENTIONS,
+    board_order=2,
 )

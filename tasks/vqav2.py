@@ -1,16 +1,16 @@
 """VQAv2 (Goyal et al., 2017): questions about COCO photographs, ten human answers each."""
 
-from vlmbench.data.rows import Row
-from vlmbench.data.splits import Hub, Split, drawn
+from vlmbench.data import Hub, Row, Split, drawn
+from vlmbench.data.predictions import Conventions, HarnessNames, Submission
 from vlmbench.metrics import vqa
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
-from vlmbench.task.task import Task
+from vlmbench.task import Task
 
 COLUMNS = ("question_id", "image_id", "question", "answers")
 
 
 def split(name: str, file: str, size: int, *, public: bool = False) -> Split:
-    """The hub's "test" is test-std, of which test-dev is a part."""
+    """A split; the hub's "test" is test-std, of which test-dev is a part."""
     revision = "32665d35052eb4a6d4414851c3c829a72754915a"
     ids = ("lmms-lab-encoder/VQAv2", "lmms-lab/VQAv2")  # moved in July 2026
     return Split(
@@ -47,6 +47,23 @@ TRAIN = Split(
     columns=COLUMNS,
 )
 VALIDATION = split("validation", "validation", 214_354, public=True)
+CONVENTIONS = Conventions(
+    ids=("question_id", "index"),
+    has_extraction=False,
+    lmms_eval=HarnessNames(
+        names={"validation": ("vqav2_val",)},
+        metrics=("exact_match",),
+        percent=100,
+        rewrites_gold=True,
+    ),
+    submission=Submission(
+        server="vqav2-evalai",
+        format="answers",
+        splits=("test-std", "test-dev"),
+        goes_to="EvalAI, challenge 830 (unreliable since 2025)",
+        whole={"test-dev": "test-std"},
+    ),
+)
 TASK = Task(
     name="vqav2",
     version=1,
@@ -63,5 +80,7 @@ TASK = Task(
     read=read,
     score=score,
     form="short_answer",
-    profiles=("official", "strict", "lmms"),  # VLMEvalKit has no VQAv2
+    profiles=vqa.VQAV2_PROFILES,
+    conventions=CONVENTIONS,
+    board_order=1,
 )

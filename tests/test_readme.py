@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vlmbench.cli.main import COMMANDS, main, parser_of
+from vlmbench.files import slug
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "model/README.md")  # that of tasks/ is followed in tests/tasks
@@ -26,9 +27,9 @@ NOT_RUN_AS_WRITTEN = {
     r"(idefics2|transformers):[\w.-]+/[\w.-]+": "needs the hub",
     r"openai:http": "needs a server",
     r"^vlmbench fetch (?!\S*@mini)": "needs the hub",
-    r"^vlmbench train (?!.*--dry-run)": "trains for minutes; tests/train trains",
-    r"^python -m idefics2 ask|^vlmbench ask": "needs a checkpoint; tests/idefics2 asks one",
-    r"^vlmbench import\b": "needs another harness's results; tests/imports makes some",
+    r"^vlmbench train (?!.*--dry-run)": "trains for minutes; tests/model/train trains",
+    r"^python -m idefics2 ask|^vlmbench ask": "needs a checkpoint; tests/model/idefics2 asks one",
+    r"^vlmbench import\b": "needs another harness's results; tests/runs/importing makes some",
 }
 """Why a command that fits is not run as it is written. What it says is parsed all the same, and of
 `vlmbench run` the plan is made: with the constant model, on made-up rows."""
@@ -107,8 +108,7 @@ def plan_of(arguments: Sequence[str], data: Path, is_needed_by: Sequence[str]) -
     Only planned, unless a later command reads the run's folder.
     """
     given = parser_of("run").parse_args(arguments[1:])
-    slug = "".join(c if c.isalnum() or c in "-_." else "-" for c in given.model).strip("-")
-    folder = str(given.out or f"runs/{slug}")
+    folder = str(given.out or f"runs/{slug(given.model)}")
     command = ["run", "--model", "constant:yes", "--tasks", given.tasks, "--out", folder]
     command += ["--data-dir", str(data), "--limit", LIMIT, "--prompt-style", given.prompt_style]
     is_read = any(re.search(rf"{re.escape(folder)}(\s|$)", line) for line in is_needed_by)
@@ -122,11 +122,11 @@ def test_a_python_example_runs(
     hub_copies: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from vlmbench.runs import execute
+    from vlmbench.runs import evaluate as module
 
-    evaluate: Callable[..., object] = execute.evaluate
+    evaluate: Callable[..., object] = module.evaluate
     monkeypatch.setattr(
-        execute, "evaluate", lambda *a, **k: evaluate(*a, **{"data_dir": hub_copies} | k)
+        module, "evaluate", lambda *a, **k: evaluate(*a, **{"data_dir": hub_copies} | k)
     )
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})

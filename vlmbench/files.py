@@ -5,34 +5,55 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar, cast
 
-import orjson
+import msgspec
 
 from vlmbench.errors import VlmbenchError
-from vlmbench.schema import Json
+
+T = TypeVar("T")
+
+MAX_NAME = 100
+"""Characters of a `slug`: file systems take 255 bytes, and endings come on top."""
 
 
-def encode(record: Mapping[str, Json]) -> bytes:
-    """One line, in UTF-8 where it can be: a lone surrogate, which that lacks, is escaped."""
+def encode(record: object) -> bytes:
+    """One line of JSON for a mapping or a dataclass, in UTF-8; lone surrogates are escaped."""
     try:
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-    except orjson.JSONEncodeError:  # also for whole numbers beyond 64 bits
-        return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        return msgspec.json.encode(record) + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(record), separators=(",", ":")).encode() + b"\n"
 
 
 def decode(line: bytes) -> Any:
-    """Raises: ValueError where the line is no JSON."""
+    """The value of a line of JSON. Raises: ValueError where it is none."""
+    return decode_as(line, object)
+
+
+def decode_as(line: bytes, kind: type[T]) -> T:
+    """The value of a line of JSON as a typed one; keys that `kind` does not have are passed over.
+
+    Raises: ValueError where the line is no JSON, or where a value is missing or of another type.
+    """
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
+        value: T = _decoder(cast(Hashable, kind)).decode(line)
+        return value
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, RecursionError):  # lone surrogates, NaN: Python's parser has them
         try:
-            return json.loads(line)
+            return msgspec.convert(json.loads(line), kind)
         except RecursionError:
             raise ValueError("lists or objects nested too deeply") from None
+
+
+@cache
+def _decoder(kind: Hashable) -> Any:
+    return msgspec.json.Decoder(kind)
 
 
 def opened(path: Path) -> BinaryIO:
@@ -79,6 +100,11 @@ class OutputFile:
         finally:
             if self._is_moved:
                 self._written.unlink(missing_ok=True)
+
+
+def slug(text: str) -> str:
+    """A file's name that is like the text: at most 100 letters, digits and any of - _ and dot."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip("-")[:MAX_NAME]
 
 
 def put(text: str, path: Path | None) -> None:

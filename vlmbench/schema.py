@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -14,17 +18,41 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 Profile = Literal["official", "strict", "lmms", "vlmevalkit"]
 """A set of scoring rules: the official evaluator's, ours without free credit, or a harness's."""
 
-PROFILES: tuple[Profile, ...] = ("official", "strict", "lmms", "vlmevalkit")
+PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
-class Picture(Protocol):
+class Picture(ABC):
     """A picture that is read and decoded only when asked for."""
 
+    @abstractmethod
     def encoded(self) -> bytes:
-        """The file's bytes as the data set stores them."""
+        """The file's bytes as the data set stores them. Raises: OSError or ValueError."""
 
+    @abstractmethod
     def decode(self) -> Image:
-        """The decoded picture, in the mode in which it is stored."""
+        """The decoded picture, in the mode in which it is stored. Raises: ValueError."""
+
+    @cached_property
+    def digest(self) -> str:
+        """BLAKE2b of the encoded bytes, 128 bits in hexadecimal. Raises: OSError or ValueError.
+
+        As collision-free as needed here, and twice as fast as SHA-256.
+        """
+        return hashlib.blake2b(self.encoded(), digest_size=16).hexdigest()
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, from the file's header; (0, 0) where it cannot be read.
+
+        A sample with such a picture fails with the reason when it is run.
+        """
+        from PIL import Image
+
+        try:
+            with Image.open(io.BytesIO(self.encoded())) as image:
+                return image.size
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return 0, 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,10 +204,19 @@ class Response:
     """Of each candidate, natural logarithm, summed over its tokens; empty: not known."""
 
     attempt: int = 1
-    """2 and more: earlier attempts failed (out of memory, a server's 503)."""
+    """2 and more: earlier attempts failed (out of memory, a server's 503) or were cut off."""
 
     error: str = ""
     """Error class and message: "ValueError: the picture cannot be decoded"."""
+
+    reasoning: str = ""
+    """What a server gives apart from the answer as the model's reasoning; never scored."""
+
+    reasoning_tokens: int | None = None
+    """Those of `generated_tokens` that are reasoning; None: not counted."""
+
+    token_limit: int | None = None
+    """New tokens allowed, where it was asked again with more than the request allows."""
 
     def __post_init__(self) -> None:
         if (self.text is None) != (self.finish_reason == "error"):
@@ -212,3 +249,6 @@ class Probe:
 
     work: Mapping[str, Json] = field(default_factory=dict)
     """What was computed so far and what was asked for; empty where the backend does not count."""
+
+    notices: tuple[str, ...] = ()
+    """What a reader of the scores should know and the run did not ask for, a line each."""

@@ -2,13 +2,18 @@
 
     model, processor = idefics2.load("HuggingFaceM4/idefics2-8b", dtype=torch.bfloat16)
 
-A tensor's name ends in the letters of its axes; a letter means one thing in all files:
+A tensor's name ends in the letters of its axes, and a letter means one thing in all files. An image
+here is a crop: the whole picture, or one of the five that splitting makes.
 
-    B sequences   T query tokens   S keys: cached tokens and new ones   D decoder width
-    H query heads   G kv heads     E head width       F MLP width       V vocabulary
-    I crops       P patches        K pixel values of a patch            C vision width
-    R latents of a crop            L visual tokens of all crops         N layers
-    Q cache pages                  U slots of a page
+    B sequences      T query tokens             S keys: cached tokens and new ones
+    D decoder width  H query heads              G kv heads            E head width    V vocabulary
+    I crops          P patches of all crops     K pixel values of a patch             C vision width
+    R latents of a crop                         L visual tokens of all crops
+    W tokens whose hidden states are wanted
+
+The engine: U slots of the KV cache, M tokens of all slots. Training: A tokens to be predicted,
+Z segments that attend together, X queries and J keys of each, N labelled places (patches or
+latents), Y labels of a place.
 """
 
 from idefics2.ask import Answer, answer

@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from idefics2.chat import Message
-from idefics2.checkpoint import load
+from idefics2.checkpoint import load_located, locate
+from idefics2.dtypes import default_dtype
 from idefics2.generate import Sampling, generate
 from idefics2.images import read_picture
 from idefics2.model import Idefics2
@@ -32,7 +33,7 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer, and what the model saw."""
+    """An answer and the prompt that it answers."""
 
     text: str
     finish_reason: str
@@ -40,9 +41,9 @@ class Answer:
     prompt_ids: tuple[int, ...]
     """With the `<image>` slots."""
     ids: tuple[int, ...]
-    """Of the answer."""
+    """Token ids of the answer."""
     visual_tokens: int
-    """Slots in the prompt."""
+    """Number of `<image>` ids in the prompt."""
     grids: tuple[tuple[int, int], ...]
     """Rows and columns of patches of each crop."""
     timings: dict[str, float]
@@ -57,9 +58,9 @@ def answer(
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> Answer:
-    """The likeliest answer, token by token, to a question that follows its pictures.
+    """The answer by greedy decoding to a question that follows its pictures.
 
-    A checkpoint with a chat template is asked in it; one without goes on after the question.
+    Asked in the checkpoint's chat template; a checkpoint without one continues the question.
 
     Raises: ValueError for a picture that cannot be used or a prompt beyond the context.
     """
@@ -92,10 +93,14 @@ def ask(argv: Sequence[str], *, prog: str = "python -m idefics2 ask") -> int:
             raise ValueError(f"the question comes last, and {arguments.question} is a file")
         images = [read_picture(path) for path in arguments.images]
         device = _device(arguments.device)
-        default = "float32" if device.type == "cpu" else "bfloat16"
-        model, processor = load(
-            arguments.model, dtype=DTYPES[arguments.dtype or default], device=device
-        )
+        dtype = DTYPES[arguments.dtype] if arguments.dtype else default_dtype(device)
+        folders = locate(arguments.model, None, arguments.adapter, arguments.processor)
+        model, processor = load_located(folders, dtype=dtype, device=device)
+        if folders.adapter is not None:
+            print(
+                f"{prog}: merged the adapter {folders.adapter} into {folders.model}",
+                file=sys.stderr,
+            )
         if arguments.split is not None:
             settings = replace(processor.images, split=arguments.split)
             processor = replace(processor, images=settings)
@@ -126,8 +131,16 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="files, in the order seen")
     parser.add_argument("question", help="what to ask; comes last")
     parser.add_argument("--model", required=True, help="folder of a checkpoint, or its hub id")
+    parser.add_argument("--adapter", help="LoRA or DoRA of peft to merge: its folder or hub id")
+    parser.add_argument(
+        "--processor", help="where tokenizer and image processor are, if not with the model"
+    )
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
-    parser.add_argument("--dtype", choices=DTYPES, help="default: float32 on cpu, else bfloat16")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="default: float32 on cpu, else bfloat16, or float16 on a GPU without that",
+    )
     parser.add_argument(
         "--split",
         action=argparse.BooleanOptionalAction,

@@ -17,12 +17,12 @@ RELEASED_TEMPLATE = (
     "<end_of_utterance>\n{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
-"""Of idefics2-8b and idefics2-8b-chatty; idefics2-8b-base has none."""
+"""The chat template of idefics2-8b and idefics2-8b-chatty; idefics2-8b-base has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn."""
+    """One turn of a conversation."""
 
     role: str
     """"user" or "assistant"; "system" is the opening turn of the chatty model's demonstration."""
@@ -35,7 +35,8 @@ def render(
 ) -> list[str | int | Image.Image | Slots]:
     """The conversation as text, pictures and the id of <end_of_utterance>: `RELEASED_TEMPLATE`.
 
-    It ends in "Assistant:", with no space, for the model to go on, unless told otherwise.
+    With `add_generation_prompt` it ends in "Assistant:", without a space, for the model to
+    continue.
 
     Raises: ValueError for an empty message.
     """

@@ -7,13 +7,13 @@ and are written only where they differ from the released model's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from idefics2.config_format import Json, keys_and_values, parse, read
+from idefics2.config_format import Json, keys_and_values, parse, read, version_of
+from idefics2.quantized import refuse_config
 
 Architecture = Literal["autoregressive", "cross_attention"]
 Connector = Literal["perceiver", "mlp", "linear"]
@@ -97,7 +97,7 @@ class TextConfig:
     norm_eps: float = _key("rms_norm_eps", 1e-6)
     rope_theta: float = 10000.0
     sliding_window: int | None = 4096
-    """Tokens that a token attends to, itself included; None is all before it."""
+    """Number of tokens that a token attends to, itself included; None: all before it."""
     max_positions: int = _key("max_position_embeddings", 131072)
     """Longest sequence, in tokens."""
     bos_id: int | None = _key("bos_token_id", 1)
@@ -121,23 +121,23 @@ class Idefics2Config:
 
     vision: VisionConfig
     perceiver: PerceiverConfig
-    """Read by no other connector."""
+    """Used by the perceiver connector alone."""
     text: TextConfig
     image_id: int = _key("image_token_id", 32001)
-    """The token `<image>`, which stands where visual tokens go."""
+    """The token `<image>`, in whose place visual tokens go."""
     tied_embeddings: bool = _key("tie_word_embeddings", False)
-    """Whether the output projection is the embedding table."""
+    """True: the output projection is the embedding table."""
     architecture: Architecture = "autoregressive"
-    """Visual tokens within the sequence, or behind gated cross-attention (section 3.2)."""
+    """Visual tokens in the sequence, or attended to by gated blocks (section 3.2)."""
     cross_layer_interval: int = 3
-    """A gated block before every so many decoder layers. The paper does not state its own; every
-    third comes nearest to the 2.3B new parameters of its Table 3."""
+    """Decoder layers from one gated block to the next. The paper does not state its own; 3 comes
+    nearest to the 2.3B new parameters of its Table 3."""
     connector: Connector = "perceiver"
-    """SwiGLU and resampler; SwiGLU; or one projection. The last two pool nothing: a visual token
-    for each patch (section 3.3, Table 11)."""
+    """SwiGLU and resampler; SwiGLU alone; or one projection. The last two do not pool: each patch
+    is a visual token (section 3.3, Table 11)."""
     square_images: bool = False
-    """Whether crops are resized to image_size x image_size instead of keeping their aspect ratio
-    (section 3.3). The processor's affair."""
+    """True: the processor resizes crops to image_size x image_size; False: they keep their aspect
+    ratio (section 3.3)."""
 
     def __post_init__(self) -> None:
         _check_numbers(self, "config")
@@ -154,7 +154,7 @@ class Idefics2Config:
             )
 
     def image_slots(self, rows: int, columns: int) -> int:
-        """How many `<image>` ids one crop of so many patches takes in the sequence."""
+        """Number of `<image>` ids that a crop of so many patches takes in the sequence."""
         if self.architecture == "cross_attention":
             return 1
         return self.perceiver.num_latents if self.connector == "perceiver" else rows * columns
@@ -172,10 +172,10 @@ class Idefics2Config:
         content = dict(source) if isinstance(source, dict) else read(Path(source))
         if content.get("model_type") not in (PLAIN, VARIANT):
             raise ValueError(f"model_type is {content.get('model_type')!r}, not {PLAIN!r}")
+        refuse_config(content, PARTS)
         vision, perceiver, text = (_pop_object(content, name) for name in PARTS)
         text_config = parse(TextConfig, _resolve_text(text), "text_config")
-        version = str(content.get("transformers_version", "5"))
-        perceiver = _resolve_perceiver(perceiver, text_config, version)
+        perceiver = _resolve_perceiver(perceiver, text_config, version_of(content, "5"))
         return parse(
             cls,
             content,
@@ -221,13 +221,12 @@ def _pop_object(content: Json, key: str) -> Json:
     return dict(value)
 
 
-def _resolve_perceiver(perceiver: Json, text: TextConfig, version: str) -> Json:
+def _resolve_perceiver(perceiver: Json, text: TextConfig, version: tuple[int, int]) -> Json:
     """`perceiver_config` without its width, which is the decoder's, and with its epsilon."""
     width = perceiver.pop("hidden_size", None)
     if width not in (None, text.width):
         raise ValueError(f"perceiver_config: hidden_size {width} is not text_config's {text.width}")
-    is_early = tuple(map(int, re.findall(r"\d+", version)[:2])) < (4, 46)
-    if is_early or (width is None and text.width != 4096):  # the latter as later code does
+    if version < (4, 46) or (width is None and text.width != 4096):  # the latter as later code does
         perceiver.setdefault("rms_norm_eps", text.norm_eps)
     return perceiver
 

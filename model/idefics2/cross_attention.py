@@ -1,9 +1,10 @@
-"""Flamingo's way to look at images (Alayrac et al., 2022): gated blocks between decoder layers.
+"""Flamingo's architecture (Alayrac et al., 2022): gated cross-attention between decoder layers.
 
-The block is the one of Idefics (Laurencon et al., 2023), with the decoder's grouped kv heads.
+The block is that of Idefics (Laurencon et al., 2023), with the decoder's grouped kv heads. An image
+here is a crop.
 
-Axes: B sequences, T query tokens, D width, H query heads, G kv heads, E head width, I images,
-R latents of an image, L visual tokens of all images (I * R), S keys of the text.
+Axes: B sequences, T query tokens, D width, H query heads, G kv heads, E head width, I crops,
+R latents of a crop, L visual tokens of all crops (I * R), S keys of the text.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from torch import Tensor, nn
 
 from idefics2.config import TextConfig
 from idefics2.layers import GatedMLP, KeysValues, RMSNorm
-from idefics2.products import Linear
 
 
 class VisualContext(NamedTuple):
-    """What the gated blocks attend to."""
+    """The images as the gated blocks attend to them."""
 
     keys_values: tuple[KeysValues, ...]
-    """Of each block: [1, G, L, E], shared by all sequences."""
+    """Each block's keys and values [1, G, L, E], shared by all sequences."""
     mask_BTL: Tensor
     """Which visual tokens each token attends to."""
 
@@ -35,10 +35,10 @@ class VisualContext(NamedTuple):
         same_BTS: Tensor,
         num_latents: int,
     ) -> VisualContext:
-        """Each token attends to the last image at or before it in its sequence, as in Flamingo.
+        """A context in which each token attends to the last image at or before it in its sequence.
 
-        `images_BS` counts the images at their `<image>` tokens, from 1, and is 0 elsewhere;
-        `same_BTS` has the keys of a token's own sequence up to itself.
+        `images_BS` numbers the images at their `<image>` tokens, from 1, and is 0 elsewhere;
+        `same_BTS` is true for the keys of a token's own sequence up to itself.
         """
         last_BT = (images_BS[:, None] * same_BTS).amax(-1)
         num_visual_tokens = keys_values[0].k_BGSE.shape[2]
@@ -58,12 +58,12 @@ class GatedCrossAttention(nn.Module):
         self.alpha_cross_attn = nn.Parameter(torch.zeros(1))
         self.alpha_dense = nn.Parameter(torch.zeros(1))
 
-    def read(self, latents_IRD: Tensor) -> KeysValues:
+    def keys_values(self, latents_IRD: Tensor) -> KeysValues:
         """Keys and values [1, G, L, E] of all images."""
-        return self.cross_attn.read(latents_IRD)
+        return self.cross_attn.keys_values(latents_IRD)
 
     def forward(self, x_BTD: Tensor, context: VisualContext | None, index: int) -> Tensor:
-        """Without images, or for a token that sees none, only the MLP adds something."""
+        """Output x_BTD; without images, or for a token that sees none, only the MLP adds to it."""
         if context is not None:
             y_BTD = self.cross_attn(
                 self.input_layernorm(x_BTD), context.keys_values[index], context.mask_BTL
@@ -81,23 +81,23 @@ class CrossAttention(nn.Module):
         self.head_width = config.head_width
         query_width = config.num_heads * config.head_width
         kv_width = config.num_kv_heads * config.head_width
-        self.q_proj = Linear(config.width, query_width, bias=False)
-        self.k_proj = Linear(config.width, kv_width, bias=False)
-        self.v_proj = Linear(config.width, kv_width, bias=False)
-        self.o_proj = Linear(query_width, config.width, bias=False)
+        self.q_proj = nn.Linear(config.width, query_width, bias=False)
+        self.k_proj = nn.Linear(config.width, kv_width, bias=False)
+        self.v_proj = nn.Linear(config.width, kv_width, bias=False)
+        self.o_proj = nn.Linear(query_width, config.width, bias=False)
 
-    def read(self, latents_IRD: Tensor) -> KeysValues:
+    def keys_values(self, latents_IRD: Tensor) -> KeysValues:
         """Keys and values [1, G, L, E] of all images."""
         k_LGE = self.k_proj(latents_IRD.flatten(0, 1)).unflatten(-1, (-1, self.head_width))
         v_LGE = self.v_proj(latents_IRD.flatten(0, 1)).unflatten(-1, (-1, self.head_width))
         return KeysValues(k_LGE.transpose(0, 1)[None], v_LGE.transpose(0, 1)[None])
 
     def forward(self, x_BTD: Tensor, visual: KeysValues, mask_BTL: Tensor) -> Tensor:
-        """Zeros for the tokens that see no image."""
+        """Attention y_BTD to the images; zeros for tokens that see none."""
         num_sequences = x_BTD.shape[0]
         q_BHTE = self.q_proj(x_BTD).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
         sees_BT = mask_BTL.any(-1)
-        # A softmax over nothing is not a number: who sees no image looks at all, and is zeroed.
+        # A softmax over nothing is NaN: tokens that see no image attend to all, and are zeroed.
         mask_BTL = mask_BTL | ~sees_BT[..., None]
         y_BHTE = F.scaled_dot_product_attention(
             q_BHTE,

@@ -1,8 +1,8 @@
-"""Work of the forward passes, from the config alone: 2 FLOPs for each multiply-add.
+"""FLOPs of the forward passes, from the config alone: 2 for each multiply-add.
 
 Attention counts whole rows of scores, the masked half included; norms, activations and softmax
-count nothing. So does torch's `FlopCounterMode`, with which this agrees exactly. It is what a plain
-forward pass does: the engine leaves out a part of the last layer, and what prompts share.
+count nothing. torch's `FlopCounterMode` counts alike, and agrees exactly. This is a plain forward
+pass: the engine leaves out a part of the last layer, and computes what prompts share once.
 
 Axes in names: P patches, I crops, R latents of a crop, T new tokens, S cached and new tokens.
 """
@@ -21,13 +21,13 @@ Grid = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flops:
-    """Work of one prompt and its answer, by stage."""
+    """FLOPs of one prompt and its answer, by stage."""
 
     vision: int
     connector: int
     prefill: int
     decode: int
-    """All new tokens but the first, which the prefill gives."""
+    """The new tokens but the first, which the prefill gives."""
 
     @property
     def total(self) -> int:
@@ -36,19 +36,19 @@ class Flops:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Visual tokens and work of prompts that are not made yet."""
+    """Visual tokens and FLOPs of prompts, before they are made."""
 
     config: Idefics2Config
     images: ImageSettings
 
     def visual_tokens(self, pictures: Sequence[tuple[int, int]]) -> int:
-        """Of pictures of these widths and heights, in pixels."""
+        """Number of visual tokens of pictures of these widths and heights, in pixels."""
         return visual_tokens(self.config, self._grid(pictures))
 
     def flops(
         self, pictures: Sequence[tuple[int, int]], num_text: int, num_new: int
     ) -> dict[str, int]:
-        """By stage, of one prompt that has `num_text` tokens beside those of its pictures."""
+        """FLOPs by stage of one prompt with `num_text` tokens beside those of its pictures."""
         grid = self._grid(pictures)
         around = len(grid) + len(pictures)  # on both sides of each crop, neighbours share one
         num_prompt = num_text + around + visual_tokens(self.config, grid)
@@ -59,9 +59,9 @@ class Forecast:
 
 
 def crop_grid(width: int, height: int, images: ImageSettings) -> list[tuple[int, int]]:
-    """Rows and columns of patches of the crops that a picture of so many pixels is cut into.
+    """Rows and columns of patches of each crop of a picture of this size, in pixels.
 
-    None for a picture that is too small to split: it is refused.
+    No crops for a picture that is too small to split, which the processor refuses.
     """
     sizes = [(width, height)]
     if images.split:
@@ -75,19 +75,19 @@ def crop_grid(width: int, height: int, images: ImageSettings) -> list[tuple[int,
 
 
 def visual_tokens(config: Idefics2Config, grid: Grid) -> int:
-    """`<image>` ids that the crops take in the prompt."""
+    """Number of `<image>` ids that the crops take in the prompt."""
     return sum(config.image_slots(*crop) for crop in grid)
 
 
 def of_answer(config: Idefics2Config, grid: Grid, num_prompt: int, num_new: int) -> Flops:
-    """Of one prompt with these crops, `num_prompt` tokens with the visual ones, `num_new` more."""
+    """FLOPs of a prompt of `num_prompt` tokens, visual ones included, and `num_new` new ones."""
     first = _decoder(config, 1, num_prompt + 1, grid)
     last = _decoder(config, 1, num_prompt + num_new - 1, grid)
     return Flops(
         vision=_vision(config, grid) if grid else 0,
         connector=_connector(config, grid) if grid else 0,
         prefill=_decoder(config, num_prompt, num_prompt, grid) + _read_images(config, grid),
-        decode=(num_new - 1) * (first + last) // 2,  # a step's work grows evenly
+        decode=(num_new - 1) * (first + last) // 2,  # each step costs equally more
     )
 
 
@@ -96,7 +96,7 @@ def _linear(num_rows: int, width: int, out_width: int) -> int:
 
 
 def _attention(num_queries: int, num_keys: int, width: int) -> int:
-    """Scores and weighted values, of all heads together `width` wide."""
+    """Scores and weighted values; `width` is that of all heads together."""
     return 4 * num_queries * num_keys * width
 
 
@@ -138,7 +138,7 @@ def _connector(config: Idefics2Config, grid: Grid) -> int:
 
 
 def _decoder(config: Idefics2Config, num_T: int, num_S: int, grid: Grid) -> int:
-    """One pass over new tokens, with the output projection of the last."""
+    """One forward pass over new tokens, with the output projection of the last."""
     text = config.text
     query_width, kv_width = text.num_heads * text.head_width, text.num_kv_heads * text.head_width
     layer = (
@@ -159,7 +159,7 @@ def _decoder(config: Idefics2Config, num_T: int, num_S: int, grid: Grid) -> int:
 
 
 def _read_images(config: Idefics2Config, grid: Grid) -> int:
-    """Keys and values that the gated blocks make of the visual tokens."""
+    """Projections of the visual tokens to keys and values for the gated blocks."""
     if config.architecture != "cross_attention":
         return 0
     text, num_visual = config.text, len(grid) * config.perceiver.num_latents

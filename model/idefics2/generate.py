@@ -1,6 +1,6 @@
-"""Answers, written plainly: the reference that faster engines are compared with.
+"""Generation in plain code: the reference that the engine is tested against.
 
-Axes: B prompts, T tokens, D decoder width, V vocabulary.
+Axes: B sequences, one for each prompt, T tokens, D decoder width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from idefics2.cache import Cache
+from idefics2.config import Idefics2Config
 from idefics2.model import Idefics2
-from idefics2.prompt import Prompt
-from idefics2.sampling import Decode, Draft, choose
+from idefics2.prompt import Prompt, check_ids, check_prompt
+from idefics2.sampling import Completion, Decode, choose
 from idefics2.sampling import Sampling as Sampling  # is part of this module's interface
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Wall time of an answer's stages, in seconds; a batch's prompts share the first two."""
+    """Wall time of an answer's stages, in seconds; the first two are those of the whole batch."""
 
     encode_s: float
     """Pixels to visual tokens."""
@@ -42,7 +43,7 @@ class Generation:
     """Decoded, and cut before a stop string; None if no `decode` was given."""
     finish_reason: Literal["stop", "length"]
     logprobs: tuple[float, ...]
-    """Of each of `ids`, natural logarithm, under the model alone: before any setting applies."""
+    """Natural logarithm of each id's probability under the model alone, before any setting."""
     timings: Timings
 
 
@@ -56,37 +57,38 @@ def generate(
     """One answer to each prompt, in order; the prompts run as one batch.
 
     Raises: ValueError if a prompt is empty, longer than the context with its answer, has an id
-        outside the vocabulary or `<image>` ids that do not match its crops; or if stop strings come
-        without `decode`.
+        outside the vocabulary or `<image>` ids that do not match its crops; or if there are stop
+        strings without `decode`.
     """
-    _check_ids(model, [id for word in sampling.bad_ids for id in word], "bad_ids")
+    config = model.config
+    check_ids([id for word in sampling.bad_ids for id in word], config, "bad_ids")
     for index, prompt in enumerate(prompts):
-        _check_prompt(model, prompt, sampling.max_new_tokens, f"prompt {index}")
+        _check(prompt, sampling.max_new_tokens, config, f"prompt {index}")
     if not prompts:
         return []
-    drafts = [Draft(prompt.ids, sampling, decode) for prompt in prompts]
-    ends = [0.0] * len(drafts)
-    start = _now(model)
+    completions = [Completion(prompt.ids, sampling, decode) for prompt in prompts]
+    ends = [0.0] * len(completions)
+    start = now(model.device)
     visual = _encode(model, prompts)
-    encoded = _now(model)
+    encoded = now(model.device)
     cache = _cache(model, prompts, sampling.max_new_tokens)
     logits_BV = model.lm_head(_prefill(model, prompts, visual, cache))
     prefilled = 0.0
     for _ in range(sampling.max_new_tokens):
-        chosen = choose(logits_BV, drafts)
-        now = _now(model)
-        prefilled = prefilled or now
-        for index, (draft, token) in enumerate(zip(drafts, chosen, strict=True)):
-            if draft.finish_reason is None:
-                draft.take(token)
-                ends[index] = now
-        if all(draft.finish_reason for draft in drafts):
+        chosen = choose(logits_BV, completions)
+        chosen_at = now(model.device)
+        prefilled = prefilled or chosen_at
+        for index, (completion, token) in enumerate(zip(completions, chosen, strict=True)):
+            if completion.finish_reason is None:
+                completion.append(token)
+                ends[index] = chosen_at
+        if all(completion.finish_reason for completion in completions):
             break
         ids_B1 = torch.tensor([[token.id] for token in chosen], device=model.device)
         logits_BV = model(ids_B1, cache=cache)[:, -1]
     return [
-        _generation(draft, Timings(encoded - start, prefilled - encoded, end - prefilled))
-        for draft, end in zip(drafts, ends, strict=True)
+        _generation(completion, Timings(encoded - start, prefilled - encoded, end - prefilled))
+        for completion, end in zip(completions, ends, strict=True)
     ]
 
 
@@ -99,11 +101,11 @@ def log_likelihoods(
     Raises: ValueError as `generate` does, and if a continuation is empty.
     """
     for index, ids in enumerate(continuations):
-        _check_ids(model, ids, f"continuation {index}")
+        check_ids(ids, model.config, f"continuation {index}")
         if not ids:
             raise ValueError(f"continuation {index} is empty")
     longest = max(map(len, continuations), default=0)
-    _check_prompt(model, prompt, longest, "the prompt")
+    _check(prompt, longest, model.config, "the prompt")
     if not continuations:
         return []
     cache = _cache(model, [prompt], longest)
@@ -111,7 +113,7 @@ def log_likelihoods(
     cache.repeat(len(continuations))
     ids_BT, segments_BT = _pad(continuations, model.device)
     x_BTD = model.hidden_states(ids_BT, segments_BT, cache=cache)
-    # The first id is foretold by the prompt, every other by the one before it.
+    # The prompt predicts the first id, and each id the next.
     first_B1D = first_1D[:, None].expand(len(continuations), -1, -1)
     logits_BTV = model.lm_head(torch.cat([first_B1D, x_BTD[:, :-1]], 1))
     logprobs_BTV = logits_BTV.float().log_softmax(-1)
@@ -120,10 +122,15 @@ def log_likelihoods(
     return sums
 
 
-def _generation(draft: Draft, timings: Timings) -> Generation:
-    assert draft.finish_reason is not None
-    logprobs = tuple(token.logprob for token in draft.tokens)
-    return Generation(draft.ids, draft.text, draft.finish_reason, logprobs, timings)
+def _check(prompt: Prompt, max_new_tokens: int, config: Idefics2Config, name: str) -> None:
+    crop_slots = [config.image_slots(rows, columns) for rows, columns in prompt.grid_I2.tolist()]
+    check_prompt(prompt.ids, crop_slots, max_new_tokens, config, name)
+
+
+def _generation(completion: Completion, timings: Timings) -> Generation:
+    assert completion.finish_reason is not None
+    logprobs = tuple(token.logprob for token in completion.tokens)
+    return Generation(completion.ids, completion.text, completion.finish_reason, logprobs, timings)
 
 
 def _encode(model: Idefics2, prompts: Sequence[Prompt]) -> Tensor | None:
@@ -153,40 +160,15 @@ def _prefill(
 
 
 def _pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and segments of sequences that begin together; the shorter are filled at their end."""
+    """Ids and segments [B, T] of sequences, right-padded."""
     longest = max(map(len, rows))
     ids = [[*row, *[0] * (longest - len(row))] for row in rows]
     segments = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
     return torch.tensor(ids, device=device), torch.tensor(segments, device=device)
 
 
-def _check_prompt(model: Idefics2, prompt: Prompt, num_new: int, name: str) -> None:
-    config = model.config
-    if not prompt.ids:
-        raise ValueError(f"{name} is empty")
-    _check_ids(model, prompt.ids, name)
-    if len(prompt.ids) + num_new > config.text.max_positions:
-        raise ValueError(
-            f"{name} has {len(prompt.ids)} tokens: with {num_new} new ones that is beyond the "
-            f"context of {config.text.max_positions}"
-        )
-    grid = prompt.grid_I2.tolist()
-    num_slots = sum(config.image_slots(rows, columns) for rows, columns in grid)
-    num_ids = prompt.ids.count(config.image_id)
-    if num_ids != num_slots:
-        raise ValueError(
-            f"{name} has {num_ids} <image> ids, but its {len(grid)} crops take {num_slots}"
-        )
-
-
-def _check_ids(model: Idefics2, ids: Sequence[int], name: str) -> None:
-    size = model.config.text.vocab_size
-    if outside := [id for id in ids if not 0 <= id < size]:
-        raise ValueError(f"{name} has id {outside[0]}, outside the vocabulary of {size}")
-
-
-def _now(model: Idefics2) -> float:
-    """Seconds on a steady clock, once the device has done what it was told to."""
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
+def now(device: torch.device) -> float:
+    """Seconds on a steady clock, once the device has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter()

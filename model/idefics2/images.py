@@ -1,6 +1,6 @@
-"""Pictures to patches: to RGB, split, resize every crop, cut. uint8 all the way.
+"""Pictures to patches: convert to RGB, split, resize every crop, cut; all in uint8.
 
-I crops   P patches of all crops   K pixel values of a patch, over channel, row, column
+Axes: I crops, P patches of all crops, K pixel values of a patch (channel, row, column).
 
 Equal to the last bit to the released processor (transformers' Idefics2Processor with Pillow), but
 for grey pictures of more than 8 bits: see `to_rgb`.
@@ -26,7 +26,7 @@ NUM_CROPS_OF_SPLIT = 5  # four quarters and the whole
 
 BombError = Image.DecompressionBombError
 DECODING_ERRORS = (OSError, ValueError, SyntaxError, RuntimeError, BombError)
-"""What Pillow raised on 18,000 damaged files of 18 formats."""
+"""The exceptions that Pillow raised for 18,000 damaged files of 18 formats."""
 
 RELEASED_CONSTANTS = {
     "do_convert_rgb": True,
@@ -38,7 +38,7 @@ RELEASED_CONSTANTS = {
     "image_std": [0.5, 0.5, 0.5],
     "resample": int(Image.Resampling.BILINEAR),
 }
-"""What all released `preprocessor_config.json` say and this package takes for granted."""
+"""Values of all released `preprocessor_config.json` that this package relies on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +48,9 @@ class ImageSettings:
     split: bool = False
     """Four quarters and the whole instead of the whole alone: five times the visual tokens."""
     longest_side: int = 980
-    """Pixels; a longer side is brought down to this, and the other by the same factor."""
+    """Pixels; a longer side is reduced to this, and the other by the same factor."""
     shortest_side: int = 378
-    """Pixels; a shorter side is then brought up to this, and the other is not."""
+    """Pixels; a shorter side is then enlarged to this, and the other is not."""
     square: int | None = None
     """Pixels; every crop is stretched to it (the paper's Finding 5). None: native aspect ratio."""
     patch_size: int = 14
@@ -72,12 +72,12 @@ class ImageSettings:
 
     @property
     def num_crops(self) -> int:
-        """Crops per picture."""
+        """Number of crops per picture."""
         return NUM_CROPS_OF_SPLIT if self.split else 1
 
     @classmethod
     def from_json(cls, settings: Mapping[str, Any], *, patch_size: int = 14) -> ImageSettings:
-        """From the content of a `preprocessor_config.json`.
+        """Settings from the content of a `preprocessor_config.json`.
 
         Raises: ValueError where it asks for other arithmetic than the released checkpoints'.
         """
@@ -135,7 +135,7 @@ def pack(images: Iterable[Image.Image], settings: ImageSettings) -> PackedImages
 
     Pixels right of the last whole patch, or below it, are dropped, as in transformers since 4.46.
     The release (4.40) kept a partial patch where the batch was padded beyond it, so that a
-    picture's patches hung on its neighbours in the batch.
+    picture's patches depended on its neighbours in the batch.
 
     Raises: ValueError for a picture of no pixels, of too many, or too small to split.
     """
@@ -156,10 +156,10 @@ def pack(images: Iterable[Image.Image], settings: ImageSettings) -> PackedImages
 
 
 def to_rgb(image: Image.Image, *, on_white: bool = False) -> Image.Image:
-    """Any picture as 8-bit RGB, upright by its EXIF orientation, as transformers' `load_image`.
+    """Any picture as 8-bit RGB, upright by its EXIF orientation, as `load_image` in transformers.
 
-    One departure: of 16 bits of grey the high byte is taken, where Pillow's conversion clips at 255
-    and a scan turns white. In modes I and F, values up to 255 stand, floats up to 1 are scaled.
+    One departure: of 16-bit grey the high byte is taken, where Pillow's conversion clips at 255 and
+    a scan turns white. In modes I and F, values up to 255 stand, floats up to 1 are scaled.
 
     Raises: ValueError for a picture of no pixels, of too many, or with grey values beyond 16 bits.
     """
@@ -178,7 +178,7 @@ def to_rgb(image: Image.Image, *, on_white: bool = False) -> Image.Image:
 
 
 def resized_size(width: int, height: int, settings: ImageSettings) -> tuple[int, int]:
-    """Width and height that a crop of this size is resized to."""
+    """Width and height to which a crop of this size is resized."""
     if settings.square is not None:
         return settings.square, settings.square
     aspect_ratio = width / height
@@ -204,7 +204,7 @@ def _crops(image: Image.Image, settings: ImageSettings) -> list[Image.Image]:
 
 
 def _patches(image: Image.Image, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Patches by row and column of the grid, each by channel, row and column of the patch."""
+    """Patches [grid row, grid column, channel, row, column] of a resized crop."""
     rows, columns = image.height // size, image.width // size
     pixels = np.asarray(image)[: rows * size, : columns * size]
     patches = pixels.reshape(rows, size, columns, size, NUM_CHANNELS)

@@ -1,4 +1,4 @@
-"""What the resampler, the decoder and the gated blocks have in common.
+"""Norm, MLP and attention, which the resampler, the decoder and the gated blocks share.
 
 Axes: B sequences, T query tokens, S keys, H query heads, G kv heads, E head width.
 """
@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idefics2.products import Linear
-
 
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps), scaled; computed in float32 (Zhang and Sennrich, 2019)."""
@@ -23,13 +21,13 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises the last axis, whatever the others are."""
+        """Normalises the last axis."""
         normal: Tensor = _Normal.apply(x.float(), self.eps)  # type: ignore[no-untyped-call]
         return self.weight * normal.to(x.dtype)
 
 
 class _Normal(torch.autograd.Function):
-    """x / sqrt(mean(x^2) + eps), with a gradient of three passes where autograd's takes ten."""
+    """x / sqrt(mean(x^2) + eps); its gradient reads the activations three times, autograd's ten."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
@@ -51,21 +49,32 @@ class GatedMLP(nn.Module):
 
     def __init__(self, width: int, mlp_width: int, out_width: int) -> None:
         super().__init__()
-        self.gate_proj = Linear(width, mlp_width, bias=False)
-        self.up_proj = Linear(width, mlp_width, bias=False)
-        self.down_proj = Linear(mlp_width, out_width, bias=False)
+        self.gate_proj = nn.Linear(width, mlp_width, bias=False)
+        self.up_proj = nn.Linear(width, mlp_width, bias=False)
+        self.down_proj = nn.Linear(mlp_width, out_width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps the last axis, whatever the others are."""
+        """Maps the last axis."""
         y: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
         return y
 
 
 class KeysValues(NamedTuple):
-    """What one layer's attention reads."""
+    """Keys and values of one layer's attention."""
 
     k_BGSE: Tensor
     v_BGSE: Tensor
+
+
+class MaskedAttention(NamedTuple):
+    """Attention among new tokens alone, without a cache."""
+
+    mask_BTS: Tensor | None = None
+    """The keys that each token attends to; None: itself and all before it."""
+
+    def attend(self, layer_index: int, q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor) -> Tensor:
+        """Attention y_BHTE, the same in every layer."""
+        return attend(q_BHTE, k_BGTE, v_BGTE, self.mask_BTS)
 
 
 def attend(q_BHTE: Tensor, k_BGSE: Tensor, v_BGSE: Tensor, mask_BTS: Tensor | None) -> Tensor:

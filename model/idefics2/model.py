@@ -1,7 +1,7 @@
 """Idefics2: images and token ids to logits.
 
-Axes: B rows, T tokens, S keys, D decoder width, V vocabulary, I images, P patches of all images,
-K pixel values of a patch, R latents of an image.
+Axes: B sequences, T tokens, S keys, D decoder width, V vocabulary, I crops, P patches of all crops,
+K pixel values of a patch, R latents of a crop, L visual tokens of all crops.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from idefics2.cache import Cache, Layout, lay_out
+from idefics2.cache import Cache, CachedAttention, Layout, lay_out
 from idefics2.config import Idefics2Config
 from idefics2.cross_attention import GatedCrossAttention, VisualContext
-from idefics2.layers import RMSNorm
-from idefics2.mistral import MistralDecoder
+from idefics2.layers import MaskedAttention, RMSNorm
+from idefics2.mistral import Attention, MistralDecoder
 from idefics2.perceiver import Connector, PerceiverResampler
-from idefics2.products import Linear
 from idefics2.vision import Packing, VisionTower
 
 RESCALE = 0.00392156862745098  # rescale_factor in the released preprocessor_config.json
@@ -26,7 +25,7 @@ INITIAL_STD = 0.02  # initializer_range in transformers' Idefics2 and Mistral
 class Idefics2(nn.Module):
     """Vision tower, connector and decoder, in either architecture of the paper.
 
-    Parameters are as their modules make them: load them, or draw them with `initialize`.
+    A new model has torch's default parameters: load others, or draw them with `initialize`.
     """
 
     def __init__(self, config: Idefics2Config) -> None:
@@ -35,7 +34,7 @@ class Idefics2(nn.Module):
         self.vision_model = VisionTower(config.vision)
         self.connector = Connector(config)
         self.text_model = MistralDecoder(config)
-        self.lm_head = Linear(config.text.width, config.text.vocab_size, bias=False)
+        self.lm_head = nn.Linear(config.text.width, config.text.vocab_size, bias=False)
         self.tie_embeddings()
 
     def tie_embeddings(self) -> None:
@@ -91,15 +90,15 @@ class Idefics2(nn.Module):
         visual: Tensor | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
-        """What the output projection reads, [B, T, D].
+        """Last hidden states [B, T, D], the input of the output projection.
 
         Args:
             ids_BT: Token ids.
-            segments_BT: The sequence that a token belongs to, from 1, so that a row may hold many;
-                0 is padding, on any side. Sequences do not see one another. An attention mask of
-                0 and 1 will do, and so will none where all is 1.
-            visual: From `encode_images`, for the `<image>` ids row by row.
-            cache: Earlier tokens that these follow. These are added to it.
+            segments_BT: The number of the sequence that a token belongs to, from 1, so that a row
+                may hold many, which do not see one another; 0 is padding, on either side. A 0/1
+                attention mask is such a tensor; None means that all are 1.
+            visual: Output of `encode_images`, for the `<image>` ids row by row.
+            cache: Earlier tokens, which these follow and are added to.
 
         Raises: ValueError if `<image>` ids and visual tokens differ in number, or the cache is
             full.
@@ -117,17 +116,18 @@ class Idefics2(nn.Module):
             positions_BT = ones_BT.cumsum(1) - 1
             if cache is not None:
                 cache.extend(ones_BT, positions_BT)
-            plain_BTD: Tensor = self.text_model(x_BTD, positions_BT, None, cache)
+            plain_BTD: Tensor = self.text_model(x_BTD, positions_BT, _attention(cache, None))
             return plain_BTD
         segments_BT = ones_BT if segments_BT is None else segments_BT
         layout = lay_out(segments_BT, text.sliding_window, cache)
         context = self._look(ids_BT, visual, layout, cache) if crosses else None
-        y_BTD: Tensor = self.text_model(x_BTD, layout.positions_BT, layout.mask_BTS, cache, context)
+        attention = _attention(cache, layout.mask_BTS)
+        y_BTD: Tensor = self.text_model(x_BTD, layout.positions_BT, attention, context)
         return y_BTD
 
     def _check_images(self, ids_BT: Tensor, visual: Tensor | None, is_first: bool) -> None:
         if visual is None and not is_first:
-            return  # a sampled `<image>` is a word like any other
+            return  # a generated `<image>` is an ordinary token
         num_slots = int((ids_BT == self.config.image_id).sum())
         num_visual = 0 if visual is None else visual.shape[:-1].numel()
         if self.config.architecture == "cross_attention":
@@ -138,7 +138,7 @@ class Idefics2(nn.Module):
     def _look(
         self, ids_BT: Tensor, visual: Tensor | None, layout: Layout, cache: Cache | None
     ) -> VisualContext | None:
-        """What the gated blocks attend to; None where there is no image yet."""
+        """The images that the gated blocks attend to; None where there is none yet."""
         keys_values = None if cache is None else cache.visual
         images_BT = torch.zeros_like(ids_BT)
         if visual is not None:
@@ -158,11 +158,16 @@ class Idefics2(nn.Module):
         )
 
 
+def _attention(cache: Cache | None, mask_BTS: Tensor | None) -> Attention:
+    """Attention with a cache or without; no mask is causal."""
+    return MaskedAttention(mask_BTS) if cache is None else CachedAttention(cache, mask_BTS)
+
+
 def normalize(patches_PK: Tensor, dtype: torch.dtype) -> Tensor:
     """Pixel values from -1 to 1, equal to the last bit to the released processor's.
 
-    That multiplies in float64 and goes on in float32. A table of the 256 results gives the same on
-    every device; one multiplication in float32 would be a bit off for 111 of them.
+    That one multiplies in float64 and continues in float32. A table of the 256 results gives the
+    same on every device; one multiplication in float32 would be a bit off for 111 of them.
     """
     rescaled_256 = (torch.arange(256, dtype=torch.float64, device="cpu") * RESCALE).float()
     values_256 = ((rescaled_256 - MEAN) / STD).to(dtype).to(patches_PK.device)

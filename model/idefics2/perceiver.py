@@ -1,8 +1,9 @@
 """The connector: from the features of patches to visual tokens of the decoder's width.
 
-Axes: P patches of all images, C vision width, D decoder width, I images, R latents of an image,
-H query heads, G kv heads, E head width, S keys of an image: its patches and its
-latents.
+An image here is a crop.
+
+Axes: P patches of all crops, C vision width, D decoder width, I crops, R latents of a crop, H query
+heads, G kv heads, E head width, S keys of a crop: its patches and its latents.
 """
 
 from __future__ import annotations
@@ -13,18 +14,17 @@ from torch import Tensor, nn
 
 from idefics2.config import Idefics2Config
 from idefics2.layers import GatedMLP, RMSNorm
-from idefics2.products import Linear
 from idefics2.vision import Packing
 
 
 class Connector(nn.Module):
-    """Projects features to the decoder's width and, unless it pools nothing, resamples them."""
+    """Projects features to the decoder's width and, with a perceiver, resamples them."""
 
     def __init__(self, config: Idefics2Config) -> None:
         super().__init__()
         self.modality_projection: nn.Module
         if config.connector == "linear":
-            self.modality_projection = Linear(config.vision.width, config.text.width, bias=False)
+            self.modality_projection = nn.Linear(config.vision.width, config.text.width, bias=False)
         else:
             self.modality_projection = GatedMLP(
                 config.vision.width, config.text.mlp_width, config.text.width
@@ -34,7 +34,7 @@ class Connector(nn.Module):
             self.perceiver_resampler = PerceiverResampler(config)
 
     def forward(self, x_PC: Tensor, packing: Packing) -> Tensor:
-        """Visual tokens: R latents of each image, [I, R, D]; without a resampler [P, D]."""
+        """Visual tokens: R latents of each image, [I, R, D]; without a perceiver [P, D]."""
         x_PD: Tensor = self.modality_projection(x_PC)
         if not self.pools:
             return x_PD
@@ -54,7 +54,7 @@ class PerceiverResampler(nn.Module):
         self.norm = RMSNorm(config.text.width, config.perceiver.norm_eps)
 
     def forward(self, context_PD: Tensor, packing: Packing) -> Tensor:
-        """Latents [I, R, D] of the images whose projected patches are given."""
+        """Latents [I, R, D] of the images, given their projected patches."""
         latents_IRD = self.latents.expand(len(packing.lengths), -1, -1)
         for layer in self.layers:
             latents_IRD = layer(latents_IRD, context_PD, packing)
@@ -89,10 +89,10 @@ class PerceiverAttention(nn.Module):
         super().__init__()
         width, perceiver = config.text.width, config.perceiver
         self.head_width = perceiver.head_width
-        self.q_proj = Linear(width, perceiver.num_heads * perceiver.head_width, bias=False)
-        self.k_proj = Linear(width, perceiver.num_kv_heads * perceiver.head_width, bias=False)
-        self.v_proj = Linear(width, perceiver.num_kv_heads * perceiver.head_width, bias=False)
-        self.o_proj = Linear(perceiver.num_heads * perceiver.head_width, width, bias=False)
+        self.q_proj = nn.Linear(width, perceiver.num_heads * perceiver.head_width, bias=False)
+        self.k_proj = nn.Linear(width, perceiver.num_kv_heads * perceiver.head_width, bias=False)
+        self.v_proj = nn.Linear(width, perceiver.num_kv_heads * perceiver.head_width, bias=False)
+        self.o_proj = nn.Linear(perceiver.num_heads * perceiver.head_width, width, bias=False)
 
     def forward(self, latents_IRD: Tensor, context_PD: Tensor, packing: Packing) -> Tensor:
         q_IRHE = self.q_proj(latents_IRD).unflatten(-1, (-1, self.head_width))

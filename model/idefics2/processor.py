@@ -1,7 +1,4 @@
-"""Texts and pictures to a `Prompt`, by what a checkpoint's folder says about them.
-
-I crops   P patches of all crops   K pixel values of a patch
-"""
+"""Texts and pictures to a `Prompt`, as a checkpoint's folder configures it."""
 
 from __future__ import annotations
 
@@ -19,20 +16,23 @@ from idefics2.config import Idefics2Config
 from idefics2.config_format import read
 from idefics2.images import ImageSettings, pack
 from idefics2.prompt import Prompt, Slots
-from idefics2.tokens import Compat, Piece, Tokens, join_text
+from idefics2.tokens import Compat, Piece, Tokens, compat_of, join_text
 
 IMAGE = "<image>"
 FAKE = "<fake_token_around_image>"
 END_OF_UTTERANCE = "<end_of_utterance>"
+
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+IMAGES, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processor:
     """Makes prompts in the three forms of Idefics2's checkpoints.
 
-    Text is text: one that reads "<image>" or "</s>" is encoded as those letters and can neither
-    forge a slot for a picture nor end the prompt. Only `from_markup` reads special tokens in text,
-    as the released processor always does.
+    Text is text: "<image>" or "</s>" in it are encoded as those letters, and can neither forge a
+    picture's slots nor end the prompt. Only `from_markup` reads special tokens in text, as the
+    released processor always does.
     """
 
     config: Idefics2Config
@@ -41,41 +41,53 @@ class Processor:
     chat_template: str | None
     """None for the base model, which completes text and was not taught to converse."""
     stop_ids: tuple[int, ...]
-    """Any of these ends a generation: `generation_config.json`."""
+    """Any of these ends a generation: those of `generation_config.json`, and <end_of_utterance>
+    where the chat template ends turns with it."""
     bad_ids: tuple[tuple[int, ...], ...]
-    """Words not to be generated: the tokens around and in the place of images."""
+    """Words that are never generated: the tokens for images and around them."""
     compat: Compat = "release"
 
     @classmethod
     def load(
-        cls, folder: str | Path, config: Idefics2Config, *, compat: Compat = "release"
+        cls,
+        folder: str | Path,
+        config: Idefics2Config,
+        *,
+        compat: Compat | None = None,
+        model_folder: Path | None = None,
     ) -> Processor:
-        """From a checkpoint's folder, as released or as written by transformers.
+        """The processor of a checkpoint's folder, as released or as written by transformers.
 
+        Without `compat`, token ids are those of the transformers version that wrote the folder.
+        `model_folder` has `generation_config.json`, if another does.
         `dataclasses.replace` on the result, or on its `images`, turns splitting on or off.
 
-        Raises: ValueError naming the file that is missing or disagrees with `config`.
+        Raises: ValueError naming the files that are missing, or one that disagrees with `config`.
         """
         folder = Path(folder)
-        processor = _optional(folder / "processor_config.json")
+        model_folder = folder if model_folder is None else model_folder
+        _check_files(folder, model_folder)
+        compat = compat_of([model_folder, folder]) if compat is None else compat
+        processor = _optional(folder / PROCESSOR)
         tokens = Tokens.load(folder, compat=compat)
         if FAKE not in tokens.special or tokens.special.get(IMAGE) != config.image_id:
             raise ValueError(
                 f"{folder / 'tokenizer.json'} must have {FAKE}, and {IMAGE} as {config.image_id}: "
                 f"it has {tokens.special}"
             )
+        template = _chat_template(folder, processor)
         return cls(
             config=config,
             tokens=tokens,
             images=_image_settings(folder, processor, config),
-            chat_template=_chat_template(folder, processor),
-            stop_ids=_stop_ids(folder, tokens),
-            bad_ids=_bad_ids(folder, tokens),
+            chat_template=template,
+            stop_ids=_stop_ids(model_folder, tokens, template),
+            bad_ids=_bad_ids(model_folder, tokens),
             compat=compat,
         )
 
     def prompt(self, parts: Iterable[str | Image.Image | Slots]) -> Prompt:
-        """Texts and pictures in their order, to be continued: the form for the base model.
+        """A prompt of texts and pictures in their order, to be continued: for the base model.
 
         Where `Slots` stand for a picture, the prompt has its ids and not its patches.
 
@@ -86,7 +98,7 @@ class Processor:
     def chat(
         self, messages: Sequence[chat.Message], *, add_generation_prompt: bool = True
     ) -> Prompt:
-        """A conversation, for the instruct and chatty models; `Slots` are as in `prompt`.
+        """A prompt of a conversation, for the instruct and chatty models.
 
         Raises: ValueError if the checkpoint's chat template is none or another, and as `prompt`.
         """
@@ -98,7 +110,7 @@ class Processor:
         return self._prompt(chat.render(messages, end_of_utterance, add_generation_prompt))
 
     def from_markup(self, text: str, images: Sequence[Image.Image]) -> Prompt:
-        """The released processor's own input: text with an `<image>` where each picture goes.
+        """A prompt from the released processor's own input: text with an `<image>` per picture.
 
         Raises: ValueError unless there are as many of one as of the other, and as `prompt`.
         """
@@ -139,7 +151,7 @@ class Processor:
 
 
 def _merge_pairs(pieces: Iterable[Piece], fake: int) -> Iterator[Piece]:
-    """Where one block of slots follows another, the token between them stands once, not twice."""
+    """Drops one of the two tokens between a crop's slots and the next crop's."""
     is_unpaired = False
     for piece in pieces:
         is_second = is_unpaired and piece == fake
@@ -149,7 +161,7 @@ def _merge_pairs(pieces: Iterable[Piece], fake: int) -> Iterator[Piece]:
 
 
 def _space_after(pieces: Iterable[Piece], fake: int) -> Iterator[Piece]:
-    """As transformers 5: a space between an image and a word, but none before "<"."""
+    """Puts a space between an image and a word, but none before "<", as transformers 5 does."""
     previous: Piece | None = None
     for piece in pieces:
         if previous == fake and isinstance(piece, str) and not re.match(r"\s|<", piece):
@@ -158,11 +170,24 @@ def _space_after(pieces: Iterable[Piece], fake: int) -> Iterator[Piece]:
         previous = piece
 
 
+def _check_files(folder: Path, model_folder: Path) -> None:
+    """Raises: ValueError if files are missing, naming all of them and where they may be."""
+    missing = [name for name in TOKENIZER if not (folder / name).exists()]
+    if not (folder / IMAGES).exists() and not _optional(folder / PROCESSOR).get("image_processor"):
+        missing.append(IMAGES)
+    if not missing:
+        return
+    near = model_folder.absolute().parent  # a Trainer's checkpoint-500 is in its output folder
+    has_all = all((near / name).exists() for name in TOKENIZER)
+    where = str(near) if has_all else "a folder or hub id that has them, such as its base model's"
+    raise ValueError(f"{folder} has no {', '.join(missing)}: give --processor {where}")
+
+
 def _image_settings(
     folder: Path, processor: dict[str, Any], config: Idefics2Config
 ) -> ImageSettings:
     """From `preprocessor_config.json`; transformers 5 writes them into `processor_config.json`."""
-    content = processor.get("image_processor") or read(folder / "preprocessor_config.json")
+    content = processor.get("image_processor") or read(folder / IMAGES)
     settings = ImageSettings.from_json(content, patch_size=config.vision.patch_size)
     if config.square_images:
         settings = replace(settings, square=config.vision.image_size)
@@ -170,20 +195,30 @@ def _image_settings(
 
 
 def _chat_template(folder: Path, processor: dict[str, Any]) -> str | None:
-    """Releases of transformers have kept it in three places; the latest wins."""
+    """The chat template, which transformers has kept in four places; the latest wins."""
     if (path := folder / "chat_template.jinja").exists():
         return path.read_text("utf-8")
-    content = _optional(folder / "chat_template.json") or processor
-    return content.get("chat_template")
+    tokenizer = _optional(folder / "tokenizer_config.json")
+    for content in (_optional(folder / "chat_template.json"), processor, tokenizer):
+        found = content.get("chat_template")
+        if isinstance(found, list):  # several, by name
+            found = next((one["template"] for one in found if one["name"] == "default"), None)
+        if found is not None:
+            return str(found)
+    return None
 
 
-def _stop_ids(folder: Path, tokens: Tokens) -> tuple[int, ...]:
+def _stop_ids(folder: Path, tokens: Tokens, template: str | None) -> tuple[int, ...]:
     stop = _optional(folder / "generation_config.json").get("eos_token_id")
     if stop is None:
         stop = [
             tokens.special[name] for name in ("</s>", END_OF_UTTERANCE) if name in tokens.special
         ]
-    return (stop,) if isinstance(stop, int) else tuple(stop)
+    ids = (stop,) if isinstance(stop, int) else tuple(stop)
+    end = tokens.special.get(END_OF_UTTERANCE)
+    if template is None or END_OF_UTTERANCE not in template or end is None or end in ids:
+        return ids
+    return (*ids, end)
 
 
 def _bad_ids(folder: Path, tokens: Tokens) -> tuple[tuple[int, ...], ...]:

@@ -1,6 +1,6 @@
-"""How an answer's tokens are chosen, and where it ends: for `generate` and for the engine.
+"""How tokens are chosen and where an answer ends; shared by `generate` and the engine.
 
-Axes: B answers, V vocabulary.
+Axes: B sequences, V vocabulary.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ class Sampling:
 
     max_new_tokens: int
     temperature: float = 0.0
-    """Divides the logits; 0 always takes the likeliest token."""
+    """Divisor of the logits; 0 always takes the likeliest token."""
     top_p: float = 1.0
-    """Draws from the fewest likeliest tokens that together reach it (Holtzman et al., 2020)."""
+    """Nucleus sampling: draws from the fewest likeliest tokens whose probabilities sum to this
+    (Holtzman et al., 2020)."""
     stop_ids: tuple[int, ...] = ()
-    """Ends the answer, and is not part of it."""
+    """Tokens that end the answer and are not part of it."""
     stop_strings: tuple[str, ...] = ()
-    """Ends the answer, whose text is cut before it."""
+    """Texts that end the answer, which is cut before them."""
     bad_ids: tuple[tuple[int, ...], ...] = ()
-    """Words that must not come, as ids; the last id of one is barred where the others precede."""
+    """Words that are never generated, as ids: the last id of one is banned where the others
+    precede."""
     seed: int = 0
-    """An answer depends on this, the prompt and the settings, not on its neighbours in a batch."""
+    """With equal prompt and settings, equal seeds give equal answers, in any batch."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -50,15 +52,15 @@ class Sampling:
 
 
 class Token(NamedTuple):
-    """A chosen token."""
+    """A generated token."""
 
     id: int
     logprob: float
-    """Natural logarithm, under the model alone: before any setting applies."""
+    """Natural logarithm of its probability under the model alone, before any setting."""
 
 
-class Draft:
-    """One prompt's answer as it grows."""
+class Completion:
+    """One prompt's answer, token by token."""
 
     def __init__(
         self, prompt_ids: tuple[int, ...], sampling: Sampling, decode: Decode | None
@@ -72,12 +74,12 @@ class Draft:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """New tokens, without a stop id; with the tokens of a stop string."""
+        """New token ids: with those of a stop string, without a stop id."""
         return tuple(token.id for token in self.tokens)
 
     @property
-    def barred(self) -> list[int]:
-        """Ids that would complete a bad word here."""
+    def banned_ids(self) -> list[int]:
+        """Ids that would complete a bad word as the next token."""
         words = self.sampling.bad_ids
         longest = max(map(len, words), default=1) - 1
         before = (self.prompt_ids[-longest:] + self.ids)[-longest:] if longest else ()
@@ -85,8 +87,8 @@ class Draft:
             word[-1] for word in words if len(word) == 1 or before[-len(word) + 1 :] == word[:-1]
         ]
 
-    def take(self, token: Token) -> None:
-        """Goes on by a token.
+    def append(self, token: Token) -> None:
+        """Adds the next token, and ends the answer where it stops.
 
         Raises: FloatingPointError if the logits were not numbers.
         """
@@ -103,7 +105,7 @@ class Draft:
 
     @property
     def text(self) -> str | None:
-        """Decoded, and cut before a stop string; None if no `decode` was given."""
+        """The decoded answer, cut before a stop string; None if no `decode` was given."""
         if self.decode is None:
             return None
         text = self._cut() if self.sampling.stop_strings else None
@@ -123,30 +125,34 @@ def check_numbers(logprobs: Sequence[float]) -> None:
         raise FloatingPointError(NOT_NUMBERS)
 
 
-def choose(logits_BV: Tensor, drafts: Sequence[Draft]) -> list[Token]:
-    """The next token of each answer; the device is waited for once."""
+def choose(logits_BV: Tensor, completions: Sequence[Completion]) -> list[Token]:
+    """The next token of each answer; waits for the device once."""
     logits_BV = logits_BV.float()
     logprobs_BV = logits_BV.log_softmax(-1)
-    barred = [(row, id) for row, draft in enumerate(drafts) for id in draft.barred]
-    if barred:
-        rows, ids = torch.tensor(barred, device=logits_BV.device).unbind(1)
+    banned = [
+        (row, id) for row, completion in enumerate(completions) for id in completion.banned_ids
+    ]
+    if banned:
+        rows, ids = torch.tensor(banned, device=logits_BV.device).unbind(1)
         logits_BV = logits_BV.index_put((rows, ids), logits_BV.new_tensor(float("-inf")))
     ids_B = logits_BV.argmax(-1)
-    drawn = [row for row, draft in enumerate(drafts) if draft.sampling.temperature]
+    drawn = [row for row, one in enumerate(completions) if one.sampling.temperature]
     if drawn:
-        ids_B[drawn] = _draw(logits_BV[drawn], [drafts[row] for row in drawn])
+        ids_B[drawn] = _draw(logits_BV[drawn], [completions[row] for row in drawn])
     chosen_B = logprobs_BV.gather(-1, ids_B[:, None])[:, 0]
     both_2B = torch.stack([ids_B.double(), chosen_B.double()])  # ids are exact in it
     ids, logprobs = both_2B.tolist()
     return [Token(int(id), logprob) for id, logprob in zip(ids, logprobs, strict=True)]
 
 
-def _draw(logits_BV: Tensor, drafts: Sequence[Draft]) -> Tensor:
+def _draw(logits_BV: Tensor, completions: Sequence[Completion]) -> Tensor:
     """Ids drawn from the nucleus by inverting its cumulative distribution at numbers in [0, 1)."""
     device = logits_BV.device
-    settings = [(draft.sampling.temperature, draft.sampling.top_p) for draft in drafts]
+    settings = [
+        (completion.sampling.temperature, completion.sampling.top_p) for completion in completions
+    ]
     temperature_B, top_p_B = torch.tensor(settings, device=device).unbind(1)
-    random = [torch.rand((), generator=draft.random) for draft in drafts]
+    random = [torch.rand((), generator=one.random) for one in completions]
     random_B = torch.stack(random).to(device)
     probs_BV = (logits_BV / temperature_B[:, None]).softmax(-1)
     sorted_BV, order_BV = probs_BV.sort(-1, descending=True)

@@ -11,15 +11,15 @@ from typing import Any, Literal, get_args
 
 from tokenizers import Tokenizer
 
-from idefics2.config_format import read
+from idefics2.config_format import read, version_of
 
 Compat = Literal["release", "transformers>=5"]
-"""Whose token ids to give: those at the release of Idefics2 (4.40), or those since transformers 5.
+"""The version whose token ids to give: the release of Idefics2 (4.40), or transformers 5.
 
 Two things changed: Idefics2Processor puts a space after an image that a word follows immediately,
 and LlamaTokenizer no longer does what `tokenizer.json` says about word starts, but marks the first
 word of the prompt only. Where `tokenizer.json` marks the first word after every special token, the
-first of these makes up for the second, and what differs is the "\\n" after <end_of_utterance>.
+two cancel out, but for the "\\n" after <end_of_utterance>.
 """
 
 Piece = str | int
@@ -28,7 +28,7 @@ Piece = str | int
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A tokenizer that never takes text for a special token: those are given by their ids."""
+    """A tokenizer in which text is never a special token: those are given by their ids."""
 
     opening: Tokenizer
     """Encodes text at the start of the prompt."""
@@ -37,11 +37,11 @@ class Tokens:
     special: dict[str, int]
     """The special tokens by their text."""
     bos_ids: tuple[int, ...]
-    """What every prompt starts with."""
+    """Ids with which every prompt starts."""
 
     @classmethod
     def load(cls, folder: Path, *, compat: Compat = "release") -> Tokens:
-        """From `tokenizer.json` and `tokenizer_config.json`.
+        """The tokenizer of a folder's `tokenizer.json` and `tokenizer_config.json`.
 
         Raises: ValueError if one is missing or broken.
         """
@@ -89,14 +89,29 @@ class Tokens:
         return text
 
     def split(self, markup: str) -> list[Piece]:
-        """Cut a string in which special tokens stand by their text, longest match first."""
+        """Cuts a string in which special tokens are written as text, longest match first."""
         names = sorted(self.special, key=len, reverse=True)
         pieces = re.split(f"({'|'.join(map(re.escape, names))})", markup)
         return [self.special.get(piece, piece) for piece in pieces]
 
 
+def compat_of(folders: Iterable[Path]) -> Compat:
+    """The token ids that a model knows: those of the transformers version that wrote its folder.
+
+    The first folder that tells counts: by `config.json`, which names the version or is older than
+    such names, or by `processor_config.json`, which has an image processor's settings since 5.0.
+    """
+    for folder in folders:
+        if (path := folder / "config.json").exists():
+            return "transformers>=5" if version_of(read(path), "4") >= (5, 0) else "release"
+        path = folder / "processor_config.json"
+        if path.exists() and "image_processor" in read(path):
+            return "transformers>=5"
+    return "release"
+
+
 def join_text(pieces: Iterable[Piece]) -> list[Piece]:
-    """Make one piece of neighbouring texts, which are to be encoded as one, and drop empty ones."""
+    """Joins neighbouring texts, which are encoded as one, and drops empty ones."""
     joined: list[Piece] = []
     for piece in pieces:
         if isinstance(piece, str) and joined and isinstance(joined[-1], str):
@@ -118,7 +133,7 @@ def _tokenizer(state: dict[str, Any], folder: Path) -> Tokenizer:
 
 
 def _bos_ids(config: dict[str, Any], tokenizer: Tokenizer) -> tuple[int, ...]:
-    """What the release's LlamaTokenizer put first, whatever `tokenizer.json` says."""
+    """Ids that the release's LlamaTokenizer put first, whatever `tokenizer.json` says."""
     if not config.get("add_bos_token", True):
         return ()
     bos = config.get("bos_token", "<s>")

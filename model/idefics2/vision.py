@@ -1,9 +1,10 @@
 """The vision tower: SigLIP's transformer over the patches of many images of any shape.
 
 The patches of all images lie in one sequence, image after image, without padding; attention stays
-within an image.
+within an image. An image here is a crop.
 
-Axes: P patches of all images, K pixel values of a patch, C width, H heads, E head width, I images.
+Axes: P patches of all crops, K pixel values of a patch, C vision width, H heads, E head width,
+I crops.
 """
 
 from __future__ import annotations
@@ -20,24 +21,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idefics2.config import VisionConfig
-from idefics2.products import Linear
 
 
 @cache
 def has_varlen() -> bool:
-    """Whether torch has attention over packed sequences; since 2.10.
+    """Whether torch has attention over packed sequences, as it does since 2.10.
 
-    Asked only on CUDA: looking for it imports torch's compiler, two seconds that a CPU can save.
+    Called only on CUDA: looking for it imports torch's compiler, which takes two seconds.
     """
     return find_spec("torch.nn.attention.varlen") is not None
 
 
 class Run(NamedTuple):
-    """Neighbouring images of equal length."""
+    """Neighbouring images of equal length, which attention takes in one batch."""
 
     num_images: int
     length: int
-    """Patches of each."""
+    """Number of patches of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +45,19 @@ class Packing:
     """How images share one sequence of patches."""
 
     lengths: tuple[int, ...]
-    """Patches of each image, in the order of the sequence."""
+    """Number of patches of each image, in the order of the sequence."""
     bounds: Tensor
-    """Where each image begins, and the end; int32 on the model's device."""
+    """The first patch of each image, and the end; int32 on the model's device."""
 
     @classmethod
     def of(cls, lengths: Sequence[int], device: torch.device) -> Packing:
-        """The packing of images that have so many patches."""
+        """The packing of images with these numbers of patches."""
         bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
         return cls(lengths=tuple(lengths), bounds=bounds)
 
     @property
     def runs(self) -> list[Run]:
-        """Neighbours of equal length, which attention takes in one batch."""
+        """The images in runs of equal length."""
         return [Run(len(list(group)), length) for length, group in groupby(self.lengths)]
 
 
@@ -67,7 +67,7 @@ class VisionTower(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.positions_per_side = config.positions_per_side
-        self.patch_embedding = Linear(config.patch_values, config.width)
+        self.patch_embedding = nn.Linear(config.patch_values, config.width)
         self.position_embedding = nn.Embedding(config.positions_per_side**2, config.width)
         self.layers = nn.ModuleList(VisionLayer(config) for _ in range(config.num_layers))
         self.post_layernorm = nn.LayerNorm(config.width, eps=config.norm_eps)
@@ -105,10 +105,10 @@ class VisionAttention(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.num_heads = config.num_heads
-        self.k_proj = Linear(config.width, config.width)
-        self.v_proj = Linear(config.width, config.width)
-        self.q_proj = Linear(config.width, config.width)
-        self.out_proj = Linear(config.width, config.width)
+        self.k_proj = nn.Linear(config.width, config.width)
+        self.v_proj = nn.Linear(config.width, config.width)
+        self.q_proj = nn.Linear(config.width, config.width)
+        self.out_proj = nn.Linear(config.width, config.width)
 
     def forward(self, x_PC: Tensor, packing: Packing) -> Tensor:
         q_PHE = self.q_proj(x_PC).unflatten(-1, (self.num_heads, -1))
@@ -124,8 +124,8 @@ class VisionMLP(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.fc1 = Linear(config.width, config.mlp_width)
-        self.fc2 = Linear(config.mlp_width, config.width)
+        self.fc1 = nn.Linear(config.width, config.mlp_width)
+        self.fc2 = nn.Linear(config.mlp_width, config.width)
 
     def forward(self, x_PC: Tensor) -> Tensor:
         y_PC: Tensor = self.fc2(F.gelu(self.fc1(x_PC), approximate="tanh"))
@@ -155,18 +155,18 @@ def attend_within_images(q_PHE: Tensor, k_PHE: Tensor, v_PHE: Tensor, packing: P
 
 
 def position_ids(rows: int, columns: int, side: int) -> Tensor:
-    """Learned position of each patch of one image, row by row: the table is side x side."""
+    """Index of each patch's learned position in a table of side x side; one image, row by row."""
     return (buckets(rows, side)[:, None] * side + buckets(columns, side)).flatten()
 
 
 def buckets(count: int, side: int) -> Tensor:
-    """Which of `side` equal parts of an axis each of its `count` patches begins in.
+    """Positions along one axis: which of its `side` equal parts each of `count` patches begins in.
 
     Exact arithmetic would give floor(i * side / count). The released models were trained with
-    float32 coordinates, and 18 of those (side 70; counts 25, 49, 50 and 55) fall just below the
-    boundary that they should meet. So do these: i * (1 / count), each operation rounded once, as
-    in transformers 5.23. The release-time code is the same formula through torch.arange, whose
-    vectorised sums round otherwise in 3 places (counts 49 and 58).
+    float32 coordinates, 18 of which (side 70; counts 25, 49, 50 and 55) fall just below the
+    boundary that they should meet. These coordinates do so too: i * (1 / count), each operation
+    rounded once, as in transformers 5.23. The code at the release is the same formula through
+    torch.arange, whose vectorised sums round otherwise in 3 places (counts 49 and 58).
     """
     boundaries = torch.arange(1 / side, 1.0, 1 / side, dtype=torch.float32, device="cpu")
     step = 1.0 / torch.tensor(count, dtype=torch.float32, device="cpu")

@@ -6,22 +6,23 @@ Only safetensors are read. Names are the released ones, `MODULES` has the few th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from idefics2 import adapters, onednn
+from idefics2.adapters import Adapter
 from idefics2.config import Idefics2Config
-from idefics2.config_format import read
 from idefics2.model import Idefics2
+from idefics2.quantized import refuse_tensors
+from idefics2.shards import INDEX, SINGLE, Found, find, headers_of, opened
 
 MODULES = (
     ("vision_model.patch_embedding.", "model.vision_model.embeddings.patch_embedding."),
@@ -36,19 +37,14 @@ PATCH_WEIGHT = "vision_model.patch_embedding.weight"
 EMBEDDINGS = "model.text_model.embed_tokens.weight"
 BASE_VOCABULARIES = {32002, 32003}  # the base model's first upload lacks <end_of_utterance>
 FLOATS = {"F64", "F32", "F16", "BF16"}
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DOWNLOADED = ("*.safetensors", "*.json", "*.jinja", "tokenizer*")
 
 
-class Found(NamedTuple):
-    """A tensor in a file."""
-
-    path: Path
-    shape: tuple[int, ...]
-    dtype: str
-
-
-def resolve(path_or_hub_id: str | Path, revision: str | None = None) -> Path:
+def resolve(
+    path_or_hub_id: str | Path,
+    revision: str | None = None,
+    patterns: Sequence[str] = DOWNLOADED,
+) -> Path:
     """The folder of a checkpoint: a local one as it is, a hub id after downloading what is read.
 
     Raises: ValueError if there is neither.
@@ -58,40 +54,52 @@ def resolve(path_or_hub_id: str | Path, revision: str | None = None) -> Path:
         if revision is not None:
             raise ValueError(f"{folder} is a folder: revision {revision!r} is for hub ids")
         return folder
-    name, patterns = str(path_or_hub_id), list(DOWNLOADED)
+    name = str(path_or_hub_id)
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{name} is no folder, nor to be had from the hub: {reason}") from error
 
 
 def load_model(
-    folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    folder: str | Path,
+    *,
+    adapter: Adapter | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> Idefics2:
-    """The model of a folder; tensors go one by one to their dtype and device.
+    """The model of a folder, with an adapter merged; tensors go one by one to dtype and device.
 
-    Files are memory-mapped, so that beside the model at most one shard is in memory.
+    Files are memory-mapped and tensors converted one by one: beside the model at most one shard is
+    in memory.
 
     Raises: ValueError naming the file or tensor that is missing, unexpected, misshapen, damaged,
-        not of floating point, or holds a value that is not finite.
+        quantised, not of floating point, or holds a value that is not finite.
     """
     folder = Path(folder)
-    found = _find(folder)
-    config = _match_vocabulary(Idefics2Config.from_json(folder / "config.json"), found)
+    config = Idefics2Config.from_json(folder / "config.json")
+    found = find(folder)
+    if adapter is not None:
+        found |= _replacements(adapter)
+    config = _match_vocabulary(config, found)
     with torch.device("meta"), _Undrawn():
         model = Idefics2(config)
     ours = {theirs: name for name, theirs in checkpoint_names(model).items()}
     _check(found, checkpoint_shapes(model), folder)
+    if adapter is not None and (unknown := [name for name in adapter.names if name not in found]):
+        raise ValueError(f"{adapter.folder} changes what the model has not: {_some(unknown)}")
     for path in sorted({tensor.path for tensor in found.values()}):
-        with _opened(path) as shard:
-            for theirs in sorted(shard.keys()):
-                tensor = shard.get_tensor(theirs)
+        with opened(path) as shard:
+            for theirs in sorted(name for name, tensor in found.items() if tensor.path == path):
+                tensor = shard.get_tensor(found[theirs].key)
                 if not torch.stack(tensor.aminmax()).isfinite().all():  # NaN is both
                     raise ValueError(f"{theirs} in {path} holds a value that is not finite")
+                if adapter is not None:
+                    tensor = adapter.merged(theirs, tensor.to(device))
                 _assign(model, ours[theirs], tensor.to(device, dtype, copy=True))
     model.tie_embeddings()
-    return model.eval()
+    return onednn.prepare(model.eval())
 
 
 def save_model(
@@ -131,7 +139,7 @@ def save_model(
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves new parameters as they are: drawing them on the meta device imports the compiler."""
+    """Skips the initialisation of parameters, which on the meta device imports the compiler."""
 
     def __torch_function__(
         self,
@@ -147,7 +155,7 @@ class _Undrawn(TorchFunctionMode):
 
 
 def checkpoint_names(model: Idefics2) -> dict[str, str]:
-    """Each parameter's name in a checkpoint, by its own; a tied output projection has none."""
+    """Parameter names to those in a checkpoint; a tied output projection is in neither."""
     return {
         name: next(
             theirs + name.removeprefix(ours) for ours, theirs in MODULES if name.startswith(ours)
@@ -157,7 +165,7 @@ def checkpoint_names(model: Idefics2) -> dict[str, str]:
 
 
 def checkpoint_shapes(model: Idefics2) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a checkpoint and its shape, in transformers' order."""
+    """Shape of every tensor of a checkpoint, by name, in transformers' order."""
     return {theirs: _shape(model, name) for name, theirs in checkpoint_names(model).items()}
 
 
@@ -176,40 +184,27 @@ def _assign(model: Idefics2, name: str, tensor: Tensor) -> None:
     setattr(model.get_submodule(module), leaf, nn.Parameter(tensor.view(shape)))
 
 
-def _find(folder: Path) -> dict[str, Found]:
-    """All tensors of a folder's shards, from the files' headers."""
-    if (folder / INDEX).is_file():
-        weight_map = read(folder / INDEX).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise ValueError(f"{folder / INDEX} has no weight_map")
-        files = sorted({str(file) for file in weight_map.values()})
-        if outside := [file for file in files if Path(file).name != file]:
-            raise ValueError(f"{folder / INDEX} names {outside[0]!r}, outside its folder")
-    elif (folder / SINGLE).is_file():
-        files = [SINGLE]
-    else:
-        raise ValueError(f"{folder} has neither {SINGLE} nor {INDEX}; nothing else is read")
-    found: dict[str, Found] = {}
-    for file in files:
-        path = folder / file
-        with _opened(path) as shard:
-            for name in sorted(shard.keys()):
-                if name in found:
-                    raise ValueError(f"{name} is in {found[name].path} and in {path}")
-                header = shard.get_slice(name)
-                found[name] = Found(path, tuple(header.get_shape()), header.get_dtype())
-    return found
+def _replacements(adapter: Adapter) -> dict[str, Found]:
+    """Tensors that an adapter has whole."""
+    if not adapter.replaced:
+        return {}
+    headers = headers_of(adapter.folder / adapters.WEIGHTS)
+    return {name: headers[key] for name, key in adapter.replaced.items()}
 
 
 def _match_vocabulary(config: Idefics2Config, found: dict[str, Found]) -> Idefics2Config:
-    """The config with the table's rows, where it is the base model's that may have one less."""
-    rows = found[EMBEDDINGS].shape[0] if EMBEDDINGS in found else config.text.vocab_size
-    if {rows, config.text.vocab_size} == BASE_VOCABULARIES:
+    """The config with the table's rows: an adapter's, or the base model's with one less."""
+    if EMBEDDINGS not in found:
+        return config
+    table = found[EMBEDDINGS]
+    rows = table.shape[0]
+    if table.path.name == adapters.WEIGHTS or {rows, config.text.vocab_size} == BASE_VOCABULARIES:
         return replace(config, text=replace(config.text, vocab_size=rows))
     return config
 
 
 def _check(found: dict[str, Found], shapes: dict[str, tuple[int, ...]], folder: Path) -> None:
+    refuse_tensors({name: tensor.dtype for name, tensor in found.items()}, folder)
     if missing := [name for name in shapes if name not in found]:
         raise ValueError(f"{folder} lacks {_some(missing)}")
     if unexpected := [name for name in found if name not in shapes]:
@@ -226,15 +221,6 @@ def _check(found: dict[str, Found], shapes: dict[str, tuple[int, ...]], folder: 
 def _some(names: list[str]) -> str:
     rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + rest
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt") as shard:
-            yield shard
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
 
 
 def _write(path: Path, content: object) -> None:

@@ -49,11 +49,10 @@ BATCH = 2048
 IMAGES_A_STEP = 17_000
 ALL_IMAGES = 1_500_000_000
 PRETRAINING_STEPS = ALL_IMAGES // IMAGES_A_STEP // 2
-"""Of each stage: ours. The paper gives the images of both together."""
+"""Steps of each stage: ours. The paper gives the images of both together."""
 
 SEQUENCES = (("obelics", 2048), ("pairs", 1536), ("pdfs", 1024))
 PAIRS_A_SEQUENCE = 17  # ours: 66 tokens of a picture and about 24 of its caption
-PAGES_A_SEQUENCE = 1
 
 AT_384 = ImageSettings(square=384)  # squares: the model card
 AT_980 = ImageSettings(longest_side=980, shortest_side=378)

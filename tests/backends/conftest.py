@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlmbench.schema import Message, Request
+from vlmbench.schema import Message, Picture, Request
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<fake_token_around_image>", "<image>", "<end_of_utterance>"]
 BOS_ID, EOS_ID, FAKE_ID, IMAGE_ID, END_ID = range(257, 262)
@@ -56,8 +56,8 @@ CONFIG: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+@dataclass(frozen=True)
+class StoredFile(Picture):
     """A picture as bytes that may be none."""
 
     content: bytes

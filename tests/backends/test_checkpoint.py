@@ -17,8 +17,8 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from vlmbench.backends import checkpoint, idefics2, transformers
-from vlmbench.backends.settings import Settings
+from vlmbench.backends import checkpoint, idefics2, transformers, weight_files
+from vlmbench.backends.settings import Idefics2Settings as Settings
 from vlmbench.errors import VlmbenchError
 
 COMMIT = "f0" * 20
@@ -72,9 +72,9 @@ def reshape(tensors: dict[str, torch.Tensor]) -> None:
     "change", [nudge("lm_head.weight"), nudge("model.text_model.norm.weight"), rename, reshape]
 )
 def test_other_weights_have_another_digest(copy: Path, change: Any) -> None:
-    before = checkpoint.weights_digest(copy)
+    before = weight_files.weights_digest(copy)
     change_weights(copy, change)
-    assert checkpoint.weights_digest(copy) != before
+    assert weight_files.weights_digest(copy) != before
 
 
 def test_equal_weights_have_one_digest_however_they_are_stored(
@@ -82,12 +82,12 @@ def test_equal_weights_have_one_digest_however_they_are_stored(
 ) -> None:
     from idefics2.weights import load_model, save_model
 
-    digest = checkpoint.weights_digest(tiny)
+    digest = weight_files.weights_digest(tiny)
     save_model(load_model(tiny), tmp_path / "shards", max_shard_bytes=100_000)
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 3
-    assert checkpoint.weights_digest(tmp_path / "shards") == digest
+    assert weight_files.weights_digest(tmp_path / "shards") == digest
     change_weights(copy, lambda tensors: None)
-    assert checkpoint.weights_digest(copy) == digest
+    assert weight_files.weights_digest(copy) == digest
 
 
 @pytest.mark.parametrize("name", ["lm_head.weight", "model.text_model.embed_tokens.weight"])
@@ -95,23 +95,23 @@ def test_equal_weights_have_one_digest_however_they_are_stored(
 def test_large_weights_are_sampled_at_both_ends_of_each_tensor(
     copy: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: int
 ) -> None:
-    monkeypatch.setattr(checkpoint, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(checkpoint, "SAMPLE_BYTES", 64)
-    before = checkpoint.weights_digest(copy)
+    monkeypatch.setattr(weight_files, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(weight_files, "SAMPLE_BYTES", 64)
+    before = weight_files.weights_digest(copy)
 
     def change(tensors: dict[str, torch.Tensor]) -> None:
         tensors[name].view(-1)[place] += 1e-3
 
     change_weights(copy, change)
-    assert checkpoint.weights_digest(copy) != before
+    assert weight_files.weights_digest(copy) != before
 
 
 def test_older_weight_files_have_a_digest(tmp_path: Path) -> None:
     path = tmp_path / "pytorch_model.bin"
     path.write_bytes(bytes(100))
-    before = checkpoint.weights_digest(tmp_path)
+    before = weight_files.weights_digest(tmp_path)
     path.write_bytes(bytes(99) + b"x")
-    assert checkpoint.weights_digest(tmp_path) != before
+    assert weight_files.weights_digest(tmp_path) != before
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"\x02" + bytes(7) + b"{}", None])
@@ -121,19 +121,19 @@ def test_a_folder_without_whole_weights_is_a_mistake(copy: Path, content: bytes 
     path.unlink()
     if content is None:
         with pytest.raises(VlmbenchError, match="has no weights"):
-            checkpoint.weights_digest(copy)
+            weight_files.weights_digest(copy)
         content = whole[:-1]
     path.write_bytes(content)
     if content == b"\x02" + bytes(7) + b"{}":
-        assert checkpoint.weights_digest(copy)  # whole, and empty
+        assert weight_files.weights_digest(copy)  # whole, and empty
         return
     with pytest.raises(VlmbenchError, match="no whole safetensors file"):
-        checkpoint.weights_digest(copy)
+        weight_files.weights_digest(copy)
 
 
 @pytest.mark.parametrize("module", [idefics2, transformers])
 def test_identity_changes_with_what_can_change_an_answer(module: Any, copy: Path) -> None:
-    settings = Settings()
+    settings = module.Settings()
     before = module.identity(str(copy), settings)
     json.dumps(before)
     same = [
@@ -166,8 +166,7 @@ def test_identity_changes_with_what_can_change_an_answer(module: Any, copy: Path
 def test_identity_loads_no_heavy_package(tiny: Path) -> None:
     code = (
         "import sys; from vlmbench.backends import idefics2, transformers\n"
-        "from vlmbench.backends.settings import Settings\n"
-        "for module in (idefics2, transformers): module.identity(sys.argv[1], Settings())\n"
+        "for one in (idefics2, transformers): one.identity(sys.argv[1], one.Settings())\n"
         "print({'torch', 'transformers', 'idefics2', 'numpy', 'PIL'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", code, str(tiny)]
@@ -205,18 +204,3 @@ def test_a_name_that_is_neither_folder_nor_hub_id_is_seen_at_once(argument: str)
     for module in (idefics2, transformers):
         with pytest.raises(VlmbenchError, match=f"no folder '{argument}'; a checkpoint on the hub"):
             module.check(argument)
-
-
-@pytest.mark.parametrize(
-    ("content", "dtype"),
-    [
-        ({"dtype": "bfloat16"}, "bfloat16"),
-        ({"torch_dtype": "float16"}, "float16"),
-        ({"torch_dtype": None}, "float32"),
-    ],
-)
-def test_the_checkpoints_dtype_is_its_configs(
-    tmp_path: Path, content: dict[str, Any], dtype: str
-) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(content))
-    assert checkpoint.find(str(tmp_path)).dtype == dtype

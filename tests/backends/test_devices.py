@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from idefics2.dtypes import default_dtype
 from vlmbench.backends.devices import device_of, dtype_of, peak_memory_bytes
 from vlmbench.errors import VlmbenchError
 
@@ -60,16 +62,37 @@ def test_a_device_that_is_not_there_is_a_mistake(name: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_auto_dtype_is_float32_on_a_cpu_and_the_checkpoints_elsewhere() -> None:
-    assert dtype_of("auto", CPU, "bfloat16") == torch.float32
-    assert dtype_of("bfloat16", CPU, "float32") == torch.bfloat16
-    assert dtype_of("auto", torch.device("meta"), "bfloat16") == torch.bfloat16
+def test_auto_dtype_is_float32_on_a_cpu_and_bfloat16_elsewhere() -> None:
+    assert dtype_of("auto", CPU) == default_dtype(CPU) == torch.float32
+    assert dtype_of("bfloat16", CPU) == torch.bfloat16
+    meta = torch.device("meta")
+    assert dtype_of("auto", meta) == default_dtype(meta) == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [
+        pytest.param((7, 0), torch.float16, id="V100"),
+        pytest.param((7, 5), torch.float16, id="T4"),
+        pytest.param((8, 0), torch.bfloat16, id="A100"),
+        pytest.param((9, 0), torch.bfloat16, id="H100"),
+        pytest.param((10, 0), torch.bfloat16, id="B200"),
+    ],
+)
+def test_auto_dtype_is_one_that_the_gpu_has_units_for_in_ask_as_in_run(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    device = torch.device("cuda", 0)
+    with FakeTensorMode():
+        assert dtype_of("auto", device) == dtype
+    assert default_dtype(device) == dtype
 
 
 @pytest.mark.parametrize("name", ["int8", "float7", "nn"])
 def test_a_dtype_that_does_not_compute_is_a_mistake(name: str) -> None:
     with pytest.raises(VlmbenchError, match=f"meta does not compute in {name}"):
-        dtype_of("auto", torch.device("meta"), name)
+        dtype_of(name, torch.device("meta"))
 
 
 def test_nobody_counts_a_cpus_memory() -> None:

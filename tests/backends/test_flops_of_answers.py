@@ -26,7 +26,7 @@ def test_work_of_an_answer_is_torchs_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The engine computes less where prompts share pictures, and rounds keys up to pages."""
-    monkeypatch.setattr("idefics2.products.prefers_onednn", lambda: False)  # torch counts its own
+    monkeypatch.setattr("idefics2.onednn.prefers_onednn", lambda: False)  # torch counts its own
     backend = opened("idefics2", split_images=split)
     model, processor = backend._model.requires_grad_(False), backend._processor
     pieces = (picture(50, 33), "what?", picture(40, 40))

@@ -12,7 +12,7 @@ import pytest
 
 from vlmbench.backends import idefics2
 from vlmbench.backends.registry import open_backend
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import Idefics2Settings as Settings
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Request, Response
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import idefics2
-from idefics2.engine.runner import Runner
+from idefics2.engine.model_runner import ModelRunner
 from idefics2.generate import Sampling, generate
 from vlmbench.backends.registry import identity, open_backend
 from vlmbench.errors import VlmbenchError
-from vlmbench.schema import Request, Response
+from vlmbench.schema import Picture, Request, Response
 
 END_ID = 261  # of <end_of_utterance>
 Opened = Callable[..., Any]
@@ -31,7 +31,7 @@ def answers(backend: Any, requests: Sequence[Request]) -> dict[str, Response]:
 
 
 @dataclass
-class Watched:
+class Watched(Picture):
     """A picture that counts how often it is decoded."""
 
     file: Any
@@ -84,17 +84,19 @@ def test_each_picture_is_decoded_once_off_the_device_thread(
     assert [len(file.decoded) for file in files] == [1] * 4
     assert threading.current_thread().name not in {name for f in files for name in f.decoded}
     work = backend.probe().work
-    assert (work["crops_encoded"], work["crops_requested"]) == (4, 20)
-    assert work["tokens_read"] < work["tokens_requested"]
-    assert work["requests"] == 20
+    assert (work["num_crops_encoded"], work["num_crops_requested"]) == (4, 20)
+    assert work["num_prefill_tokens"] < work["num_prompt_tokens"]
+    assert work["num_requests"] == 20
 
 
 def test_pictures_are_not_all_in_memory_at_once(opened: Opened, ask: Ask, picture: Any) -> None:
-    """Decoded ahead no further than the budget's patches allow, while answers come."""
+    """Decoded ahead no further than the limit of patches allows, while answers come."""
     files = [Watched(picture(56, 56, n)) for n in range(40)]
     backend = opened("idefics2", batch_size=1)
-    budget = replace(backend._engine._budget, patches=196, waiting_patches=4 * 196, step_tokens=1)
-    backend._engine._budget = budget
+    limits = replace(
+        backend._engine._limits, patches=196, waiting_patches=4 * 196, prefill_tokens=1
+    )
+    backend._engine._limits = limits
     given = backend.generate(iter([ask(str(n), file, "What?") for n, file in enumerate(files)]))
     next(given)
     assert sum(bool(file.decoded) for file in files) < 20
@@ -133,16 +135,16 @@ def test_out_of_memory_is_tried_again_with_less_and_told(
     opened: Opened, asked: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = {id: response.text for id, response in answers(opened("idefics2"), asked).items()}
-    backend, read = opened("idefics2"), Runner.read
+    backend, prefill = opened("idefics2"), ModelRunner.prefill
 
-    def little(self: Runner, packed: Any, *others: Any) -> Any:
-        if len(packed.starts) > 1:
+    def little(self: ModelRunner, batch: Any, *others: Any) -> Any:
+        if len(batch.starts) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        if len(packed.ids) > 150:
+        if len(batch.ids) > 150:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
-        return read(self, packed, *others)
+        return prefill(self, batch, *others)
 
-    monkeypatch.setattr(Runner, "read", little)
+    monkeypatch.setattr(ModelRunner, "prefill", little)
     long = replace(
         asked[0], id="endless", messages=(replace(asked[0].messages[-1], content=("a" * 200,)),)
     )
@@ -152,7 +154,7 @@ def test_out_of_memory_is_tried_again_with_less_and_told(
     assert failed.attempt > 1
     assert {id: response.text for id, response in found.items()} == expected
     assert max(response.attempt for response in found.values()) > 1
-    assert "reading" in " ".join(backend.probe().work["shortages"])
+    assert "prefill" in " ".join(backend.probe().work["shortages"])
 
 
 def test_deterministic_answers_do_not_depend_on_company(

@@ -6,6 +6,7 @@ import importlib.metadata
 import subprocess
 import sys
 import types
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,7 +14,16 @@ import pytest
 from vlmbench.backends import registry
 from vlmbench.backends.constant import ConstantBackend
 from vlmbench.backends.registry import BUILT_IN, check, open_backend
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import (
+    NAME,
+    Idefics2Settings,
+    LocalSettings,
+    SamplingSettings,
+    ServerSettings,
+    Settings,
+    setting,
+    whole,
+)
 from vlmbench.errors import VlmbenchError
 
 
@@ -68,6 +78,9 @@ def test_an_unknown_setting_is_told_the_right_one() -> None:
         open_backend("constant:A", batchsize=3)
 
 
+SERVERS = ("concurrency", "max_retries", "timeout_s", "api_key_env")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -92,19 +105,22 @@ def test_an_unknown_setting_is_told_the_right_one() -> None:
         ("split_images", 1),
         ("device", ""),
         ("api_key_env", ""),
+        ("cache_gib", 0),
+        ("deterministic", 1),
+        ("seed", 2**63),
     ],
 )
 def test_a_value_out_of_range_is_named(name: str, value: Any) -> None:
     with pytest.raises(VlmbenchError) as raised:
-        Settings(**{name: value})
+        (ServerSettings if name in SERVERS else Idefics2Settings)(**{name: value})
     told = "no dtype named" if name == "dtype" else f"{name} is {value!r}, must be"
     assert str(raised.value).startswith(told)
 
 
 def test_top_p_without_sampling_is_refused() -> None:
     with pytest.raises(VlmbenchError, match="top_p does nothing in greedy decoding"):
-        Settings(top_p=0.5)
-    assert Settings(top_p=0.5, temperature=1).top_p == 0.5
+        SamplingSettings(top_p=0.5)
+    assert SamplingSettings(top_p=0.5, temperature=1).top_p == 0.5
 
 
 def test_a_manifest_has_the_settings_that_can_change_an_answer_with_their_defaults() -> None:
@@ -117,7 +133,8 @@ def test_a_manifest_has_the_settings_that_can_change_an_answer_with_their_defaul
 @pytest.mark.usefixtures("installed")
 def test_a_manifest_has_the_settings_of_the_model_itself() -> None:
     given = {"dtype": "float16", "batch_size": 3}
-    assert registry.identity("local:x", given) == {"spec": "local:x", "dtype": "float16"}
+    own = {"dtype": "float16", "split_images": None}
+    assert registry.identity("local:x", given) == {"spec": "local:x"} | own
     assert registry.forecast("local:x", given) is None
 
 
@@ -133,6 +150,15 @@ def test_only_backends_that_look_are_said_to_see() -> None:
     assert not registry.sees_pictures("constant:A")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beams(SamplingSettings):
+    """Settings of a backend that is not built in: with and without what makes a flag of a field."""
+
+    num_beams: int = setting(1, whole(1), help="beams of the search")
+    voice: str = setting("plain", NAME, help="of the answers")
+    anything: object = None
+
+
 class EntryPoint(importlib.metadata.EntryPoint):
     """One of a package that is not installed."""
 
@@ -142,16 +168,16 @@ class EntryPoint(importlib.metadata.EntryPoint):
         if self.name == "other":
             return types.SimpleNamespace(open=print)
         if self.name == "local":
-            return types.SimpleNamespace(SETTINGS=("dtype", "batch_size"), open=print)
+            return types.SimpleNamespace(Settings=LocalSettings, open=print)
         if self.name == "careful":
             return types.SimpleNamespace(
-                SETTINGS=("seed",),
+                Settings=SamplingSettings,
                 open=print,
                 identity=lambda text, settings: {"weights": f"{text} {settings.seed}"},
                 forecast=lambda text, settings: f"forecast of {text} {settings.seed}",
             )
         return types.SimpleNamespace(
-            SETTINGS=("seed",),
+            Settings=Beams,
             open=lambda text, settings: ConstantBackend(f"{text}{settings.seed}"),
         )
 
@@ -171,10 +197,35 @@ def test_an_installed_backend_is_found_by_its_entry_point() -> None:
     assert backend.probe().model == "constant:x3"
     with pytest.raises(VlmbenchError, match="write theirs:ARGUMENT"):
         check("theirs:", {})
-    with pytest.raises(VlmbenchError, match="no use for the setting dtype; it uses: seed"):
+    with pytest.raises(VlmbenchError, match="no use for the setting dtype; it uses: temper"):
         check("theirs:x", {"dtype": "float16"})
     with pytest.raises(VlmbenchError, match=r"'their' .*; did you mean theirs"):
         check("their:x", {})
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_backend_has_settings_of_its_own_and_a_run_is_known_by_them() -> None:
+    texts = {"num_beams": "4", "voice": "5", "anything": "[1, 2]", "seed": "7"}
+    read = registry.read("theirs:x", texts)
+    assert read == {"num_beams": 4, "voice": "5", "anything": [1, 2], "seed": 7}
+    assert registry.read("theirs:x", {"anything": "two words"}) == {"anything": "two words"}
+    assert open_backend("theirs:x", **read).probe().model == "constant:x7"
+    own = {"num_beams": 4, "voice": "plain", "anything": None}
+    assert registry.identity("theirs:x", {"num_beams": 4}) == {"spec": "theirs:x"} | own
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("texts", "error"),
+    [
+        ({"num_beams": "many"}, "num_beams is 'many', must be a whole number from 1"),
+        ({"num_beam": "4"}, "no setting named 'num_beam'; did you mean num_beams"),
+        ({"cache_gib": "4"}, "'theirs' has no use for the setting cache_gib; it uses: temp"),
+    ],
+)
+def test_a_wrong_text_of_a_setting_is_named(texts: dict[str, str], error: str) -> None:
+    with pytest.raises(VlmbenchError, match=error):
+        registry.read("theirs:x", texts)
 
 
 @pytest.mark.usefixtures("installed")
@@ -182,7 +233,7 @@ def test_an_installed_backend_is_found_by_its_entry_point() -> None:
     ("spec", "error"),
     [
         ("broken:x", "'broken' .entry point package:broken. does not load: no such symbol"),
-        ("other:x", "entry point package:other: no SETTINGS and open"),
+        ("other:x", "entry point package:other: it needs open.., and a dataclass"),
     ],
 )
 def test_an_installed_backend_that_is_broken_is_named(spec: str, error: str) -> None:
@@ -214,3 +265,21 @@ except Exception:
 assert "httpx2" in sys.modules and "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("libcudart.so.12: cannot open shared object file"),
+        ImportError("libcudart.so.12: cannot open shared object file"),
+    ],
+)
+def test_a_package_whose_library_does_not_load_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def open(argument: str, settings: Settings) -> Any:
+        raise error
+
+    monkeypatch.setattr("vlmbench.backends.constant.open", open)
+    with pytest.raises(VlmbenchError, match="'constant' does not load: libcudart"):
+        open_backend("constant:A")

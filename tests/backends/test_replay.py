@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from vlmbench import files
 from vlmbench.backends.registry import check, identity, open_backend
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder.responses import Log
@@ -39,7 +40,7 @@ def run(folder: Path, **workers: list[dict[str, Any]]) -> Path:
     for worker, records in workers.items():
         log = Log(folder, worker)
         for record in records:
-            log.append(record)
+            log.write(files.encode(record))
         log.close()
     return folder
 

@@ -175,6 +175,48 @@ def plainly(folder: Path, request: Request) -> tuple[str, int]:
     return processor.decode(ids[0, num_prompt:], skip_special_tokens=True), num_prompt
 
 
+def test_a_processor_that_writes_the_pictures_tokens_itself_is_given_none(
+    tmp_path: Path, ask: Ask, picture: Any
+) -> None:
+    """BLIP-2's, whose sign for a picture is a token with properties, and no text."""
+    from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2Processor
+    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+    tokenizer = byte_tokenizer("<pad>", "</s>", "<image>")
+    vision = {**VISION, "image_size": 24, "patch_size": 8}
+    opt = {"model_type": "opt", "hidden_size": 48, "ffn_dim": 64, "word_embed_proj_dim": 48}
+    counts = {"num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 270}
+    qformer = {**VISION, "encoder_hidden_size": 32, "vocab_size": 9}
+    config = Blip2Config(
+        vision_config=vision,
+        qformer_config=qformer,
+        text_config={**opt, **counts, "eos_token_id": 257, "pad_token_id": 256},
+        num_query_tokens=4,
+        image_token_index=258,
+    )
+    scrambled(Blip2ForConditionalGeneration(config)).save_pretrained(tmp_path)
+    images = BlipImageProcessorPil(size={"height": 24, "width": 24})
+    make: Any = Blip2Processor
+    make(images, tokenizer, num_query_tokens=4).save_pretrained(tmp_path)
+    asked = [
+        ask("one", picture(30, 30, 1), "Which is it?"),
+        ask("other", picture(60, 30, 2), "What?"),
+        ask("two", picture(9, 9, 3), picture(9, 9, 4), "Which?"),
+    ]
+    found = answers(open_backend(f"transformers:{tmp_path}", device="cpu"), asked)
+    assert found["two"].error == "ValueError: this model takes one picture, not 2"
+    assert [found[name].visual_tokens for name in ("one", "other")] == [4, 4]
+    processor: Any = Blip2Processor.from_pretrained(tmp_path)
+    model: Any = Blip2ForConditionalGeneration.from_pretrained(tmp_path)
+    for item in asked[:2]:
+        image, text = item.messages[0].content
+        inputs = processor(images=image.decode(), text=[text], return_tensors="pt")  # type: ignore[union-attr]
+        with torch.inference_mode():
+            ids = model.generate(**inputs, do_sample=False, max_new_tokens=item.max_new_tokens)
+        written = processor.decode(ids[0, -len(ids[0]) :], skip_special_tokens=True)
+        assert written.endswith(str(found[item.id].text))
+
+
 @pytest.mark.parametrize("kind", ["llava", "idefics3"])
 def test_answers_of_a_batch_equal_plain_generation(
     kind: str, request: pytest.FixtureRequest, asked: list[Request]

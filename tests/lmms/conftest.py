@@ -29,7 +29,7 @@ SEVERAL = """
 import contextlib, io, json, sys, torch
 operators = torch.library.Library("torchvision", "DEF")
 operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-from vlmbench.cli import main
+from vlmbench.cli.main import main
 found = []
 for command in json.loads(sys.argv[1]):
     with contextlib.redirect_stderr(io.StringIO()) as errors:

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmbench.metrics.intervals import estimate
-from vlmbench.metrics.students_t import t_quantile
+from vlmbench.metrics.intervals import estimate, t_quantile
 
 
 def test_independent_samples_get_wilsons_interval() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmbench.metrics import students_t
+from vlmbench.metrics import intervals
 from vlmbench.metrics.intervals import Floats, estimate, precision
 from vlmbench.metrics.paired import Difference, difference, holm, mean_difference
 
@@ -164,11 +164,11 @@ def test_students_t_is_scipys(degrees: float) -> None:
 
     for t in (1e-9, 1e-3, 0.1, 0.5, 1, 1.7, 1.96, 2.5, 4, 8, 20):
         expected = 2 * stats.t.sf(t, degrees)
-        assert students_t.two_sided_p(t, degrees) == pytest.approx(expected, rel=1e-6)
+        assert intervals.two_sided_p(t, degrees) == pytest.approx(expected, rel=1e-6)
     for probability in (0.8, 0.95, 0.975, 0.995):
         expected = stats.t.ppf(probability, degrees)
-        assert students_t.t_quantile(probability, degrees) == pytest.approx(expected, rel=1e-4)
-    assert students_t.two_sided_p(0, degrees) == 1
+        assert intervals.t_quantile(probability, degrees) == pytest.approx(expected, rel=1e-4)
+    assert intervals.two_sided_p(0, degrees) == 1
 
 
 def test_the_difference_is_surer_than_two_intervals_apart() -> None:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlmbench.metrics.vqa import (
-    TEXTVQA_PROFILES,
     VQAV2_PROFILES,
     textvqa,
     textvqa_normalized,
@@ -17,7 +16,7 @@ from vlmbench.metrics.vqa import (
     vqav2,
     vqav2_normalized,
 )
-from vlmbench.schema import Profile, Verdict
+from vlmbench.schema import PROFILES, Profile, Verdict
 
 Conformance = Callable[[str], tuple[list[dict[str, Any]], dict[str, Any]]]
 ConformanceCases = Callable[[str], list[str]]
@@ -251,7 +250,7 @@ def test_four_annotators_of_a_real_question_are_right(
 def test_the_order_of_annotators_does_not_matter(response: str, answers: list[str]) -> None:
     for profile in VQAV2_PROFILES:
         assert vqav2(response, answers, profile) == vqav2(response, answers[::-1], profile)
-    for profile in TEXTVQA_PROFILES:
+    for profile in PROFILES:
         assert textvqa(response, answers, profile) == textvqa(response, answers[::-1], profile)
 
 
@@ -259,7 +258,7 @@ def test_the_order_of_annotators_does_not_matter(response: str, answers: list[st
 def test_no_string_raises_or_leaves_the_unit_interval(response: str, answers: list[str]) -> None:
     given_answers = list(answers)
     verdicts = [vqav2(response, answers, profile) for profile in VQAV2_PROFILES]
-    verdicts += [textvqa(response, answers, profile) for profile in TEXTVQA_PROFILES]
+    verdicts += [textvqa(response, answers, profile) for profile in PROFILES]
     assert all(0 <= verdict.value <= 1 for verdict in verdicts)
     assert answers == given_answers
 

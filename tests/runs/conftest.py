@@ -26,9 +26,9 @@ import zlib
 from itertools import islice
 from pathlib import Path
 
+from vlmbench.backends.settings import LocalSettings as Settings
 from vlmbench.schema import Probe, Response
 
-SETTINGS = ("batch_size",)
 ANSWERS = ("yes", "no", "A", "(B)", "2", "The answer is C", "0.5", "", "red car", "D")
 
 
@@ -40,6 +40,7 @@ class Parrot:
     def __init__(self, argument, batch_size):
         delay, _, self.deadly = argument.partition("/")
         self.delay, self.batch_size = float(delay), batch_size
+        self.num_answers = 0
 
     def generate(self, requests):
         requests = iter(requests)
@@ -47,6 +48,21 @@ class Parrot:
             time.sleep(self.delay)
             for request in reversed(batch):
                 yield self.answer(request)
+                self.kill()
+
+    def kill(self):
+        """PARROT_KILLS, such as "parent 5": at the fifth answer, once."""
+        whom, _, at = os.environ.get("PARROT_KILLS", "nobody 0").partition(" ")
+        self.num_answers += 1
+        if self.num_answers != int(at):
+            return
+        try:
+            (Path(os.environ["PARROT_FLAGS"]) / f"kill-{os.environ['PARROT_KILL_ID']}").touch(
+                exist_ok=False
+            )
+        except FileExistsError:
+            return
+        os.kill(os.getppid() if whom == "parent" else os.getpid(), signal.SIGKILL)
 
     def answer(self, request):
         if self.deadly and self.deadly in request.id:

@@ -7,16 +7,25 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vlmbench import files
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder import layout
-from vlmbench.runs.folder.manifest import changes, read_manifest, write_manifest
+from vlmbench.runs.folder.manifest import (
+    DataRecord,
+    Manifest,
+    changes,
+    read_manifest,
+    write_manifest,
+)
 from vlmbench.runs.folder.responses import Log, Responses, answered, records
 from vlmbench.schema import Json
+from vlmbench.task.binding import PromptSettings
 
 
 def record(
@@ -25,28 +34,37 @@ def record(
     return {"task": task, "id": id, "response": response, "error": "" if response else "ValueError"}
 
 
+def manifest(**fields: Any) -> Manifest:
+    empty: dict[str, Any] = {
+        **{"vlmbench": "0", "packages": {}, "hardware": {}, "model": {"spec": "m"}},
+        **{"generation": {}, "prompt": PromptSettings(), "data": {}, "tasks": {}},
+        **{"status": "running", "started": None, "finished": None},
+    }
+    return Manifest(**empty | fields)
+
+
 def test_what_is_appended_is_read_back_in_order(tmp_path: Path) -> None:
     log = Log(tmp_path, "0")
     texts = ["yes", "", "line\nbreak", "\u2028 \x00 \ud800", "ja \u00e4 \U0001f600"]
     for number, text in enumerate(texts):
-        log.append(record(str(number), text))
+        log.write(files.encode(record(str(number), text)))
     log.close()
-    assert [found["response"] for found in records(tmp_path)] == texts
+    assert [found.response for found in records(tmp_path)] == texts
 
 
 @pytest.mark.parametrize("torn", [b'{"task": "vqav2@valid', b"\x00\x00\x00", b"{}", b'{"id": "9"}'])
 def test_a_torn_last_line_is_cut_off_and_its_sample_runs_again(tmp_path: Path, torn: bytes) -> None:
     log = Log(tmp_path, "0")
-    log.append(record("1"))
+    log.write(files.encode(record("1")))
     log.close()
     path = tmp_path / "responses-0.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
     assert answered(tmp_path) == {"vqav2@validation": {"1"}}
     log = Log(tmp_path, "0")
-    log.append(record("2"))
+    log.write(files.encode(record("2")))
     log.close()
-    assert [found["id"] for found in records(tmp_path)] == ["1", "2"]
+    assert [found.id for found in records(tmp_path)] == ["1", "2"]
     assert path.read_bytes().startswith(whole)
 
 
@@ -76,8 +94,8 @@ def test_damaged_lines_in_the_middle_cost_their_own_samples_only(tmp_path: Path)
 
 def test_failed_samples_count_as_not_answered(tmp_path: Path) -> None:
     log = Log(tmp_path, "0")
-    log.append(record("1", None))
-    log.append(record("2"))
+    log.write(files.encode(record("1", None)))
+    log.write(files.encode(record("2")))
     log.close()
     assert answered(tmp_path) == {"vqav2@validation": {"2"}}
 
@@ -85,13 +103,14 @@ def test_failed_samples_count_as_not_answered(tmp_path: Path) -> None:
 FILL = """
 import resource, sys
 from pathlib import Path
-from vlmbench import runs
+from vlmbench import files
+from vlmbench.runs.folder.responses import Log
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-log = runs.Log(Path(sys.argv[1]), "0")
+log = Log(Path(sys.argv[1]), "0")
 try:
     for number in range(1000):
-        log.append({"task": "t@s", "id": str(number), "response": "x" * 300})
+        log.write(files.encode({"task": "t@s", "id": str(number), "response": "x" * 300}))
 except OSError as error:
     print(error.errno)
 """
@@ -121,8 +140,8 @@ def test_a_second_run_is_kept_out_until_the_first_has_ended(tmp_path: Path) -> N
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from vlmbench import runs
-lock = runs.Lock(Path(sys.argv[1]))
+from vlmbench.runs.folder.layout import Lock
+lock = Lock(Path(sys.argv[1]))
 if os.fork() == 0:
     time.sleep(0.5)  # a worker that outlives its parent for a moment
     os._exit(0)
@@ -144,9 +163,9 @@ def test_the_lock_goes_with_the_last_process_of_a_killed_run(tmp_path: Path) -> 
 
 
 def test_a_manifest_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    write_manifest(tmp_path, {"schema_version": 1, "status": "running"})
-    write_manifest(tmp_path, {"schema_version": 1, "status": "complete"})
-    assert read_manifest(tmp_path)["status"] == "complete"
+    write_manifest(tmp_path, manifest())
+    write_manifest(tmp_path, manifest(status="complete"))
+    assert read_manifest(tmp_path).status == "complete"
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
@@ -168,18 +187,17 @@ def test_a_folder_without_a_readable_run_is_an_error(
 
 
 def test_changes_name_what_can_move_a_score_and_nothing_else() -> None:
-    before = {
-        "model": {"spec": "m", "weights": "a"},
-        "prompt": {"style": "idefics2"},
-        "data": {"vqav2@validation": {"version": 1}, "docvqa@validation": {"version": 1}},
-        "num_workers": 1,
-    }
-    now = {
-        "model": {"spec": "m", "weights": "b"},
-        "prompt": {"style": "idefics2"},
-        "data": {"vqav2@validation": {"version": 2}, "mmmu@dev": {"version": 1}},
-        "num_workers": 8,
-    }
+    rows = DataRecord(version=1, source="s", revision="r", fingerprint="f", num_rows=5)
+    before = manifest(
+        model={"spec": "m", "weights": "a"},
+        data={"vqav2@validation": rows, "docvqa@validation": rows},
+        num_workers=1,
+    )
+    now = manifest(
+        model={"spec": "m", "weights": "b"},
+        data={"vqav2@validation": replace(rows, version=2), "mmmu@dev": rows},
+        num_workers=8,
+    )
     assert changes(before, before) == []
     assert changes(before, now) == [
         'model.weights was "a", is now "b"',
@@ -207,7 +225,7 @@ def test_a_line_that_is_no_record_counts_as_never_written(
 ) -> None:
     lines = [record("1"), record("2") | changes, record("3")]
     (tmp_path / "responses-0.jsonl").write_bytes(b"".join(map(files.encode, lines)))
-    assert [found["id"] for found in records(tmp_path)] == ["1", "3"]
+    assert [found.id for found in records(tmp_path)] == ["1", "3"]
     assert answered(tmp_path) == {"vqav2@validation": {"1", "3"}}
 
 
@@ -219,7 +237,7 @@ def test_what_a_line_does_not_say_is_unknown(tmp_path: Path) -> None:
     found = log.get("t@s", "1")
     log.close()
     assert found is not None
-    assert (found["response"], found["timings"], found["visual_tokens"]) == ("yes", {}, None)
+    assert (found.response, found.timings, found.visual_tokens) == ("yes", {}, None)
 
 
 def test_a_log_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
@@ -238,8 +256,8 @@ def test_a_lock_that_cannot_be_taken_is_one_line(tmp_path: Path) -> None:
 
 def test_a_name_that_is_no_utf8_stands_in_the_manifest(tmp_path: Path) -> None:
     name = os.fsdecode(b"r\xff \xc3\xa4")
-    write_manifest(tmp_path, {"schema_version": 1, "command": [name]})
-    assert read_manifest(tmp_path)["command"] == [name]
+    write_manifest(tmp_path, manifest(command=(name,)))
+    assert read_manifest(tmp_path).command == (name,)
     assert "\u00e4" in (tmp_path / "run.json").read_text("utf-8")
 
 

@@ -195,10 +195,10 @@ def test_a_sample_without_its_picture_fails_unless_none_is_shown(
         {"questionId": "a"}, {"questionId": "b", "image": None}, {"questionId": "c", "image": ""}
     )
     seen = vlmbench.evaluate("constant:yes", "docvqa", data_dir=folder, out=tmp_path / "seen")
-    logged = {record["id"]: record for record in records(tmp_path / "seen")}
+    logged = {record.id: record for record in records(tmp_path / "seen")}
     assert seen.num_failed == 2
-    assert logged["a"]["error"] == ""
-    assert logged["b"]["error"] == f"ValueError: {folder} row 1: column 'image' holds no picture"
-    assert logged["c"]["response"] is None
+    assert logged["a"].error == ""
+    assert logged["b"].error == f"ValueError: {folder} row 1: column 'image' holds no picture"
+    assert logged["c"].response is None
     blind: dict[str, Any] = {"blind": True, "data_dir": folder, "out": tmp_path / "blind"}
     assert vlmbench.evaluate("constant:yes", "docvqa", **blind).num_failed == 0

@@ -11,16 +11,15 @@ from PIL import Image
 
 import vlmbench
 from vlmbench.cli.main import main
-from vlmbench.data.mini.stream import DrawnPicture
-from vlmbench.data.pictures import GREY, Exchange, Pictures
+from vlmbench.data.pictures import GREY, Exchange, MemoryPicture, Pictures
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder.finished import open_run
 from vlmbench.schema import Picture, Request, Sample
-from vlmbench.task.binding import Asking, TaskSource
+from vlmbench.task.binding import OwnTask, PromptSettings
 
 
 def requests(task: str, pictures: Pictures) -> list[tuple[Sample, Request]]:
-    source = TaskSource(task, Asking(pictures=pictures), data_dir=None, tasks_dir=None)
+    source = OwnTask(task, PromptSettings(pictures=pictures), data_dir=None, tasks_dir=None)
     samples = [source.task.read(row) for row in source.rows]
     return [(sample, source.request(sample)) for sample in samples[:40]]
 
@@ -50,7 +49,7 @@ def test_another_sample_s_pictures_are_the_same_for_all_about_one_picture() -> N
 
 
 def of(group: str, *sides: int) -> Sample:
-    images = {i + 1: DrawnPicture(Image.new("RGB", (n, n))) for i, n in enumerate(sides)}
+    images = {i + 1: MemoryPicture(Image.new("RGB", (n, n))) for i, n in enumerate(sides)}
     return Sample(id=group, image_group=group, question="?", images=images)
 
 
@@ -70,7 +69,7 @@ def test_groups_with_the_same_pictures_are_passed_over() -> None:
         alike(samples[0])
 
 
-class Missing(DrawnPicture):
+class Missing(MemoryPicture):
     """A picture whose cell is empty."""
 
     def encoded(self) -> bytes:

@@ -18,9 +18,8 @@ SHELL_SCRIPTS = ["launch_multi_gpu.sh", "launch_slurm.sh", "reproduce_idefics2.s
 BACKEND = '''
 """Answers "yes", and takes the setting of Idefics2 that the reproduction is about."""
 
+from vlmbench.backends.settings import LocalSettings as Settings
 from vlmbench.schema import Probe, Response
-
-SETTINGS = ("split_images",)
 
 
 def open(argument, settings):

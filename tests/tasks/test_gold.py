@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vlmbench.schema import Json, Prediction, Sample
+from vlmbench.runs.folder.scores import ScoreRecord, record_of
+from vlmbench.schema import Prediction, Sample
 from vlmbench.task import loading
 from vlmbench.task.scoring import Score, score
 from vlmbench.task.task import Task
@@ -84,8 +85,8 @@ def mixed(name: str, samples: list[Sample]) -> Pairs:
     return pairs
 
 
-def records(found: Task, pairs: Pairs) -> dict[object, dict[str, Json]]:
-    return {scored.id: scored.record("official") for scored in score(found, pairs)}
+def records(found: Task, pairs: Pairs) -> dict[object, ScoreRecord]:
+    return {scored.id: record_of(scored, "official") for scored in score(found, pairs)}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -108,7 +109,7 @@ def test_order_and_shards_and_threads_change_nothing(
         shards[zlib.crc32((sample.circular_group or sample.id).encode()) % 3].append(
             (sample, prediction)
         )
-    joined: dict[object, dict[str, Json]] = {}
+    joined: dict[object, ScoreRecord] = {}
     for shard in shards:
         joined |= records(found, shard)
     assert joined == expected

@@ -67,7 +67,7 @@ def test_json_has_every_source_with_its_pin(capsys: pytest.CaptureFixture[str]) 
 
 def test_it_loads_nothing_heavy() -> None:
     program = (
-        "import sys; from vlmbench.cli import main; code = main(['list']);"
+        "import sys; from vlmbench.cli.main import main; code = main(['list']);"
         f"sys.exit(code or ', '.join(set({HEAVY}) & set(sys.modules)) or 0)"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -121,7 +121,7 @@ def test_an_output_that_is_full_is_one_line(
 
 
 def test_an_output_that_is_closed_takes_nothing() -> None:
-    code = "import sys; from vlmbench.cli import main; assert sys.stdout is None; "
+    code = "import sys; from vlmbench.cli.main import main; assert sys.stdout is None; "
     command = [sys.executable, "-c", code + "sys.exit(main(['board', '--task', 'docvqa']))"]
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True, text=True

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pickle import PickleError
 from typing import TYPE_CHECKING, Any
 
 from vlmbench.backends.checkpoint import Checkpoint
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.rendering import takes_parts
+from vlmbench.backends.settings import TransformersSettings as Settings
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +18,13 @@ SAMPLING = (
 )
 """Fields of a generation config that mean nothing in greedy decoding, and are warned of there."""
 
+TOKENIZERS = (
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt"),
+    *("spiece.model", "tekken.json", "sentencepiece.bpe.model"),
+)
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files of which a processor has at least one."""
+
 LENGTHS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens", "max_time")
 
 
@@ -23,20 +32,61 @@ def processor(found: Checkpoint, settings: Settings) -> Any:
     """Raises: ValueError if it takes no pictures, or cannot split them as the settings want."""
     from transformers import AutoConfig, AutoProcessor
 
-    _check_kind(AutoConfig.from_pretrained(found.folder, trust_remote_code=False))
-    loaded: Any = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-        found.folder, trust_remote_code=False
-    )
+    trusts = settings.trust_remote_code
+    _check_config(found, trusts)
+    config = AutoConfig.from_pretrained(found.folder, trust_remote_code=trusts)
+    if not (trusts and "auto_map" in found.config):
+        _check_kind(config)
+        _check_files(found)
+    auto: Any = AutoProcessor
+    loaded = auto.from_pretrained(found.processor, trust_remote_code=trusts)
     if not hasattr(loaded, "image_processor") or not hasattr(loaded, "tokenizer"):
         raise ValueError("its processor takes no pictures: preprocessor_config.json is missing")
     if settings.split_images is not None:
         if not hasattr(loaded.image_processor, "do_image_splitting"):
             raise ValueError("its processor cannot split pictures: leave split_images out")
         loaded.image_processor.do_image_splitting = settings.split_images
+    if not loaded.tokenizer("forty-two").input_ids:
+        raise ValueError("its tokenizer has no words: copy the files from its base checkpoint")
+    if getattr(loaded, "chat_template", None) is None:
+        loaded.chat_template = getattr(loaded.tokenizer, "chat_template", None)
+    if loaded.chat_template is not None:
+        loaded.takes_text_alone = not takes_parts(loaded)
     loaded.tokenizer.padding_side = "left"
     if loaded.tokenizer.pad_token is None:
         loaded.tokenizer.pad_token = loaded.tokenizer.eos_token
     return loaded
+
+
+def _check_files(found: Checkpoint) -> None:
+    """Raises: ValueError if the folder has no tokenizer or no settings for pictures."""
+    names = {path.name for path in found.processor.iterdir()}
+    missing = [kinds[0] for kinds in (TOKENIZERS, PROCESSORS) if names.isdisjoint(kinds)]
+    if missing:
+        raise ValueError(
+            f"{found.processor} has no {' and no '.join(missing)}: give --processor a folder or "
+            "hub id that has them, such as its base model's"
+        )
+
+
+def _check_config(found: Checkpoint, trusts: bool) -> None:
+    """Raises: ValueError for what transformers would not say in a line."""
+    import torch
+    from transformers import CONFIG_MAPPING
+
+    kind, own = found.config.get("model_type"), "auto_map" in found.config
+    if own and not trusts and kind not in CONFIG_MAPPING:
+        raise ValueError(
+            f"a {kind} model brings its own Python files: give --trust-remote-code if you trust "
+            "them, or serve the model and use openai:URL#MODEL"
+        )
+    for name in ("dtype", "torch_dtype"):
+        value = found.config.get(name)
+        if isinstance(value, str) and not isinstance(getattr(torch, value, None), torch.dtype):
+            raise ValueError(
+                f"config.json has {name} {value!r}, which is no dtype: write bfloat16, float16 or "
+                "float32 there"
+            )
 
 
 def _check_kind(config: Any) -> None:
@@ -50,22 +100,52 @@ def _check_kind(config: Any) -> None:
         raise ValueError("an encoder-decoder model, which continues no prompt; none is supported")
 
 
-def model(found: Checkpoint, dtype: torch.dtype) -> Any:
+def model(found: Checkpoint, dtype: torch.dtype, settings: Settings) -> Any:
     """Raises: ValueError for weights that are not whole, which would be drawn at random."""
-    from transformers import AutoModelForImageTextToText
+    import transformers
 
-    loaded: Any = AutoModelForImageTextToText.from_pretrained(
-        found.source,
-        revision=found.revision or "main",
-        dtype=dtype,
-        attn_implementation="sdpa",
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
-    network, info = loaded
+    own = found.config.get("auto_map", {}) if settings.trust_remote_code else {}
+    names = ("AutoModelForImageTextToText", "AutoModelForCausalLM", "AutoModel")
+    auto = getattr(transformers, next((name for name in names if name in own), names[0]))
+    spread = {} if settings.device_map is None else {"device_map": settings.device_map}
+    try:
+        network, info = auto.from_pretrained(
+            found.source,
+            revision=found.revision or "main",
+            dtype=dtype,
+            attn_implementation="sdpa",
+            trust_remote_code=settings.trust_remote_code,
+            output_loading_info=True,
+            **spread,
+        )
+    except PickleError as error:
+        raise ValueError(
+            "its weights are a pickle with more than tensors in it, which is not loaded, as that "
+            "may run code: convert them to safetensors"
+        ) from error
     if missing := sorted(info["missing_keys"]):
         raise ValueError(f"its weights lack {len(missing)} tensors, such as {missing[0]}")
-    return network
+    return network if found.adapter is None else _adapted(network, found)
+
+
+def _adapted(network: Any, found: Checkpoint) -> Any:
+    """The model with its adapter merged; one beside the weights is attached by transformers."""
+    from peft import PeftModel
+
+    if found.adapter == found.folder:
+        return network
+    adapted = PeftModel.from_pretrained(network, str(found.adapter))
+    if not hasattr(adapted, "merge_and_unload") or adapted.active_peft_config.is_prompt_learning:
+        kind = adapted.active_peft_config.peft_type.value
+        raise ValueError(f"its adapter of type {kind} cannot be merged")
+    return adapted.merge_and_unload()
+
+
+def image_token_id(network: Any, processor: Any) -> int | None:
+    """The token that stands for a part of a picture; None: the checkpoint does not say."""
+    names = ("image_token_id", "image_token_index")
+    ids = [getattr(holder, name, None) for holder in (network.config, processor) for name in names]
+    return next((id for id in ids if id is not None), None)
 
 
 def generation_configs(network: Any, tokenizer: Any) -> tuple[Any, Any]:

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from vlmbench.backends.settings import Settings
-from vlmbench.errors import VlmbenchError
+from vlmbench.backends import diagnosis
+from vlmbench.backends.notices import Notices
+from vlmbench.backends.settings import LocalSettings, SamplingSettings, TransformersSettings
+from vlmbench.backends.weight_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    DIGEST_BYTES,
+    adapter_digest,
+    has_weights,
+    read_json,
+    weights_digest,
+)
+from vlmbench.errors import VlmbenchError, hub_reason
 from vlmbench.schema import Json
 
 SMALL_FILES = (
     *("config.json", "generation_config.json", "*processor_config.json", "chat_template*"),
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt"),
-    *("*.model", "*.tiktoken", "*.safetensors.index.json"),
+    *("*.model", "*.tiktoken", "*.safetensors.index.json", ADAPTER_CONFIG),
 )
 """All but the weights that can change an answer, and where the weights are."""
+
+CODE = "*.py"
+"""What a checkpoint of an architecture of its own brings along."""
+
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 HUB_ID = re.compile(r"(\w[\w.-]*/[\w.-]+)(?:@([\w./-]+))?")
 
@@ -28,15 +43,6 @@ BUNDLED = ("tiny",)
 
 _CHECKOUT = Path(__file__).parents[2] / "model" / "checkpoints"
 _PACKAGED = Path(__file__).parents[1] / "_checkpoints"  # in a wheel
-
-DIGEST_BYTES = 16
-WHOLE_BYTES = 2**26
-"""Weights up to this size are read whole for their digest."""
-
-SAMPLE_BYTES = 2**12
-"""Of larger ones so much in every `STRIDE_BYTES` of a tensor, and at both of its ends."""
-
-STRIDE_BYTES = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,40 +59,82 @@ class Checkpoint:
     revision: str
     """Commit on the hub; empty for a folder."""
 
+    processor: Path
+    """Folder of tokenizer, image processor and chat template."""
+
+    adapter: Path | None = None
+    """Folder of an adapter that is to be merged into the weights."""
+
     @property
     def config(self) -> dict[str, Any]:
         """Raises: VlmbenchError if there is no `config.json` to read."""
-        return _read(self.folder / "config.json")
-
-    @property
-    def dtype(self) -> str:
-        """As the config names it, which every release of transformers has written; or float32."""
-        config = self.config
-        named = config.get("dtype") or config.get("torch_dtype")
-        return named if isinstance(named, str) else "float32"
+        return read_json(self.folder / "config.json")
 
     @property
     def splits_images(self) -> bool | None:
         """Whether its processor cuts pictures in parts; None if its files do not say."""
-        for name in ("processor_config.json", "preprocessor_config.json"):
-            if (self.folder / name).is_file():
-                content = _read(self.folder / name)
+        return self._of_processor("do_image_splitting")
+
+    @property
+    def drops_alpha(self) -> bool:
+        """Whether its processor takes pictures as they are, transparent parts as if opaque."""
+        return self._of_processor("do_convert_rgb") is False
+
+    @property
+    def is_bare(self) -> bool:
+        """It has no chat template, so that its prompts are bare text, as for a base model."""
+        return diagnosis.chat_template(self.processor) is None
+
+    def _of_processor(self, name: str) -> bool | None:
+        for file in ("processor_config.json", "preprocessor_config.json"):
+            if (self.processor / file).is_file():
+                content = read_json(self.processor / file)
                 content = content.get("image_processor") or content
-                if isinstance(splits := content.get("do_image_splitting"), bool):
-                    return splits
+                if isinstance(value := content.get(name), bool):
+                    return value
         return None
+
+    @property
+    def adapted(self) -> dict[str, Json]:
+        """What a run records of an adapter: where it is, and of which base model it is one."""
+        if self.adapter is None:
+            return {}
+        return {"adapter": str(self.adapter), "base": self.source}
+
+    @property
+    def weights_digest(self) -> str:
+        """Of the weights, and of the adapter behind a "+".
+
+        Raises: VlmbenchError as `weight_files` does.
+        """
+        adapter = "" if self.adapter is None else f"+{adapter_digest(self.adapter)}"
+        return weights_digest(self.folder) + adapter
+
+    @property
+    def files_digest(self) -> str:
+        """Of the names and contents of config, tokenizer, processor and chat template."""
+        return _files_digest(dict.fromkeys((self.folder, self.processor)), SMALL_FILES)
+
+    @property
+    def code_digest(self) -> str:
+        """Of the Python files that it brings along."""
+        return _files_digest([self.folder], [CODE])
 
 
 def check(argument: str) -> None:
     """Raises: VlmbenchError if the argument is no bundled checkpoint, no folder and no hub id."""
     folder = folder_of(argument)
     if folder.is_dir():
-        _read(folder / "config.json")
+        diagnosis.check_folder(folder)
     elif not HUB_ID.fullmatch(argument):
-        raise VlmbenchError(
-            f"no folder {argument!r}; a checkpoint on the hub is OWNER/NAME or "
-            f"OWNER/NAME@REVISION, and bundled is: {', '.join(BUNDLED)}"
-        )
+        raise _nowhere(argument)
+
+
+def _nowhere(argument: str) -> VlmbenchError:
+    return VlmbenchError(
+        f"no folder {argument!r}; a checkpoint on the hub is OWNER/NAME or OWNER/NAME@REVISION, "
+        f"and bundled is: {', '.join(BUNDLED)}"
+    )
 
 
 def folder_of(argument: str) -> Path:
@@ -96,29 +144,79 @@ def folder_of(argument: str) -> Path:
     return (_PACKAGED if _PACKAGED.is_dir() else _CHECKOUT) / argument
 
 
-def find(argument: str) -> Checkpoint:
+def find(argument: str, settings: LocalSettings | None = None) -> Checkpoint:
     """A bundled checkpoint, that of a folder, or of a hub id after downloading its small files.
+
+    With the adapter and the processor that the settings name; an adapter in the checkpoint's own
+    folder counts too, and names the base model where the folder has no weights.
 
     Raises: VlmbenchError if there is none.
     """
+    settings = settings or LocalSettings()
     check(argument)
+    trusts_code = isinstance(settings, TransformersSettings) and settings.trust_remote_code
+    found = _found(argument, *([CODE] if trusts_code else []))
+    adapter = None if settings.adapter is None else _adapter(settings.adapter)
+    if adapter is None and (found.folder / ADAPTER_CONFIG).is_file():
+        adapter = _adapter(argument)
+        if not has_weights(found.folder):
+            found = _base(argument, adapter)
+    processor = found.folder
+    if settings.processor is not None:
+        processor = _found(settings.processor).folder
+    elif adapter is not None and all((adapter / name).is_file() for name in TOKENIZER):
+        processor = adapter
+    return replace(found, adapter=adapter, processor=processor)
+
+
+def _found(argument: str, *patterns: str) -> Checkpoint:
+    """A folder as it is, or what a hub id's small files and `patterns` are."""
     folder, match = folder_of(argument), HUB_ID.fullmatch(argument)
     if folder.is_dir() or match is None:
-        return Checkpoint(argument, str(folder), folder, "")
+        if not folder.is_dir():
+            raise _nowhere(argument)
+        return Checkpoint(argument, str(folder), folder, "", folder)
     from huggingface_hub import snapshot_download
 
     name, revision = match.groups()
     try:
-        path = snapshot_download(name, revision=revision, allow_patterns=list(SMALL_FILES))
+        path = snapshot_download(name, revision=revision, allow_patterns=[*SMALL_FILES, *patterns])
     except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise VlmbenchError(
-            f"{argument} is no folder, nor to be had from the hub: {reason}"
+            f"{argument} is no folder, nor to be had from the hub: {hub_reason(error)}"
         ) from error
-    return Checkpoint(name, name, Path(path), Path(path).name)
+    return Checkpoint(name, name, Path(path), Path(path).name, Path(path))
 
 
-def identity(backend: str, argument: str, settings: Settings) -> dict[str, Json]:
+def _adapter(argument: str) -> Path:
+    """The folder of an adapter, with its weights, and those of a model beside it."""
+    folder = _found(argument, ADAPTER_WEIGHTS, "model.safetensors").folder
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise VlmbenchError(f"{argument} has no {ADAPTER_CONFIG}: it holds no adapter")
+    return folder
+
+
+def _base(argument: str, adapter: Path) -> Checkpoint:
+    """The checkpoint that an adapter was trained on, under the adapter's name."""
+    content = read_json(adapter / ADAPTER_CONFIG)
+    base, revision = content.get("base_model_name_or_path"), content.get("revision")
+    if not isinstance(base, str) or not base:
+        raise VlmbenchError(
+            f"{argument} is an adapter that does not name its base model: name that as the model, "
+            f"with --adapter {argument}"
+        )
+    if isinstance(revision, str) and revision and not folder_of(base).is_dir():
+        base = f"{base}@{revision}"
+    try:
+        return replace(_found(base), name=argument)
+    except VlmbenchError as error:
+        raise VlmbenchError(
+            f"the base model of {argument}: {error}; if you have it elsewhere, name that as the "
+            f"model, with --adapter {argument}"
+        ) from error
+
+
+def identity(backend: str, argument: str, settings: LocalSettings) -> dict[str, Json]:
     """What must be equal for a run to be resumed; the weights are not loaded.
 
     Those of a hub checkpoint are told by its commit, and need not be on this machine. A dtype of
@@ -126,20 +224,45 @@ def identity(backend: str, argument: str, settings: Settings) -> dict[str, Json]
 
     Raises: VlmbenchError as `find` does, and for a folder without weights.
     """
-    checkpoint = find(argument)
-    splits = settings.split_images
+    checkpoint = find(argument, settings)
+    splits, adapter = settings.split_images, checkpoint.adapter
     return {
         "spec": f"{backend}:{argument}",
         "revision": checkpoint.revision,
         "weights": "" if checkpoint.revision else weights_digest(checkpoint.folder),
-        "files": files_digest(checkpoint.folder),
+        **({} if adapter is None else {"adapter": adapter_digest(adapter)}),
+        "files": checkpoint.files_digest,
         "dtype": settings.dtype,
         "split_images": checkpoint.splits_images if splits is None else splits,
+        **_unusual(checkpoint, settings),
         **sampling(settings),
     }
 
 
-def sampling(settings: Settings) -> dict[str, Json]:
+def _unusual(checkpoint: Checkpoint, settings: LocalSettings) -> dict[str, Json]:
+    """What most checkpoints and runs do not have."""
+    found: dict[str, Json] = {}
+    if checkpoint.is_bare:
+        found["prompts"] = "bare: the checkpoint has no chat template"
+    if checkpoint.drops_alpha:
+        found["transparency"] = "dropped"
+    if settings.max_side is not None:
+        found["max_side"] = settings.max_side
+    return found
+
+
+def tell(found: Checkpoint, notices: Notices, *, is_bare: bool) -> None:
+    """What a user may not know of a checkpoint and its answers."""
+    if is_bare:
+        notices.tell(
+            f"{found.name} has no chat template, so prompts are bare text, as for a base model; if "
+            "it was taught to chat, put its chat_template.jinja into the folder"
+        )
+    if found.adapter == found.folder:
+        notices.tell(f"{found.name} has an adapter beside its weights, which is applied to them")
+
+
+def sampling(settings: SamplingSettings) -> dict[str, Json]:
     """How tokens are chosen; greedy decoding has neither nucleus nor seed."""
     if settings.temperature == 0:
         return {"temperature": 0.0}
@@ -150,101 +273,13 @@ def sampling(settings: Settings) -> dict[str, Json]:
     }
 
 
-def files_digest(folder: Path) -> str:
-    """Of the names and contents of config, tokenizer, processor and chat template."""
+def _files_digest(folders: Iterable[Path], patterns: Iterable[str]) -> str:
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    found = {path for pattern in SMALL_FILES for path in folder.glob(pattern) if path.is_file()}
-    for path in sorted(found):
-        if not path.name.endswith(".index.json"):  # how the weights are cut into files
-            content = hashlib.blake2b(path.read_bytes()).digest()
-            digest.update(path.name.encode() + b"\0" + content)
+    for folder in folders:
+        found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+        for path in sorted(found):
+            # an index is how the weights are cut into files; an adapter has its own digest
+            if not path.name.endswith(".index.json") and path.name != ADAPTER_CONFIG:
+                content = hashlib.blake2b(path.read_bytes()).digest()
+                digest.update(path.name.encode() + b"\0" + content)
     return digest.hexdigest()
-
-
-def weights_digest(folder: Path) -> str:
-    """Equal for equal weights, however they are cut into safetensors files.
-
-    Of every tensor its name, dtype, shape and values. Above `WHOLE_BYTES` in all, samples stand
-    for a tensor's values: training moves those too, a patch of a single value may not.
-
-    Raises: VlmbenchError for a folder without weights, or with files that are cut short.
-    """
-    tensors = sorted(_tensors(folder), key=lambda tensor: tensor.name)
-    is_whole = sum(tensor.size for tensor in tensors) <= WHOLE_BYTES
-    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for tensor in tensors:
-        digest.update(f"{tensor.name} {tensor.dtype} {tensor.shape} {tensor.size}\n".encode())
-        for part in tensor.parts(is_whole):
-            digest.update(part)
-    return digest.hexdigest()
-
-
-class _Tensor(NamedTuple):
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    path: Path
-    start: int
-    size: int
-
-    def parts(self, is_whole: bool) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
-            if is_whole or self.size <= 2 * SAMPLE_BYTES:
-                file.seek(self.start)
-                yield file.read(self.size)
-                return
-            last = self.size - SAMPLE_BYTES
-            for start in (*range(0, last, STRIDE_BYTES), last):
-                file.seek(self.start + start)
-                yield file.read(SAMPLE_BYTES)
-
-
-def _tensors(folder: Path) -> Iterator[_Tensor]:
-    """Of the safetensors files that are loaded; other formats count a file as one tensor."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        weight_map = _read(index).get("weight_map")
-        names = set(weight_map.values()) if isinstance(weight_map, Mapping) else set()
-        paths = sorted(folder / str(name) for name in names)
-    else:
-        paths = sorted(folder.glob("model*.safetensors"))
-    for path in paths:
-        yield from _tensors_of(path)
-    if not paths:
-        others = sorted(folder.glob("pytorch_model*.bin"))
-        if not others:
-            raise VlmbenchError(f"{folder} has no weights (model*.safetensors)")
-        for path in others:
-            yield _Tensor(path.name, "", (), path, 0, path.stat().st_size)
-
-
-def _tensors_of(path: Path) -> Iterator[_Tensor]:
-    """From the header: its length in 8 bytes, then JSON, then the tensors' bytes."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = 8 + int.from_bytes(file.read(8), "little")
-            header: Any = json.loads(file.read(start - 8)) if start <= size else None
-        header.pop("__metadata__", None)
-        for name, entry in header.items():
-            first, last = entry["data_offsets"]
-            if not 0 <= first <= last <= size - start:
-                raise ValueError(f"{name} is cut short")
-            shape = tuple(entry["shape"])
-            yield _Tensor(name, entry["dtype"], shape, path, start + first, last - first)
-    except OSError as error:
-        raise VlmbenchError(f"cannot read {path}: {error.strerror}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise VlmbenchError(f"{path} is no whole safetensors file: {error}") from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise VlmbenchError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise VlmbenchError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise VlmbenchError(f"{path} holds no JSON object")
-    return content

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from vlmbench.backends.settings import Settings
 from vlmbench.schema import Probe, Request, Response
 
-SETTINGS: tuple[str, ...] = ()
-
 
 def open(argument: str, settings: Settings) -> ConstantBackend:
     return ConstantBackend(argument)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from vlmbench.backends.stop_strings import Cut, cut
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -32,15 +34,25 @@ class Row:
 
     finish_reason: Literal["stop", "length"] | None = None
     finished_at: float = 0.0
+    is_thinking: bool = False
+    """The prompt has opened a thought, in which stop strings do not count."""
 
 
 class Watch:
     """Notes each row's tokens, and ends a row at a stop token, at a stop string or at its limit."""
 
     def __init__(
-        self, limits: Sequence[int], stop_ids: Collection[int], stops: Sequence[str], decode: Decode
+        self,
+        limits: Sequence[int],
+        stop_ids: Collection[int],
+        stops: Sequence[str],
+        decode: Decode,
+        thinking: Sequence[bool] = (),
     ) -> None:
+        """`thinking`: of each row, whether its prompt has opened a thought."""
         self.rows = [Row(limit) for limit in limits]
+        for row, is_thinking in zip(self.rows, thinking, strict=False):
+            row.is_thinking = is_thinking
         self.first_token_at = 0.0
         self._stop_ids, self._stops, self._decode = frozenset(stop_ids), stops, decode
 
@@ -60,15 +72,17 @@ class Watch:
 
     def text(self, row: Row) -> str:
         """The row's text, cut before the first stop string."""
-        text = self._decode(row.ids)
-        return text[: min((text.find(stop) for stop in self._stops if stop in text), default=None)]
+        return self._cut(row).text
+
+    def _cut(self, row: Row) -> Cut:
+        return cut(self._decode(row.ids), self._stops, is_thinking=row.is_thinking)
 
     def _take(self, row: Row, token: int) -> None:
         if token in self._stop_ids:
             row.finish_reason = "stop"
             return
         row.ids.append(token)
-        if self._stops and any(stop in self._decode(row.ids) for stop in self._stops):
+        if self._stops and self._cut(row).is_stopped:
             row.finish_reason = "stop"
         elif len(row.ids) == row.limit:
             row.finish_reason = "length"

@@ -49,15 +49,25 @@ def _own_index(num_devices: int) -> int:
     return local_rank
 
 
-def dtype_of(name: str, device: torch.device, checkpoint_dtype: str) -> torch.dtype:
-    """The dtype of a setting; "auto" is the checkpoint's on an accelerator, float32 on a CPU.
+BFLOAT16_UNITS = (8, 0)
+"""CUDA's compute capability since which there are any: Ampere, 2020."""
+
+
+def dtype_of(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of a setting; "auto" is what the device is fast in, whatever the checkpoint stores.
+
+    That is bfloat16 on an accelerator, float16 on an NVIDIA GPU that lacks its units, and float32
+    on a CPU.
 
     Raises: VlmbenchError for a dtype that the device does not compute in.
     """
     import torch
 
     if name == "auto":
-        name = "float32" if device.type == "cpu" else checkpoint_dtype
+        name = "float32" if device.type == "cpu" else "bfloat16"
+        is_nvidia = device.type == "cuda" and torch.version.hip is None
+        if is_nvidia and torch.cuda.get_device_capability(device) < BFLOAT16_UNITS:
+            name = "float16"
     dtype = getattr(torch, name, None)
     try:
         assert isinstance(dtype, torch.dtype)

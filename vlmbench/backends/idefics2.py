@@ -1,13 +1,13 @@
 """Idefics2 by our own package; with `idefics2_prompts`, all of the harness that knows it.
 
 The engine plans some thousands of requests together: each picture is decoded and encoded once, and
-what prompts begin with in common is read once. Answers come as they are ready, in no order. What a
-request found at hand costs it nothing, so the times of many do not add up to those of a run.
+each prefix that prompts share is prefilled once. Answers come as they are ready, in any order. A
+result that a request finds cached costs it nothing, and a batch's time counts for all requests in
+it: so the times of many requests do not add up to those of a run.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,20 +17,17 @@ from typing import TYPE_CHECKING
 from vlmbench.backends import checkpoint, devices, protocol
 from vlmbench.backends.batching import failed
 from vlmbench.backends.checkpoint import Checkpoint
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.notices import Notices
+from vlmbench.backends.settings import Idefics2Settings as Settings
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Probe, Request, Response, Timings
 
 if TYPE_CHECKING:
     import idefics2
-    from idefics2.engine import Budget, Result
+    from idefics2.checkpoint import Folders
+    from idefics2.engine import Limits, Result
     from idefics2.engine import Request as EngineRequest
     from vlmbench.backends.idefics2_prompts import Prepared
-
-SETTINGS = (
-    *("batch_size", "device", "dtype", "split_images", "temperature", "top_p", "seed"),
-    *("cache_gib", "deterministic"),
-)
 
 MODEL_TYPES = ("idefics2", "idefics2_variant")
 """Of `config.json`: the released architecture, and those of the paper's ablations."""
@@ -53,14 +50,15 @@ def forecast(argument: str, settings: Settings) -> protocol.Forecast:
     Raises: VlmbenchError for a checkpoint that is not there, or is no Idefics2.
     """
     import idefics2
+    from idefics2.checkpoint import load_processor
     from idefics2.flops import Forecast
 
-    found = _find(argument)
+    found = _find(argument, settings)
     try:
         config = idefics2.Idefics2Config.from_json(found.folder / "config.json")
-        images = idefics2.Processor.load(found.folder, config).images
+        images = load_processor(_folders(found), config).images
     except ValueError as error:
-        raise VlmbenchError(f"{argument}: {' '.join(str(error).split())}") from error
+        raise _mistake(argument, error) from error
     if settings.split_images is not None:
         images = replace(images, split=settings.split_images)
     return Forecast(config, images)
@@ -79,29 +77,31 @@ def open(argument: str, settings: Settings) -> Idefics2Backend:
 
     import idefics2
 
-    found = _find(argument)
+    found = _find(argument, settings)
     device = devices.device_of(settings.device)
-    dtype = devices.dtype_of(settings.dtype, device, found.dtype)
+    dtype = devices.dtype_of(settings.dtype, device)
     try:
         model, processor = idefics2.load(
             found.source,
             revision=found.revision or None,
             dtype=dtype,
             device=device,
-            compat=_compat(found),
+            adapter=found.adapter,
+            processor=found.processor,
         )
     except torch.OutOfMemoryError as error:
         raise VlmbenchError(f"{argument} does not fit on {device} in {dtype}") from error
     except ValueError as error:
-        raise VlmbenchError(f"{argument}: {' '.join(str(error).split())}") from error
+        raise _mistake(argument, error) from error
+    images = replace(processor.images, on_white=True)  # as in training
     if settings.split_images is not None:
-        images = replace(processor.images, split=settings.split_images)
-        processor = replace(processor, images=images)
+        images = replace(images, split=settings.split_images)
+    processor = replace(processor, images=images)
     return Idefics2Backend(model, processor, found, settings)
 
 
-def _find(argument: str) -> Checkpoint:
-    found = checkpoint.find(argument)
+def _find(argument: str, settings: Settings) -> Checkpoint:
+    found = checkpoint.find(argument, settings)
     kind = found.config.get("model_type")
     if kind not in MODEL_TYPES:
         raise VlmbenchError(
@@ -110,13 +110,16 @@ def _find(argument: str) -> Checkpoint:
     return found
 
 
-def _compat(found: Checkpoint) -> idefics2.Compat:
-    """The token ids that the checkpoint knows: those of the transformers that wrote it.
+def _mistake(argument: str, error: ValueError) -> VlmbenchError:
+    """An error in one line that names the model, once."""
+    text = " ".join(str(error).split())
+    return VlmbenchError(text if text.startswith(argument) else f"{argument}: {text}")
 
-    Since 5.0 its processor puts a space behind a picture. The released checkpoints are older.
-    """
-    writer = str(found.config.get("transformers_version", ""))
-    return "transformers>=5" if re.match(r"[5-9]\.|\d\d", writer) else "release"
+
+def _folders(found: Checkpoint) -> Folders:
+    from idefics2.checkpoint import Folders
+
+    return Folders(found.folder, found.processor, found.adapter)
 
 
 class Idefics2Backend:
@@ -135,9 +138,11 @@ class Idefics2Backend:
         self._model, self._processor = model, processor
         self._found, self._settings = found, settings
         self._prompts = Prompts(processor, settings)
+        self._notices = Notices()
+        checkpoint.tell(found, self._notices, is_bare=processor.chat_template is None)
         self._engine = Engine(
             model,
-            _budget(model, settings),
+            _limits(model, settings),
             deterministic=settings.deterministic,
             decode=processor.decode,
         )
@@ -160,7 +165,7 @@ class Idefics2Backend:
         return Probe(
             model=f"idefics2:{self._found.name}",
             revision=self._found.revision,
-            weights_digest=checkpoint.weights_digest(self._found.folder),
+            weights_digest=self._found.weights_digest,
             device=str(self._model.device),
             device_name=devices.name_of(self._model.device),
             device_uuid=devices.uuid_of(self._model.device),
@@ -168,15 +173,18 @@ class Idefics2Backend:
             num_parameters=sum(parameter.numel() for parameter in self._model.parameters()),
             peak_device_memory_bytes=devices.peak_memory_bytes(self._model.device),
             settings={
-                "files": checkpoint.files_digest(self._found.folder),
+                "files": self._found.files_digest,
                 "split_images": self._processor.images.split,
+                "transparency": "on white",
                 "token_ids": self._processor.compat,
                 "batch_size": self._settings.batch_size,
                 "cache_gib": self._settings.cache_gib,
                 "deterministic": self._settings.deterministic,
                 **checkpoint.sampling(self._settings),
+                **self._found.adapted,
             },
-            work=asdict(self._engine.work),
+            work=asdict(self._engine.stats),
+            notices=self._notices.lines,
         )
 
     def profile(self) -> None:
@@ -261,15 +269,15 @@ class _Asked:
     tokenize_s: float
 
 
-def _budget(model: idefics2.Idefics2, settings: Settings) -> Budget:
+def _limits(model: idefics2.Idefics2, settings: Settings) -> Limits:
     """The engine's own, but for what is set."""
-    from idefics2.engine import Budget
+    from idefics2.engine import Limits
 
     num_bytes = None if settings.cache_gib is None else int(settings.cache_gib * 2**30)
     try:
-        budget = Budget.of(model, num_bytes)
+        limits = Limits.of(model, num_bytes)
     except ValueError as error:
         raise VlmbenchError(f"cache_gib {settings.cache_gib} is too little: {error}") from error
     if settings.batch_size is not None:
-        budget = replace(budget, answers=settings.batch_size)
-    return budget
+        limits = replace(limits, running=settings.batch_size)
+    return limits

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
-
-from PIL import Image
 
 import idefics2
 from idefics2 import engine, flops
 from idefics2.generate import Sampling
 from idefics2.prompt import Slots
+from vlmbench.backends import pictures
 from vlmbench.backends.batching import seed_of
 from vlmbench.backends.rendering import NO_TEMPLATE
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import Idefics2Settings
 from vlmbench.backends.spelling import continuation, joined, spellings
 from vlmbench.schema import Picture, Request
 
@@ -39,7 +37,7 @@ class Prepared:
 class Prompts:
     """A processor's prompts for the harness's requests."""
 
-    def __init__(self, processor: idefics2.Processor, settings: Settings) -> None:
+    def __init__(self, processor: idefics2.Processor, settings: Idefics2Settings) -> None:
         self._processor, self._settings = processor, settings
 
     def prepare(self, request: Request) -> Prepared:
@@ -47,7 +45,7 @@ class Prompts:
 
         Raises: ValueError for a picture that cannot be used, or a prompt beyond the context.
         """
-        shown: list[engine.Picture] = []
+        shown: list[engine.LazyImage] = []
         grid: list[tuple[int, int]] | None = []
         messages = []
         for message in request.messages:
@@ -56,14 +54,12 @@ class Prompts:
                 if isinstance(piece, str):
                     pieces.append(piece)
                     continue
-                encoded = piece.encoded()
-                deferred = self._defer(piece, encoded)
-                shown.append(deferred.picture)
-                pieces.append(deferred.slots)
-                size = _size_of(encoded)
+                image = self._image(piece)
+                shown.append(image)
+                pieces.append(image.slots)
                 if grid is not None:
-                    images = self._processor.images
-                    grid = grid + flops.crop_grid(*size, images) if size else None
+                    crops = self._crop_grid(piece)
+                    grid = None if crops is None else grid + crops
             messages.append(idefics2.Message(message.role, tuple(pieces)))
         if self._processor.chat_template is None:
             ids, continuations = self._completion(request, messages)
@@ -74,16 +70,25 @@ class Prompts:
             engine.Request(
                 id=request.id,
                 ids=ids,
-                pictures=tuple(shown),
+                images=tuple(shown),
                 sampling=None if continuations else self._sampling(request, limit),
                 continuations=continuations,
             ),
             None if grid is None else tuple(grid),
         )
 
-    def _defer(self, picture: Picture, encoded: bytes) -> engine.Deferred:
-        digest = hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).hexdigest()
-        return engine.defer(self._processor, digest, picture.decode)
+    def _image(self, picture: Picture) -> engine.LazyImage:
+        decode, max_side = picture.decode, self._settings.max_side
+        if max_side is not None:
+            decode = partial(pictures.shown, picture, on_white=True, max_side=max_side)
+        return engine.lazy_image(self._processor, picture.digest, decode)
+
+    def _crop_grid(self, picture: Picture) -> list[tuple[int, int]] | None:
+        """None where the picture's size is not known."""
+        if not any(picture.size):
+            return None
+        size = pictures.smaller_size(picture.size, self._settings.max_side)
+        return flops.crop_grid(*size, self._processor.images)
 
     def _limit(self, request: Request, num_prompt: int, num_needed: int) -> int:
         """New tokens, at most: what the request allows and the context has room for."""
@@ -155,12 +160,3 @@ class Prompts:
     def _encode(self, text: str) -> tuple[int, ...]:
         tokens = self._processor.tokens
         return tokens.encode([text])[len(tokens.bos_ids) :]
-
-
-def _size_of(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height from the file's header."""
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None

@@ -6,33 +6,29 @@ The key comes from an environment variable, and is taken out of whatever the ser
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import re
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from queue import SimpleQueue
-from typing import Literal
+from typing import TypeAlias
 
 import anyio
 import anyio.from_thread
-import anyio.to_thread
 import httpx2
 
-from vlmbench.backends import chat_completions, servers
-from vlmbench.backends.chat_completions import Answer, ReplyError, ServerError, UnsupportedError
+from vlmbench.backends import chat_completions, connections, servers
+from vlmbench.backends.exchange import Exchange
+from vlmbench.backends.notices import Notices
+from vlmbench.backends.replicas import Replica, Replicas
+from vlmbench.backends.replies import ReplyError, ServerError, UnsupportedError
 from vlmbench.backends.servers import Server
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.settings import ServerSettings as Settings
 from vlmbench.errors import VlmbenchError
-from vlmbench.schema import Probe, Request, Response, Timings
-
-SETTINGS = (
-    *("temperature", "top_p", "seed"),
-    *("concurrency", "timeout_s", "max_retries", "api_key_env"),
-)
+from vlmbench.schema import Json, Probe, Request, Response
 
 FIRST_WAIT_S = 1.0
 """Before the first retry; doubled for each one after it."""
@@ -43,110 +39,168 @@ LONGEST_WAIT_S = 120.0
 MAX_UNREACHABLE = 5
 """Requests in a row that got no connection, with all their retries, until the run is stopped."""
 
-CONNECT_TIMEOUT_S = 10.0
+MORE_TOKENS = 2
+"""Factor of the tokens allowed each time that a cut-off answer is asked for again."""
 
-EVENT_STREAM = "text/event-stream"
-
-_FINISH: Mapping[str | None, Literal["stop", "length", "choice"]] = {
-    None: "stop",
-    "stop": "stop",
-    "eos_token": "stop",
-    "stop_sequence": "stop",
-    "length": "length",
-}
+Clients: TypeAlias = Mapping[str, httpx2.AsyncClient]
+"""By the server's URL."""
 
 
 def check(argument: str) -> None:
-    """Raises: VlmbenchError if the argument is not URL#MODEL."""
+    """Raises: VlmbenchError if the argument is not URL#MODEL, or URL,URL,...#MODEL."""
     servers.parse(argument)
+
+
+def identity(argument: str, settings: Settings) -> Mapping[str, Json]:
+    """What must be equal for a run to be resumed: what is asked beside the prompt, where it is."""
+    names = ("extra_body", "system", "max_side", "retry_truncated")
+    given = {name: getattr(settings, name) for name in names}
+    return {name: value for name, value in given.items() if value}
 
 
 def open(argument: str, settings: Settings) -> OpenAIBackend:
     """Raises: VlmbenchError if the server cannot be reached, refuses the key or lacks the model."""
-    url, model = servers.parse(argument)
+    address, notices = servers.parse(argument), Notices()
     key = servers.key(settings.api_key_env)
-    return OpenAIBackend(servers.find(url, model, key, settings), settings, key)
+    for name in settings.extra_body or {}:
+        if name in chat_completions.OWN_FIELDS:
+            raise VlmbenchError(f"extra_body may not hold {name!r}, which the run itself says")
+    return OpenAIBackend(servers.find(address, key, settings, notices), settings, key, notices)
 
 
 class OpenAIBackend:
-    """Keeps `concurrency` requests with the server; their pictures are read no earlier.
+    """Keeps `concurrency` requests with each server; their pictures are read no earlier.
 
     Answers are streamed, to see the first token's time, from servers that can. A failure that may
     pass (429, 5xx, no connection, no answer in time) is retried after a wait that doubles, or that
-    the server asks for; any other is the request's error.
+    the server asks for, and of several servers with another one; any other is the request's error.
     """
 
-    def __init__(self, server: Server, settings: Settings, key: str) -> None:
-        self._server, self._settings, self._key = server, settings, key
-        self._streams = True
+    def __init__(self, found: list[Server], settings: Settings, key: str, notices: Notices) -> None:
+        self._replicas = Replicas(found, settings.concurrency)
+        self._model, self._settings, self._key = found[0].model, settings, key
+        self._notices = notices
+        self._exchange = Exchange(settings, key, notices, self._reached)
         self._num_unreachable = 0
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
-        """Raises: VlmbenchError once the server is gone for good, or refuses the key."""
+        """Raises: VlmbenchError once the servers are gone for good, or refuse the key."""
         waiting = iter(requests)
         answered: SimpleQueue[Future[Response]] = SimpleQueue()
         # a thread for the event loop: it runs on while the caller writes its log, or in a notebook;
         # to leave it by an exception cancels what is in flight
         with (
             anyio.from_thread.start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(self._client()) as client,
+            portal.wrap_async_context_manager(self._clients()) as clients,
         ):
 
             def ask(number: int) -> int:
                 """Ask the next requests; how many of that number were left."""
                 sent = [
-                    portal.start_task_soon(self._answer, client, request)
+                    portal.start_task_soon(self._answer, clients, request)
                     for request in itertools.islice(waiting, number)
                 ]
                 for future in sent:
                     future.add_done_callback(answered.put)
                 return len(sent)
 
-            num_in_flight = ask(self._settings.concurrency)
+            num_in_flight = ask(self._settings.concurrency * len(self._replicas))
             while num_in_flight:
                 response = answered.get().result()
                 num_in_flight -= 1
+                self._look_at(response)
                 is_gone = self._num_unreachable >= MAX_UNREACHABLE
                 if not is_gone:  # before the caller has its turn, so that the server has no pause
                     num_in_flight += ask(1)
                 yield response
                 if is_gone:
                     raise VlmbenchError(
-                        f"the server at {self._server.url} is gone: {self._num_unreachable} "
+                        f"the server at {self._urls()} is gone: {self._num_unreachable} "
                         "requests in a row got no connection; start it again, then resume"
                     )
 
     def probe(self) -> Probe:
-        server, settings = self._server, self._settings
+        settings, first = self._settings, next(iter(self._replicas))
+        asked: dict[str, Json] = {
+            "url": self._urls(),
+            "server": first.server.dialect.name,
+            "root": first.server.root,
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "seed": settings.seed,
+            "transparency": "on white",
+        }
+        names = ("extra_body", "system", "max_side", "retry_truncated")
+        given = {name: getattr(settings, name) for name in names if getattr(settings, name)}
+        left_out = {name for replica in self._replicas for name in replica.terms.left_out}
+        renamed = {
+            old: new for replica in self._replicas for old, new in replica.terms.renamed.items()
+        }
+        learnt: dict[str, Json] = {"left_out": sorted(left_out), "renamed": renamed}
         return Probe(
-            model=server.model,
-            settings={
-                "url": server.url,
-                "server": server.dialect.name,
-                "root": server.root,
-                "temperature": settings.temperature,
-                "top_p": settings.top_p,
-                "seed": settings.seed,
-            },
+            model=self._model,
+            settings=asked | given | {name: value for name, value in learnt.items() if value},
+            notices=self._notices.lines,
         )
 
     def close(self) -> None:
         pass  # a connection lasts no longer than `generate`
 
-    def _client(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(
-            headers={**servers.headers(self._key), "Content-Type": "application/json"},
-            timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),  # `_answer` limits the whole
-            limits=httpx2.Limits(max_connections=self._settings.concurrency),
-        )
+    def _look_at(self, response: Response) -> None:
+        """Tell of an answer that the model's reasoning has left empty."""
+        if response.text is None or response.text.strip() or not response.reasoning:
+            return
+        if response.finish_reason == "length":
+            self._notices.tell(
+                "the model reasons until its tokens are used up, and then gives no answer: allow "
+                "more by --max-new-tokens or --retry-truncated"
+            )
+        else:
+            self._notices.tell(
+                "the server gives reasoning with no answer: see `reasoning` in the log, and "
+                "whether its reasoning parser is the model's"
+            )
 
-    async def _answer(self, client: httpx2.AsyncClient, request: Request) -> Response:
-        attempt = 0
+    def _urls(self) -> str:
+        return ",".join(replica.server.url for replica in self._replicas)
+
+    @asynccontextmanager
+    async def _clients(self) -> AsyncIterator[Clients]:
+        async with AsyncExitStack() as stack:
+            clients = {}
+            for replica in self._replicas:
+                url = replica.server.url
+                client = connections.async_client(url, self._key, self._settings.concurrency)
+                clients[url] = await stack.enter_async_context(client)
+            yield clients
+
+    async def _answer(self, clients: Clients, request: Request) -> Response:
+        """The answer, asked for again with more tokens while it is cut off and that is wanted."""
+        response = await self._retried(clients, request)
+        limit = request.max_new_tokens
+        for _ in range(self._settings.retry_truncated):
+            if response.finish_reason != "length":
+                break
+            limit *= MORE_TOKENS
+            longer = await self._retried(clients, replace(request, max_new_tokens=limit))
+            if longer.text is None:  # the context has no room for so many
+                break
+            num_attempts = response.attempt + longer.attempt
+            response = replace(longer, attempt=num_attempts, token_limit=limit)
+        return response
+
+    async def _retried(self, clients: Clients, request: Request) -> Response:
+        """The answer, or the failure that is left after all retries."""
+        attempt, num_spare = 0, len(self._replicas) - 1
+        failed: list[Replica] = []
         while True:
             attempt += 1
+            replica = await self._replicas.take(failed)
             try:
                 with anyio.fail_after(self._settings.timeout_s):
-                    return await self._attempt(client, request, attempt)
+                    response = await self._exchange(clients[replica.server.url], replica, request)
+                self._replicas.succeeded(replica)
+                return replace(response, attempt=attempt)
             except TimeoutError:
                 limit = f"no answer within {self._settings.timeout_s:g} s"
                 failure = ServerError(limit, may_pass=True)
@@ -157,62 +211,28 @@ class OpenAIBackend:
                 failure = error
             except (UnsupportedError, ReplyError, ValueError, OSError) as error:
                 return self._failed(request, error, attempt)
-            if not failure.may_pass or attempt > self._settings.max_retries:
+            finally:
+                self._replicas.give_back(replica)
+            if not failure.may_pass or attempt > self._settings.max_retries + num_spare:
                 self._num_unreachable += failure.is_unreachable
                 return self._failed(request, failure, attempt)
-            await anyio.sleep(wait_s(attempt, failure.retry_after, datetime.now(UTC)))
+            failed.append(replica)
+            await self._pause(replica, failure, attempt)
 
-    async def _attempt(
-        self, client: httpx2.AsyncClient, request: Request, attempt: int
-    ) -> Response:
-        started = time.perf_counter()
-        streams = self._streams and not request.candidates
-        content = await anyio.to_thread.run_sync(self._body, request, streams)
-        sent = time.perf_counter()
-        answer = Answer()
-        text_times: list[float] = []
-        url = f"{self._server.url}/chat/completions"
-        async with client.stream("POST", url, content=content) as reply:
-            self._num_unreachable = 0
-            if reply.status_code != 200:
-                refusal = await self._refusal(reply)
-                if (
-                    streams
-                    and reply.status_code in (400, 422)
-                    and re.search(r"\bstream", str(refusal))
-                ):
-                    self._streams = False
-                    return await self._attempt(client, request, attempt)
-                raise refusal
-            is_stream = reply.headers.get("content-type", "").startswith(EVENT_STREAM)
-            async for document in _documents(reply):
-                if answer.add(document):
-                    text_times.append(time.perf_counter())
-        if is_stream and answer.finish_reason is None:
-            raise ServerError("the answer broke off", may_pass=True)
-        timings = Timings(
-            preprocess_s=sent - started,
-            first_token_s=text_times[0] - started if is_stream and text_times else None,
-            decode_s=text_times[-1] - text_times[0] if is_stream and text_times else None,
-            total_s=time.perf_counter() - started,
-        )
-        return _response(request, answer, timings, attempt)
+    def _reached(self) -> None:
+        self._num_unreachable = 0
 
-    def _body(self, request: Request, streams: bool) -> bytes:
-        server = self._server
-        return chat_completions.body(
-            request, server.model, self._settings, server.dialect, stream=streams
-        )
-
-    async def _refusal(self, reply: httpx2.Response) -> ServerError:
-        """The error that a reply stands for; raises VlmbenchError if the key is refused."""
-        await reply.aread()
-        if reply.status_code == 401:
-            raise servers.refused(self._server.url, self._key, self._settings.api_key_env)
-        return ServerError(
-            servers.refusal(reply),
-            may_pass=chat_completions.may_pass(reply.status_code),
-            retry_after=reply.headers.get("retry-after"),
+    async def _pause(self, replica: Replica, failure: ServerError, attempt: int) -> None:
+        """Wait before the next attempt; of several servers only the one that failed waits."""
+        now = datetime.now(UTC)
+        if len(self._replicas) == 1:
+            await anyio.sleep(wait_s(attempt, failure.retry_after, now))
+            return
+        seconds = wait_s(replica.num_failures + 1, failure.retry_after, now)
+        self._replicas.rest(replica, seconds)
+        reason = servers.brief(str(failure), self._key)
+        self._notices.tell(
+            f"the server at {replica.server.url} failed ({reason}); its requests go to the others"
         )
 
     def _failed(self, request: Request, error: Exception, attempt: int) -> Response:
@@ -220,46 +240,6 @@ class OpenAIBackend:
         return Response(
             id=request.id, text=None, finish_reason="error", error=reason, attempt=attempt
         )
-
-
-async def _documents(reply: httpx2.Response) -> AsyncIterator[object]:
-    """The JSON of a reply: one document, or the events of a stream."""
-    if not reply.headers.get("content-type", "").startswith(EVENT_STREAM):
-        yield _json(await reply.aread())
-        return
-    async for event in httpx2.EventSource(reply):
-        if event.data != "[DONE]":
-            yield _json(event.data)
-
-
-def _json(text: str | bytes) -> object:
-    try:
-        document: object = json.loads(text)
-    except ValueError:
-        shown = text if isinstance(text, str) else text.decode(errors="replace")
-        raise ReplyError(f"the reply is not JSON: {shown}") from None
-    return document
-
-
-def _response(request: Request, answer: Answer, timings: Timings, attempt: int) -> Response:
-    """Raises: ReplyError, UnsupportedError if the reply has no answer to the request."""
-    if not answer.has_choice:
-        raise ReplyError("the reply has no choices")
-    text, finish_reason = answer.text, _FINISH.get(answer.finish_reason)
-    if request.candidates:
-        text, finish_reason = answer.best(request.candidates), "choice"
-    if finish_reason is None:
-        raise ReplyError(f"the server ended the answer by {answer.finish_reason!r}")
-    return Response(
-        id=request.id,
-        text=text,
-        finish_reason=finish_reason,
-        visual_tokens=answer.visual_tokens,
-        prompt_tokens=answer.prompt_tokens,
-        generated_tokens=answer.generated_tokens,
-        timings=timings,
-        attempt=attempt,
-    )
 
 
 def wait_s(attempt: int, retry_after: str | None, now: datetime) -> float:

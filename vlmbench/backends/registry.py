@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any, NamedTuple, Protocol, cast
 
 from vlmbench.backends.protocol import Backend, Forecast
+from vlmbench.backends.settings import BUILT_IN as BUILT_IN_SETTINGS
 from vlmbench.backends.settings import Settings
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.schema import Json
@@ -21,7 +23,10 @@ BUILT_IN: Mapping[str, str] = {
     "replay": "FILE_OR_RUN",
     "constant": "TEXT",
 }
-"""Name to what its argument is; `vlmbench.backends.NAME` is imported only when it is asked for."""
+"""Name to what its argument is; its module is imported only when it is asked for."""
+
+ELSEWHERE = {"replay": "vlmbench.runs.replay"}
+"""Built-in backends whose module is not `vlmbench.backends.NAME`, since they read run folders."""
 
 BLIND = ("replay", "constant")
 """Built-in backends that look at no picture."""
@@ -36,8 +41,8 @@ class BackendModule(Protocol):
     `check`, `identity` and `forecast` may be left out.
     """
 
-    SETTINGS: tuple[str, ...]
-    """The fields of `Settings` that the backend uses; the others are refused."""
+    Settings: type[Settings]
+    """A frozen dataclass: its fields are what can be set, and `open` gets one of it."""
 
     def check(self, argument: str) -> None:
         """Look at the argument without loading anything.
@@ -45,13 +50,13 @@ class BackendModule(Protocol):
         Raises: VlmbenchError for what can be seen so: a malformed URL, a file that is not there.
         """
 
-    def identity(self, argument: str, settings: Settings) -> Mapping[str, Json]:
+    def identity(self, argument: str, settings: Any) -> Mapping[str, Json]:
         """What must be equal for a run to be resumed: digests, what settings come to."""
 
-    def forecast(self, argument: str, settings: Settings) -> Forecast:
+    def forecast(self, argument: str, settings: Any) -> Forecast:
         """What requests would cost."""
 
-    def open(self, argument: str, settings: Settings) -> Backend:
+    def open(self, argument: str, settings: Any) -> Backend:
         """The backend, ready to answer.
 
         Raises: VlmbenchError for what the user can mend: no such checkpoint, a server that is down.
@@ -61,13 +66,13 @@ class BackendModule(Protocol):
 def open_backend(spec: str, **settings: Any) -> Backend:
     """The backend of a model such as "idefics2:tiny", ready to answer.
 
-    `settings` are fields of `Settings`; one that is None counts as not given.
+    `settings` are fields of its `Settings`; one that is None counts as not given.
 
     Raises: VlmbenchError as `check` does, for a missing package, and for what the backend itself
     finds wrong.
     """
     found = _find(spec, settings)
-    with _naming_missing_packages(found.name):
+    with _naming_what_is_missing(found.name):
         return found.module.open(found.argument, found.settings)
 
 
@@ -87,7 +92,30 @@ def sees_pictures(spec: str) -> bool:
 
 def uses(spec: str, setting: str) -> bool:
     """Whether a model's backend has a use for a setting."""
-    return setting in _find(spec, {}).module.SETTINGS
+    return hasattr(_find(spec, {}).settings, setting)
+
+
+def read(spec: str, texts: Mapping[str, str]) -> dict[str, Json]:
+    """The values of a backend's settings that were written as text: {"num_beams": "4"}.
+
+    Raises: VlmbenchError as `check` does, and for text that is no value of that setting.
+    """
+    name = spec.partition(":")[0]
+    known = _fields(_module(name).Settings)
+    return {setting: _read(name, setting, text, known) for setting, text in texts.items()}
+
+
+def _read(backend: str, setting: str, text: str, known: Mapping[str, Field[Any]]) -> Json:
+    if setting not in known:
+        raise _no_use(backend, setting, known)
+    kind = known[setting].metadata.get("kind")
+    try:
+        value: Json = (kind.read if kind else json.loads)(text)
+    except ValueError:
+        if kind:
+            raise VlmbenchError(f"{setting} is {text!r}, must be {kind.must_be}") from None
+        return text
+    return value
 
 
 def identity(spec: str, settings: Mapping[str, Any]) -> dict[str, Json]:
@@ -97,8 +125,9 @@ def identity(spec: str, settings: Mapping[str, Any]) -> dict[str, Json]:
     """
     found = _find(spec, settings)
     if not hasattr(found.module, "identity"):
-        return {"spec": spec, **_used(found, "dtype", "split_images")}
-    with _naming_missing_packages(found.name):
+        own = _fields(type(found.settings)).keys() - _built_in_settings()
+        return {"spec": spec, **_used(found, "dtype", "split_images", *sorted(own))}
+    with _naming_what_is_missing(found.name):
         return {"spec": spec, **found.module.identity(found.argument, found.settings)}
 
 
@@ -115,12 +144,13 @@ def forecast(spec: str, settings: Mapping[str, Any]) -> Forecast | None:
     found = _find(spec, settings)
     if not hasattr(found.module, "forecast"):
         return None
-    with _naming_missing_packages(found.name):
+    with _naming_what_is_missing(found.name):
         return found.module.forecast(found.argument, found.settings)
 
 
 def _used(found: _Found, *names: str) -> dict[str, Json]:
-    return {name: getattr(found.settings, name) for name in names if name in found.module.SETTINGS}
+    used = found.settings
+    return {name: getattr(used, name) for name in names if hasattr(used, name)}
 
 
 class _Found(NamedTuple):
@@ -137,26 +167,38 @@ def _find(spec: str, given: Mapping[str, Any]) -> _Found:
         form = f"{name}:{BUILT_IN.get(name, 'ARGUMENT')}"
         raise VlmbenchError(f"the model {spec!r} lacks its second half; write {form}")
     named = {setting: value for setting, value in given.items() if value is not None}
-    known = [field.name for field in fields(Settings)]
+    known = _fields(module.Settings)
     for setting in named:
         if setting not in known:
-            raise no_such("setting", setting, known)
-        if setting not in module.SETTINGS:
-            uses = f"it uses: {', '.join(module.SETTINGS)}" if module.SETTINGS else "it uses none"
-            raise VlmbenchError(
-                f"the backend {name!r} has no use for the setting {setting}; {uses}"
-            )
-    settings = Settings(**named)
+            raise _no_use(name, setting, known)
+    settings = module.Settings(**named)
     if hasattr(module, "check"):
-        with _naming_missing_packages(name):
+        with _naming_what_is_missing(name):
             module.check(argument)
     return _Found(name, module, argument, settings)
 
 
+def _no_use(backend: str, setting: str, known: Mapping[str, Field[Any]]) -> VlmbenchError:
+    everywhere = _built_in_settings()
+    if setting not in everywhere:
+        return no_such("setting", setting, everywhere | known.keys())
+    uses = f"it uses: {', '.join(known)}" if known else "it uses none"
+    return VlmbenchError(f"the backend {backend!r} has no use for the setting {setting}; {uses}")
+
+
+def _fields(settings: type[Settings]) -> dict[str, Field[Any]]:
+    return {field.name: field for field in fields(settings)}
+
+
+def _built_in_settings() -> set[str]:
+    return {name for settings in BUILT_IN_SETTINGS for name in _fields(settings)}
+
+
 def _module(name: str) -> BackendModule:
     if name in BUILT_IN:
-        with _naming_missing_packages(name):
-            return cast(BackendModule, importlib.import_module(f"vlmbench.backends.{name}"))
+        with _naming_what_is_missing(name):
+            place = ELSEWHERE.get(name, f"vlmbench.backends.{name}")
+            return cast(BackendModule, importlib.import_module(place))
     installed = importlib.metadata.entry_points(group=ENTRY_POINTS)
     for point in installed.select(name=name):
         try:
@@ -164,17 +206,24 @@ def _module(name: str) -> BackendModule:
         except (ImportError, AttributeError) as error:
             where = f"the backend {name!r} (entry point {point.value})"
             raise VlmbenchError(f"{where} does not load: {error}") from error
-        if not (hasattr(module, "SETTINGS") and hasattr(module, "open")):
-            raise VlmbenchError(f"entry point {point.value}: no SETTINGS and open() in it")
+        own = getattr(module, "Settings", None)
+        if not (isinstance(own, type) and issubclass(own, Settings) and hasattr(module, "open")):
+            raise VlmbenchError(
+                f"entry point {point.value}: it needs open(), and a dataclass Settings that is one "
+                "of vlmbench.backends.settings.Settings"
+            )
         return cast(BackendModule, module)
     raise no_such("backend", name, {*BUILT_IN, *installed.names}, "(a model is BACKEND:ARGUMENT)")
 
 
 @contextmanager
-def _naming_missing_packages(name: str) -> Iterator[None]:
+def _naming_what_is_missing(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
         raise VlmbenchError(
             f"the backend {name!r} needs the package {error.name}, which is not installed"
         ) from error
+    except (ImportError, OSError) as error:  # a library of a package, a file that cannot be read
+        reason = " ".join(str(error).split())
+        raise VlmbenchError(f"the backend {name!r} does not load: {reason}") from error

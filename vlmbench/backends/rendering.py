@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vlmbench.backends import pictures
 from vlmbench.backends.spelling import joined
 from vlmbench.schema import Message, Request
 
@@ -28,29 +29,46 @@ class Rendered:
     """Decoded, upright, RGB; in the order of their signs."""
 
 
-def render(processor: Any, request: Request) -> Rendered:
+class Look(NamedTuple):
+    """How pictures are shown, and what stands before a conversation."""
+
+    on_white: bool = False
+    """Transparent parts are put on white; else their alpha is dropped."""
+
+    max_side: int | None = None
+    system: str | None = None
+
+
+def render(processor: Any, request: Request, look: Look) -> Rendered:
     """By the processor's chat template; without one, the only message's pieces end to end.
 
     Raises: ValueError for a picture that cannot be decoded, a text that holds the picture's sign,
     a template that refuses the messages, and a conversation for a model without a template.
     """
-    from PIL import ImageOps
-
-    sign = getattr(processor, "image_token", None)
-    pieces = [piece for message in request.messages for piece in message.content]
+    sign = picture_sign(processor)
+    messages = request.messages
+    if look.system is not None:
+        messages = (Message(role="system", content=(look.system,)), *messages)
+    pieces = [piece for message in messages for piece in message.content]
     if sign and any(isinstance(piece, str) and sign in piece for piece in pieces):
         raise ValueError(f"the text holds {sign!r}, which this processor takes for a picture")
     if processor.chat_template is not None:
-        text = _chat(processor, request.messages)
-    elif sign and len(request.messages) == 1:
-        text = "".join(piece if isinstance(piece, str) else sign for piece in pieces)
+        text = _chat(processor, messages)
+    elif sign and len(messages) == 1:
+        shown = "" if writes_signs(processor) else sign
+        text = "".join(piece if isinstance(piece, str) else shown for piece in pieces)
     else:
         raise ValueError(NO_TEMPLATE)
-    decoded = (piece.decode() for piece in pieces if not isinstance(piece, str))
-    pictures = tuple(ImageOps.exif_transpose(image).convert("RGB") for image in decoded)
+    images = tuple(
+        pictures.shown(piece, on_white=look.on_white, max_side=look.max_side)
+        for piece in pieces
+        if not isinstance(piece, str)
+    )
+    if writes_signs(processor) and len(images) > 1:
+        raise ValueError(f"this model takes one picture, not {len(images)}")
     if request.answer_prefix:
         text = joined(text, request.answer_prefix)
-    return Rendered(request, text, pictures)
+    return Rendered(request, text, images)
 
 
 def end_of_turn(processor: Any, stop_ids: frozenset[int]) -> str:
@@ -72,7 +90,32 @@ def encode(tokenizer: Any, text: str) -> tuple[int, ...]:
     return tuple(tokenizer(text, add_special_tokens=False).input_ids)
 
 
+def picture_sign(processor: Any) -> str | None:
+    """The text that stands for a picture; some processors hold it as a token with properties."""
+    sign = getattr(processor, "image_token", None)
+    return getattr(sign, "content", sign)
+
+
+def writes_signs(processor: Any) -> bool:
+    """Whether it puts the only picture's tokens before the text itself, as BLIP-2's does."""
+    return getattr(processor, "num_query_tokens", None) is not None
+
+
+def takes_parts(processor: Any) -> bool:
+    """Whether the chat template takes a message's content as a list of parts, or as one text.
+
+    Templates of tokenizers are often written for text, and print a list as Python shows it.
+    """
+    part = {"type": "text", "text": "forty-two"}
+    text: str = processor.apply_chat_template(
+        [{"role": "user", "content": [part]}], add_generation_prompt=True, tokenize=False
+    )
+    return "forty-two" in text and "'type'" not in text
+
+
 def _chat(processor: Any, messages: Any, *, is_asking: bool = True) -> str:
+    if getattr(processor, "takes_text_alone", False):
+        return _text_chat(processor, messages, is_asking=is_asking)
     conversation = [
         {
             "role": message.role,
@@ -80,6 +123,21 @@ def _chat(processor: Any, messages: Any, *, is_asking: bool = True) -> str:
                 {"type": "text", "text": piece} if isinstance(piece, str) else {"type": "image"}
                 for piece in message.content
             ],
+        }
+        for message in messages
+    ]
+    text: str = processor.apply_chat_template(
+        conversation, add_generation_prompt=is_asking, tokenize=False
+    )
+    return text
+
+
+def _text_chat(processor: Any, messages: Any, *, is_asking: bool) -> str:
+    sign = picture_sign(processor) or ""
+    conversation = [
+        {
+            "role": message.role,
+            "content": "".join(p if isinstance(p, str) else sign for p in message.content),
         }
         for message in messages
     ]

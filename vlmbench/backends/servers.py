@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import httpx2
 
-from vlmbench.backends.chat_completions import DIALECTS, OPENAI, Dialect, message_of
-from vlmbench.backends.settings import Settings
+from vlmbench.backends import connections
+from vlmbench.backends.chat_completions import DIALECTS, OPENAI, Dialect
+from vlmbench.backends.notices import Notices
+from vlmbench.backends.replies import message_of
+from vlmbench.backends.settings import ServerSettings as Settings
 from vlmbench.errors import VlmbenchError, no_such
 
 LISTING_TIMEOUT_S = 30.0
@@ -33,31 +37,46 @@ class Server:
 class Address(NamedTuple):
     """Where a model is served, and its name there."""
 
-    url: str
+    urls: tuple[str, ...]
+    """Of servers that serve the same model, each of them once."""
+
     model: str
 
 
-def parse(argument: str) -> Address:
-    """URL#MODEL to its two halves.
+class NotReadyError(VlmbenchError):
+    """A server that does not answer, or not yet."""
 
-    Raises: VlmbenchError if one is missing, or the URL holds what may not be logged.
+
+EXAMPLE = "write openai:http://localhost:8000#MODEL"
+
+ENDPOINT = "/chat/completions"
+
+
+def parse(argument: str) -> Address:
+    """URL#MODEL, or URL,URL,...#MODEL for replicas, to its parts.
+
+    Raises: VlmbenchError if one is missing, or a URL holds what may not be logged.
     """
-    url, _, model = argument.partition("#")
-    example = "write openai:http://localhost:8000#MODEL"
+    listed, _, model = argument.partition("#")
+    urls = tuple(dict.fromkeys(_url(url.strip()) for url in listed.split(",")))
+    if not model:
+        raise VlmbenchError(f"no model is named for {listed}; {EXAMPLE}")
+    return Address(urls, model)
+
+
+def _url(url: str) -> str:
     try:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL as error:
-        raise VlmbenchError(f"the server's URL is wrong: {error}; {example}") from None
+        raise VlmbenchError(f"the server's URL is wrong: {error}; {EXAMPLE}") from None
     if parsed.userinfo or parsed.query:
         raise VlmbenchError(
             "the server's URL may hold no user, password or query, as it is logged; "
             "a key is read from an environment variable"
         )
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise VlmbenchError(f"{url!r} is no http:// or https:// URL; {example}")
-    if not model:
-        raise VlmbenchError(f"no model is named for {url}; {example}")
-    return Address(url.rstrip("/"), model)
+        raise VlmbenchError(f"{url!r} is no http:// or https:// URL; {EXAMPLE}")
+    return url.rstrip("/").removesuffix(ENDPOINT).rstrip("/")
 
 
 def key(variable: str) -> str:
@@ -73,10 +92,6 @@ def key(variable: str) -> str:
     return value
 
 
-def headers(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"} if key else {}
-
-
 def refused(url: str, key: str, variable: str) -> VlmbenchError:
     """The error for a server that answers 401."""
     if key:
@@ -84,25 +99,62 @@ def refused(url: str, key: str, variable: str) -> VlmbenchError:
     return VlmbenchError(f"the server at {url} wants a key: put it in {variable}")
 
 
-def find(url: str, model: str, key: str, settings: Settings) -> Server:
-    """The server at the URL, which may come with or without its "/v1".
+def refuses_key(reply: httpx2.Response) -> bool:
+    """Whether an error is about the key: some proxies answer 400, 403 or 500 for it."""
+    if reply.status_code not in (400, 403, 500):
+        return reply.status_code == 401
+    return bool(_ABOUT_KEY.search(refusal(reply)))
 
-    A server that lists no models is taken as it is.
+
+_ABOUT_KEY = re.compile(
+    r"authentication[ _]error|(?:invalid|incorrect|no|missing) (?:\w+ )?api[ _-]?key|"
+    r"invalid (?:proxy server|access|bearer) token|api[ _-]?key (?:is )?(?:invalid|missing)",
+    re.I,
+)
+
+
+def find(address: Address, key: str, settings: Settings, notices: Notices) -> list[Server]:
+    """The servers at the URLs, which may come with or without their "/v1".
+
+    A server that lists no models is taken as it is; so is one of several that does not answer, as
+    long as another does: it may come.
 
     Raises: VlmbenchError if nothing answers, it is not ready, it refuses the key, or a server of a
     kind that takes any name lists no such model.
     """
-    has_path = httpx2.URL(url).path.strip("/")
-    urls = [url, f"{url}/v1"] if has_path else [f"{url}/v1"]
-    if url.endswith("/v1"):
-        urls = [url]
+    found: dict[str, Server | NotReadyError] = {}
+    for url in address.urls:
+        try:
+            found[url] = _find(url, address.model, key, settings)
+        except NotReadyError as error:
+            found[url] = error
+    ready = [server for server in found.values() if isinstance(server, Server)]
+    servers = []
+    for url, server in found.items():
+        if isinstance(server, NotReadyError):
+            if not ready:
+                raise server
+            notices.tell(f"{server}; its requests go to the others")
+            server = replace(ready[0], url=_candidates(url)[0])
+        servers.append(server)
+    return servers
+
+
+def _find(url: str, model: str, key: str, settings: Settings) -> Server:
     timeout_s = min(settings.timeout_s, LISTING_TIMEOUT_S)
-    with httpx2.Client(headers=headers(key), timeout=timeout_s) as client:
-        for candidate in urls:
+    candidates = _candidates(url)
+    with connections.client(url, key, timeout_s) as client:
+        for candidate in candidates:
             models = _models(client, candidate, key, settings.api_key_env)
             if models:
                 return _server(candidate, model, models)
-    return _server(urls[0], model, {})
+    return _server(candidates[0], model, {})
+
+
+def _candidates(url: str) -> list[str]:
+    if url.endswith("/v1"):
+        return [url]
+    return [url, f"{url}/v1"] if httpx2.URL(url).path.strip("/") else [f"{url}/v1"]
 
 
 def _models(
@@ -113,15 +165,16 @@ def _models(
         reply = client.get(f"{url}/models")
     except httpx2.RequestError as error:
         reason = brief(f"{type(error).__name__}: {error}", key)
-        raise VlmbenchError(f"no server answers at {url} ({reason})") from None
-    if reply.status_code == 401:
+        proxy = connections.proxy_of(url)
+        raise NotReadyError(f"no server answers at {url}{proxy} ({reason})") from None
+    if refuses_key(reply):
         raise refused(url, key, variable)
     if reply.is_redirect:
         location = brief(reply.headers["location"], key)
         raise VlmbenchError(f"the server at {url} has moved to {location}; name that URL")
     if reply.status_code == 429 or reply.is_server_error:
         reason = brief(refusal(reply), key)
-        raise VlmbenchError(f"the server at {url} is not ready ({reason})")
+        raise NotReadyError(f"the server at {url} is not ready ({reason})")
     try:
         listed = reply.json()["data"]
         named = {name: m for m in listed for name in (m["id"], *(m.get("aliases") or ()))}
@@ -142,11 +195,25 @@ def _server(url: str, model: str, models: Mapping[str, Mapping[str, Any]]) -> Se
 
 def refusal(reply: httpx2.Response) -> str:
     """The status of a reply that is an error, and what it says."""
+    return f"HTTP {reply.status_code}: {message_of(said(reply)) or reply.reason_phrase}"
+
+
+def said(reply: httpx2.Response) -> object:
+    """The document of a reply that is an error, or its text."""
     try:
-        said = message_of(reply.json())
+        document: object = reply.json()
     except ValueError:
-        said = reply.text
-    return f"HTTP {reply.status_code}: {said or reply.reason_phrase}"
+        return _without_tags(reply.text)
+    return document
+
+
+def _without_tags(text: str) -> str:
+    """What a page of HTML says, each line once; any other text as it is."""
+    if not re.search(r"<(?:html|!doctype)", text, re.I):
+        return text
+    text = re.sub(r"<(head|style|script)\b.*?</\1>", " ", text, flags=re.I | re.S)
+    lines = (line.strip() for line in re.sub(r"<[^>]*>", "\n", text).splitlines())
+    return "; ".join(dict.fromkeys(line for line in lines if line))
 
 
 def brief(message: str, key: str) -> str:

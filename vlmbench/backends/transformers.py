@@ -23,13 +23,13 @@ from vlmbench.backends import auto_model, checkpoint, devices
 from vlmbench.backends.batching import NOT_NUMBERS, Batching, about_tokens, failed, seed_of
 from vlmbench.backends.checkpoint import Checkpoint
 from vlmbench.backends.decoding import Draw, FirstLogits, Force, Watch
-from vlmbench.backends.rendering import Rendered, encode, end_of_turn, render
-from vlmbench.backends.settings import Settings
+from vlmbench.backends.notices import Notices
+from vlmbench.backends.rendering import Look, Rendered, encode, end_of_turn, render
+from vlmbench.backends.settings import TransformersSettings as Settings
 from vlmbench.backends.spelling import continuation, joined, spellings
+from vlmbench.backends.stop_strings import opens_thought
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Probe, Request, Response, Timings
-
-SETTINGS = ("batch_size", "device", "dtype", "split_images", "temperature", "top_p", "seed")
 
 BATCH_SIZE = 8
 
@@ -44,7 +44,12 @@ def check(argument: str) -> None:
 
 def identity(argument: str, settings: Settings) -> Mapping[str, Json]:
     """What must be equal for a run to be resumed: see `checkpoint.identity`."""
-    return checkpoint.identity("transformers", argument, settings)
+    found = checkpoint.identity("transformers", argument, settings)
+    if settings.system is not None:
+        found["system"] = settings.system
+    if settings.trust_remote_code:
+        found["remote_code"] = checkpoint.find(argument, settings).code_digest
+    return found
 
 
 def open(argument: str, settings: Settings) -> TransformersBackend:
@@ -54,16 +59,18 @@ def open(argument: str, settings: Settings) -> TransformersBackend:
     from safetensors import SafetensorError
 
     mistakes = (OSError, ValueError, LookupError, TypeError, RuntimeError, ImportError)
-    found = checkpoint.find(argument)
+    others = (AttributeError, EOFError, SafetensorError, TemplateError)
+    found = checkpoint.find(argument, settings)
     device = devices.device_of(settings.device)
-    dtype = devices.dtype_of(settings.dtype, device, found.dtype)
+    dtype = devices.dtype_of(settings.dtype, device)
     try:
         processor = auto_model.processor(found, settings)
-        model = auto_model.model(found, dtype).to(device).eval()
+        model = auto_model.model(found, dtype, settings)
+        model = model.eval() if settings.device_map else model.to(device).eval()
         return TransformersBackend(model, processor, found, settings)
     except torch.OutOfMemoryError as error:
         raise VlmbenchError(f"{argument} does not fit on {device} in {dtype}") from error
-    except (*mistakes, SafetensorError, TemplateError) as error:
+    except (*mistakes, *others) as error:
         raise VlmbenchError(f"{argument}: {' '.join(str(error).split())}") from error
 
 
@@ -98,11 +105,11 @@ class TransformersBackend:
         self._stop_ids = frozenset(self._plain.eos_token_id)
         self._end_of_turn = end_of_turn(processor, self._stop_ids)
         self._context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        names = ("image_token_id", "image_token_index")
-        ids = [
-            getattr(holder, name, None) for holder in (model.config, processor) for name in names
-        ]
-        self._image_id = next((id for id in ids if id is not None), None)
+        self._image_id = auto_model.image_token_id(model, processor)
+        on_white = bool(getattr(processor.image_processor, "do_convert_rgb", False))
+        self._look = Look(on_white, settings.max_side, settings.system)
+        self._notices = Notices()
+        checkpoint.tell(found, self._notices, is_bare=processor.chat_template is None)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
         return Batching(self, self._batch_size).answers(requests)
@@ -112,7 +119,7 @@ class TransformersBackend:
         return Probe(
             model=f"transformers:{self._found.name}",
             revision=self._found.revision,
-            weights_digest=checkpoint.weights_digest(self._found.folder),
+            weights_digest=self._found.weights_digest,
             device=str(device),
             device_name=devices.name_of(device),
             device_uuid=devices.uuid_of(device),
@@ -120,12 +127,16 @@ class TransformersBackend:
             num_parameters=self._model.num_parameters(),
             peak_device_memory_bytes=devices.peak_memory_bytes(device),
             settings={
-                "files": checkpoint.files_digest(self._found.folder),
+                "files": self._found.files_digest,
                 "split_images": getattr(image_processor, "do_image_splitting", None),
+                "transparency": "on white" if self._look.on_white else "dropped",
+                "device_map": self._settings.device_map,
                 "attention": "sdpa",
                 "batch_size": self._batch_size,
                 **checkpoint.sampling(self._settings),
+                **self._found.adapted,
             },
+            notices=self._notices.lines,
         )
 
     def close(self) -> None:
@@ -136,7 +147,7 @@ class TransformersBackend:
         return about_tokens(request, TOKENS_A_PICTURE)
 
     def prepare(self, request: Request) -> Rendered:
-        return render(self._processor, request)
+        return render(self._processor, request, self._look)
 
     def collate(self, prepared: Sequence[Rendered]) -> _Generation | Sequence[_Ranking]:
         with self._processing:
@@ -180,7 +191,9 @@ class TransformersBackend:
             return self._without_long_ones(batch.prompts, rooms)
         limits = [int(min(requests[0].max_new_tokens, room)) for room in rooms]
         decode = partial(self._tokenizer.decode, skip_special_tokens=True)
-        watch, first = Watch(limits, self._stop_ids, requests[0].stop, decode), FirstLogits()
+        thinking = [opens_thought(prompt.text) for prompt in batch.prompts]
+        watch = Watch(limits, self._stop_ids, requests[0].stop, decode, thinking)
+        first = FirstLogits()
         config = copy.deepcopy(self._own)
         config.bad_words_ids = self._barred(requests[0].bad_words)
         config.max_new_tokens = max(limits)

@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 some samples failed, 2 the user's mistake, 130 interrupted
 from __future__ import annotations
 
 import argparse
-import difflib
 import gc
 import importlib
 import io
@@ -20,27 +19,26 @@ from typing import Any, NoReturn, TextIO, cast
 
 from vlmbench import __version__
 from vlmbench.data.rows import GC_THRESHOLD
-from vlmbench.errors import VlmbenchError, no_such
+from vlmbench.errors import VlmbenchError, nearest, no_such
 
 COMMANDS = {
     "list": "show the tasks and their splits",
     "run": "run a model on tasks and score its answers",
     "score": "score a prediction file",
-    "bench": "measure how fast a model answers",
-    "ask": "ask an Idefics2 checkpoint about pictures",
-    "fetch": "download a split's data ahead",
-    "train": "train an Idefics2 by a recipe",
     "import": "make run folders of another harness's results",
     "compare": "compare two runs on the same samples",
     "board": "show runs beside each other and beside reported results",
+    "view": "write a report that shows runs and all their samples",
+    "plot": "draw figures of runs",
     "export": "write a run's scores as metadata of a model card",
     "submit": "make a file for a benchmark's server from a run",
-    "plot": "draw figures of runs",
-    "view": "write a report that shows runs and all their samples",
+    "fetch": "download a split's data ahead",
+    "ask": "ask an Idefics2 checkpoint about pictures",
+    "bench": "measure how fast a model answers",
+    "train": "train an Idefics2 by a recipe",
 }
 
-
-ELSEWHERE = {
+OPTIONS_OF_LMMS_EVAL = {
     "--model-args": "--model BACKEND:MODEL",
     "--gen-kwargs": "--temperature, --top-p, --max-new-tokens",
     "--num-fewshot": "--shots",
@@ -48,23 +46,62 @@ ELSEWHERE = {
     "--include-path": "--tasks-dir",
     "--log-samples": "every answer is logged, always",
 }
-"""What lmms-eval's options are here, where they are not named alike."""
+"""What they are here, where they are not named alike."""
+
+OLD_SPELLINGS = {"--task": "--tasks"}
+
+HELP_COLUMN = 28
+"""Where the explanation of a flag begins."""
+
+
+class _Help(argparse.HelpFormatter):
+    """argparse's help with paragraphs: filled to the terminal's width, but for indented lines."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=HELP_COLUMN)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        paragraphs = text.strip().split("\n\n")
+        return "\n\n".join(
+            part if "\n  " in part else fill(part, width, indent) for part in paragraphs
+        )
+
+    def described(self, action: argparse.Action) -> str:
+        """An argument with what it takes, as a usage line has it."""
+        if not action.option_strings:
+            return self._format_args(action, action.dest)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{action.option_strings[0]} {value}"
 
 
 class _Parser(argparse.ArgumentParser):
     """argparse with one-line errors: what is wrong and where help is."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        found, unknown = self.parse_known_args(args, namespace)
+        found, unknown = self.parse_known_args([self._spelt(word) for word in args], namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint(unknown[0])}")
         return found
 
+    def shorten_usage(self) -> None:
+        """Let the usage name only what must be given: all flags stand below it."""
+        described = _Help(self.prog).described
+        words = [described(action) for action in self._actions if not action.option_strings]
+        words += [described(one) for one in self._actions if one.option_strings and one.required]
+        self.usage = " ".join([self.prog, *words, "[options]"]).replace("%", "%%")
+
+    def _spelt(self, word: str) -> str:
+        name, equals, value = word.partition("=")
+        known = OLD_SPELLINGS.get(name, name)
+        return known + equals + value if known in self._option_string_actions else word
+
     def _hint(self, unknown: str) -> str:
         name = unknown.partition("=")[0].lower().replace("_", "-")
         own = [option for option in self._option_string_actions if option.startswith("--")]
-        near = [ELSEWHERE[name]] if name in ELSEWHERE else difflib.get_close_matches(name, own, 1)
-        return f"; here: {near[0]}" if near and name.startswith("--") else ""
+        near = nearest(name, own, most=1)
+        here = OPTIONS_OF_LMMS_EVAL.get(name, near[0] if near else "")
+        return f"; here: {here}" if here and name.startswith("--") else ""
 
     def error(self, message: str) -> NoReturn:
         raise VlmbenchError(f"{message} (see {self.prog} --help)")
@@ -79,12 +116,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except VlmbenchError as error:
         print(f"vlmbench: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader of our output (head, less) has gone
+            _drop(sys.stdout)
+            return 0
+        if not error.filename:
+            raise
+        print(f"vlmbench: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("vlmbench: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
-        _drop(sys.stdout)
-        return 0
 
 
 class _Stdout:
@@ -97,15 +139,15 @@ class _Stdout:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with self._told():
+        with self._explained():
             return self._stream.write(text)
 
     def flush(self) -> None:
-        with self._told():
+        with self._explained():
             self._stream.flush()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except BrokenPipeError:
@@ -136,18 +178,19 @@ def _drop(stream: TextIO) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    name = arguments[0] if arguments else ""
+    name = arguments[0] if arguments else None
     if name == "ask":  # the model's own command, which must not need the harness
         return int(_module(name).run(arguments[1:]))
     if name in COMMANDS:
         code: int = _module(name).run(parser_of(name).parse_args(arguments[1:]))
         return code
-    if name and not name.startswith("-"):
+    if name is not None and not name.startswith("-"):
         raise no_such("command", name, COMMANDS)
     parser = _Parser(
         prog="vlmbench",
+        usage="vlmbench COMMAND [options]",
         description="Evaluate vision-language models.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         epilog="vlmbench COMMAND --help tells more of each.",
         allow_abbrev=False,
     )
@@ -167,10 +210,11 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         prog=f"vlmbench {command}",
         description=module.__doc__,
         epilog=module.EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     module.add_arguments(parser)
+    parser.shorten_usage()
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Pictures of samples: their sizes, and other pictures than a sample's own, as a control."""
+"""Pictures in memory, and pictures shown instead of a sample's own, as a control."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vlmbench.schema import Picture, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
 Pictures = Literal["own", "blank", "other"]
 
 PICTURES: tuple[Pictures, ...] = get_args(Pictures)
@@ -21,21 +22,32 @@ PICTURES: tuple[Pictures, ...] = get_args(Pictures)
 GREY = (128, 128, 128)
 
 
-@dataclass(frozen=True, slots=True)
-class Blank:
+@dataclass(frozen=True)
+class MemoryPicture(Picture):
+    """A picture in memory; several samples may share it."""
+
+    image: Image
+
+    def encoded(self) -> bytes:
+        return png(self.image)
+
+    def decode(self) -> Image:
+        return self.image
+
+
+@dataclass(frozen=True)
+class Blank(Picture):
     """A grey picture of another one's size, for as many visual tokens."""
 
     own: Picture
 
     def encoded(self) -> bytes:
-        target = io.BytesIO()
-        self.decode().save(target, "PNG")
-        return target.getvalue()
+        return png(self.decode())
 
     def decode(self) -> Image:
         from PIL import Image
 
-        size = size_of(self.own)
+        size = self.own.size
         if 0 in size:
             self.own.decode()  # raises the reason
         return Image.new("RGB", size, GREY)
@@ -83,15 +95,8 @@ class Exchange:
         raise VlmbenchError("all samples have the same pictures: there are no others to show")
 
 
-def size_of(picture: Picture) -> tuple[int, int]:
-    """Width and height from the file's header; (0, 0) where it cannot be read.
-
-    The sample itself will then fail with the reason, when it is run.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(picture.encoded())) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 0, 0
+def png(image: Image) -> bytes:
+    """The image as a PNG file."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

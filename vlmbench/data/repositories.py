@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from vlmbench.errors import hub_reason
+
 TRUE = ("1", "ON", "YES", "TRUE")
 """What `datasets` takes for true in an environment variable."""
 
@@ -150,10 +152,13 @@ def _hub_files(source: Hub, from_cache: bool, force: bool) -> Located:
         raise NotAvailableError("no such repository") from None
     except errors.RevisionNotFoundError:
         raise NotAvailableError(f"no revision {source.revision}") from None
-    except errors.LocalEntryNotFoundError:
-        raise NotAvailableError(NOT_CACHED if from_cache else NO_CONNECTION) from None
+    except errors.LocalEntryNotFoundError as error:
+        reason = hub_reason(error)  # its client takes an answer such as 429 for no connection
+        is_answer = reason.startswith("the hub ")
+        unreachable = reason if is_answer else NO_CONNECTION
+        raise NotAvailableError(NOT_CACHED if from_cache else unreachable) from None
     except Exception as error:  # also those of its HTTP library, which is not always the same
-        raise NotAvailableError(_first_line(error)) from None
+        raise NotAvailableError(hub_reason(error)) from None
     finally:
         logging.set_verbosity(verbosity)
     folder = Path(snapshot)

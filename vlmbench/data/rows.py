@@ -289,8 +289,8 @@ GC_THRESHOLD = 50_000
 """For `gc.set_threshold`: rows have no cycles, and at the default the collector takes a third."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPicture:
+@dataclass(frozen=True)
+class StoredPicture(Picture):
     """A picture in a column of a data set; read from disk each time it is asked for."""
 
     rows: Rows

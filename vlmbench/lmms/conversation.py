@@ -80,8 +80,8 @@ class Pictures:
         return self._recent(key)[index]
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentPicture:
+@dataclass(frozen=True)
+class DocumentPicture(Picture):
     """One of a document's pictures."""
 
     pictures: Pictures

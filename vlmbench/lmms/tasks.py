@@ -28,7 +28,7 @@ from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.lmms.conversation import Decoding, Pictures, messages_of, visuals_of
 from vlmbench.lmms.judges import judge_of
 from vlmbench.schema import Message, Prediction, Profile, Request, Sample, Verdict
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 from vlmbench.task.task import Task
 
 REASONING_TAGS = [["<think>", "</think>"], ["<analysis>", "</analysis>"]]
@@ -38,20 +38,20 @@ SUBMISSION = "submission"
 """In the name of a metric whose sum is a file for a server."""
 
 
-class LmmsSource:
-    """One of lmms-eval's tasks, as a run's source."""
+class LmmsTask:
+    """One of lmms-eval's tasks, bound to its documents: a `BoundTask`."""
 
-    def __init__(self, name: str, asking: Asking, *, include: Path | None) -> None:
+    def __init__(self, name: str, prompt: PromptSettings, *, include: Path | None) -> None:
         """`include`: a folder of yaml tasks besides those that lmms-eval has.
 
         Raises: VlmbenchError for a task that is not there or does not load, that a language model
         scores, or whose answers are drawn or scored in a way that we do not have.
         """
-        if asking.shots or asking.ocr:
+        if prompt.shots or prompt.ocr:
             raise VlmbenchError(f"lmms:{name} words its own prompts: leave --shots and --ocr out")
-        if asking.pictures != "own":
+        if prompt.pictures != "own":
             raise VlmbenchError(f"lmms:{name}: --pictures is for our own tasks; --blind works here")
-        self._asking = asking
+        self._prompt = prompt
         self._theirs = _loaded(name, include)
         self._documents = self._theirs.eval_docs
         self._texts = self._theirs.eval_docs_no_media
@@ -78,13 +78,13 @@ class LmmsSource:
         index = int(sample.id)
         decoding = Decoding.of(self._theirs.config.generation_kwargs or {})
         messages = messages_of(self._chat(index), self._pictures.of(index))
-        if self._asking.blind:
+        if self._prompt.blind:
             messages = tuple(_without_pictures(message) for message in messages)
         return Request(
             id=f"{self.name}/{sample.id}",
             image_group=sample.image_group,
             messages=messages,
-            max_new_tokens=self._asking.max_new_tokens or decoding.max_new_tokens,
+            max_new_tokens=self._prompt.max_new_tokens or decoding.max_new_tokens,
             stop=decoding.stop,
         )
 

@@ -1,4 +1,4 @@
-"""The scorers as `evaluate.Metric`: `add_batch`, `compute`, `evaluate.combine`.
+"""The scorers as `evaluate.Metric`, for `add_batch`, `compute` and `evaluate.combine`.
 
 The configuration's name is the profile: `VqaV2Accuracy("strict")`. Results are in [0, 1].
 """
@@ -20,7 +20,7 @@ TEXTS = datasets.Sequence(TEXT)
 
 
 class _VerdictMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
-    """The mean of a scorer's verdicts, and how many responses were unparsed."""
+    """The mean of a scorer's verdicts, and the number of unparsed responses."""
 
     value_name: ClassVar[str]
     title: ClassVar[str]
@@ -49,7 +49,7 @@ class _VerdictMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate ships n
 
 
 class VqaV2Accuracy(_VerdictMetric):
-    """`predictions`: texts; `references`: ten human answers each."""
+    """VQAv2 accuracy of `predictions` (strings); `references` are ten human answers each."""
 
     value_name, title = "vqa_accuracy", "VQAv2"
     inputs: ClassVar = {"predictions": TEXT, "references": TEXTS}
@@ -57,7 +57,7 @@ class VqaV2Accuracy(_VerdictMetric):
 
 
 class TextVqaAccuracy(_VerdictMetric):
-    """`predictions`: texts; `references`: ten human answers each."""
+    """TextVQA accuracy of `predictions` (strings); `references` are ten human answers each."""
 
     value_name, title = "vqa_accuracy", "TextVQA"
     inputs: ClassVar = {"predictions": TEXT, "references": TEXTS}
@@ -65,7 +65,7 @@ class TextVqaAccuracy(_VerdictMetric):
 
 
 class Anls(_VerdictMetric):
-    """`predictions`: texts; `references`: any number of gold answers each."""
+    """DocVQA's ANLS of `predictions` (strings); `references` are the gold answers of each."""
 
     value_name, title = "anls", "DocVQA"
     inputs: ClassVar = {"predictions": TEXT, "references": TEXTS}
@@ -73,7 +73,7 @@ class Anls(_VerdictMetric):
 
 
 class MmmuAccuracy(_VerdictMetric):
-    """`predictions`: responses; `references`: gold letters or answers; `options`: none if open."""
+    """MMMU accuracy; `references` are gold letters or answers, `options` empty if open."""
 
     value_name, title = "accuracy", "MMMU"
     inputs: ClassVar = {"predictions": TEXT, "references": TEXTS, "options": TEXTS}
@@ -87,7 +87,7 @@ class MmmuAccuracy(_VerdictMetric):
 
 
 class MmbenchAccuracy(_VerdictMetric):
-    """`predictions`: responses; `references`: gold letters; `options`: the row's own. Vanilla."""
+    """MMBench accuracy by row (vanilla); `references` are gold letters, `options` the row's own."""
 
     value_name, title = "vanilla_accuracy", "MMBench"
     inputs: ClassVar = {"predictions": TEXT, "references": TEXT, "options": TEXTS}
@@ -99,7 +99,7 @@ class MmbenchAccuracy(_VerdictMetric):
 
 
 class MathVistaAccuracy(_VerdictMetric):
-    """`predictions`: responses; `references`: gold answers; the rest: the problem's own columns.
+    """MathVista accuracy; `references` are gold answers, other inputs the problem's own columns.
 
     `choices` is empty and `precision` 0 where the problem has none.
     """

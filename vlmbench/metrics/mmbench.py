@@ -1,9 +1,10 @@
-"""MMBench (Liu et al., 2023, arXiv:2307.06281): option letters, each row alone or in circles."""
+"""MMBench (Liu et al., 2023, arXiv:2307.06281): option letters, by row and by circular group."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import assert_never
 
 from vlmbench.metrics.parse import API_FAILURE, NO_CHOICE, Choice, infer_option
 from vlmbench.schema import Profile, Verdict
@@ -40,21 +41,26 @@ def row(
     Source: VLMEvalKit e8e78f0, vlmeval/utils/matching_util.py, `can_infer`;
     lmms-eval 0.7.3, tasks/mmbench/mmbench_evals.py, `MMBench_Evaluator`.
     """
-    if profile != "lmms":
-        letter, how = infer_option(response, options, strict=profile == "strict")
-        return Verdict(value=float(letter == answer), parsed=letter, how=how)
-    letter, how = _lmms_choice(response.strip(), options)
-    if letter is None:
-        value = (answer in LMMS_LETTERS) / len(LMMS_LETTERS)
-        return Verdict(value=value, parsed=None, how="guess")
+    match profile:
+        case "official" | "vlmevalkit":
+            letter, how = infer_option(response, options)
+        case "strict":
+            letter, how = infer_option(response, options, strict=True)
+        case "lmms":
+            letter, how = _lmms_choice(response.strip(), options)
+            if letter is None:
+                value = (answer in LMMS_LETTERS) / len(LMMS_LETTERS)
+                return Verdict(value=value, parsed=None, how="guess")
+        case _:
+            assert_never(profile)
     return Verdict(value=float(letter == answer), parsed=letter, how=how)
 
 
 def circular(values: Iterable[float]) -> float:
-    """A question's value from its rows' values (the same options in other orders): all or nothing.
+    """CircularEval's value of a question: the product of its rows, which rotate the same options.
 
-    The product: rows that hold the expected value of a draw then give the question's expected
-    value, as draws are independent.
+    So 1 if all rows are right and 0 if any is wrong. Rows that hold the expected value of a random
+    draw give the question's expected value, as draws are independent.
 
     Raises: ValueError if there are no rows.
     Source: VLMEvalKit, vlmeval/dataset/utils/multiple_choice.py, `mcq_circular_eval`.

@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import assert_never
 
 from vlmbench.metrics.parse import NO_CHOICE, Choice, infer_option, last_whole
 from vlmbench.schema import Json, Profile, Verdict
@@ -88,20 +89,26 @@ def multiple_choice(
 
     Raises: ValueError if there are no options or no answer.
     """
-    if profile == "vlmevalkit":
-        return _choice_verdict(infer_option(response, options), options, answer)
-    if profile == "lmms":
-        found = _letter(response.strip(), options, LOOSE_FORMS)
-        return _choice_verdict(found, options, answer, draws=True)
-    strict = profile == "strict"
-    found = _letter(response, options, FORMS, whole_words=strict)
-    return _choice_verdict(found, options, answer, draws=not strict)
+    match profile:
+        case "official":
+            found, draws = _letter(response, options, FORMS), True
+        case "strict":
+            found, draws = _letter(response, options, FORMS, whole_words=True), False
+        case "lmms":
+            found, draws = _letter(response.strip(), options, LOOSE_FORMS), True
+        case "vlmevalkit":
+            found, draws = infer_option(response, options), False
+        case _:
+            assert_never(profile)
+    return _choice_verdict(found, options, answer, draws=draws)
 
 
 def pro_multiple_choice(
     response: str, options: Mapping[str, str], answer: str | Sequence[str]
 ) -> Verdict:
-    """As `multiple_choice`, official, but by MMMU-Pro's parser; `how` may also be "Answer:".
+    """Whether `response` names an option of `answer`, by MMMU-Pro's parser.
+
+    Everything else is as in `multiple_choice`, official; `how` may also be "Answer:".
 
     Source: MMMU-Benchmark/MMMU bb0b95a, mmmu-pro/evaluate.py.
     """
@@ -128,21 +135,29 @@ def open_question(
     Raises: ValueError if there are no answers.
     """
     golds = _golds(answers)
-    if profile == "vlmevalkit":
-        options = {"A": _hub_text(golds), "B": "Other Answers"}
-        is_letter = re.fullmatch("[A-Z]", options["A"])
-        return _choice_verdict(
-            infer_option(response, options), options, options["A"] if is_letter else "A"
-        )
-    pieces, how = _pieces(response.strip() if profile == "lmms" else response)
-    if profile == "strict" and pieces == [""]:
+    match profile:
+        case "official" | "strict":
+            return _concluded(response, golds, is_strict=profile == "strict")
+        case "lmms":
+            return _concluded(response.strip(), (_hub_text(golds),))
+        case "vlmevalkit":
+            options = {"A": _hub_text(golds), "B": "Other Answers"}
+            is_letter = re.fullmatch("[A-Z]", options["A"])
+            found = infer_option(response, options)
+            return _choice_verdict(found, options, options["A"] if is_letter else "A")
+        case _:
+            assert_never(profile)
+
+
+def _concluded(response: str, golds: tuple[str, ...], *, is_strict: bool = False) -> Verdict:
+    pieces, how = _pieces(response)
+    if is_strict and pieces == [""]:
         return Verdict(value=0.0, parsed=None, how="none")
     candidates = [*pieces, *(number for piece in pieces for number in _numbers(piece))]
     predicted = _normalised(candidates)
-    accepted = _normalised([_hub_text(golds)] if profile == "lmms" else golds)
     right = any(
-        _agree(gold, value, whole_words=profile == "strict")
-        for gold in accepted
+        _agree(gold, value, whole_words=is_strict)
+        for gold in _normalised(golds)
         for value in predicted
     )
     return Verdict(value=float(right), parsed=_sorted_as_json(predicted), how=how)

@@ -1,4 +1,4 @@
-"""Two runs on the same samples: how far apart, how sure, and what could have been seen at all."""
+"""Paired comparison of two runs: difference, interval, p value, minimum detectable effect."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vlmbench.metrics.intervals import Floats, estimate, precision
-from vlmbench.metrics.students_t import t_quantile, two_sided_p
+from vlmbench.metrics.intervals import Floats, estimate, precision, t_quantile, two_sided_p
 
 POWER = 0.8
 ADDED = 0.5
@@ -19,30 +18,30 @@ ADDED = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Of two means of values in [0, 1], b's less a's."""
+    """The difference of two means of values in [0, 1]: b's less a's."""
 
     a: float
     b: float
     low: float
     high: float
     p: float
-    """Two-sided, of no difference; below 0.05 exactly where the 95 % interval leaves 0 out."""
+    """Two-sided p value; below 0.05 exactly where the 95 % interval excludes 0."""
 
     n: int
     num_clusters: int
     num_up: int
-    """Samples on which b has more than a."""
+    """Samples on which b scores more than a."""
 
     num_down: int
     standard_error: float
     degrees: float
-    """Of freedom, of that error."""
+    """Degrees of freedom of the standard error."""
 
     detectable: float
-    """The difference that such a pair of runs shows (p < 0.05) four times in five."""
+    """Minimum detectable effect: the difference found (p < 0.05) at 80 % power."""
 
     detectable_unpaired: float
-    """The same for two runs on different samples, as many each: what pairing saves."""
+    """The same for two runs on different samples, as many each."""
 
     @property
     def value(self) -> float:
@@ -52,10 +51,10 @@ class Difference:
 def difference(
     a: Floats, b: Floats, clusters: NDArray[np.int64], confidence: float = 0.95
 ) -> Difference:
-    """Compare values of the same samples; those of one cluster (one picture) are not independent.
+    """The paired difference of b and a; samples of one cluster (one picture) are not independent.
 
-    The variance is the cluster-robust one of the paired differences (as in `stats.estimate`), from
-    which follows the number of independent pairs that would be as telling. To these, half a pair in
+    The variance is the cluster-robust one of the paired differences (as in `intervals.estimate`),
+    from which follows the effective number of independent pairs. To these, half a pair in
     favour of each side is added (Agresti and Min, 2005, add half to every cell): the plain interval
     has no width where nothing differs, and is too narrow where little does. t is taken for few
     clusters. The p value is that of the same statistic; with many flips and no clusters it comes
@@ -121,7 +120,7 @@ class MeanDifference:
 
 
 def mean_difference(parts: Sequence[Difference], confidence: float = 0.95) -> MeanDifference:
-    """Of tasks with no samples in common; degrees of freedom are Satterthwaite's (1946).
+    """Mean over tasks with no samples in common, with Satterthwaite's (1946) degrees of freedom.
 
     Raises: ValueError where there are no tasks.
     """
@@ -148,7 +147,7 @@ def mean_difference(parts: Sequence[Difference], confidence: float = 0.95) -> Me
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted for their number (Holm, 1979): if none differs, one is below 0.05 1 time in 20."""
+    """P values adjusted for multiple comparisons (Holm, 1979): family-wise error rate 0.05."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted = [0.0] * len(p_values)
     least = 0.0

@@ -1,4 +1,4 @@
-"""Which option a free-text answer names, and where a text stands in another as whole words."""
+"""Parsing shared by scorers: the option that a free-text answer names, and whole-word search."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def infer_option(response: str, options: Mapping[str, str], *, strict: bool = Fa
 
 
 def last_whole(words: str, text: str) -> int:
-    """Where `words` last stands in `text` as whole words, of which there is one; -1 if nowhere.
+    """The index of the last place where `words` occurs in `text` as whole words; -1 if nowhere.
 
     "yes" stands in "(yes), it is", but neither in "yesterday" nor in "yes/no"; "5 m" in "$5 m$",
     but neither in "5 mm" nor in "0.5 m" nor in "-5 m".

@@ -1,4 +1,4 @@
-"""VQA accuracy: an answer is worth as much as other annotators agree with it.
+"""VQA accuracy: an answer scores by how many annotators gave it.
 
 VQAv2 and TextVQA share that rule (`vqa_accuracy`) and differ in when two answers are the same: each
 evaluator rewrites both sides in its own way before it compares them for equality.
@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import assert_never
 
-from vlmbench.schema import PROFILES, Profile, Verdict
+from vlmbench.schema import Profile, Verdict
 
 VQAV2_PROFILES: tuple[Profile, ...] = ("official", "strict", "lmms")
 """All but `vlmevalkit`: VLMEvalKit does not score VQAv2."""
-
-TEXTVQA_PROFILES = PROFILES
 
 
 def vqav2(response: str, answers: Sequence[str], profile: Profile = "official") -> Verdict:
@@ -29,20 +28,30 @@ def vqav2(response: str, answers: Sequence[str], profile: Profile = "official") 
       ASCII's, and a run of commas between two digits counts as one ("1,,2").
 
     Raises:
-        ValueError: `answers` is empty, or there is no such profile for VQAv2.
+        ValueError: `answers` is empty, or the profile is vlmevalkit, which has no VQAv2.
 
     Source: GT-Vision-Lab/VQA, vqaEval.py, under its Python 2; lmms-eval 0.7.3, tasks/vqav2.
     """
-    _check(answers, profile, VQAV2_PROFILES, "VQAv2")
-    if profile == "lmms":
-        golds = [_lmms_vqav2_gold(answer) for answer in answers]
-        return _verdict(_lmms_vqav2_normalized(response), golds, "normalised")
+    _check(answers, "VQAv2")
+    match profile:
+        case "lmms":
+            golds = [_lmms_vqav2_gold(answer) for answer in answers]
+            return _verdict(_lmms_vqav2_normalized(response), golds, "normalised")
+        case "vlmevalkit":
+            raise ValueError("VQAv2 has no profile 'vlmevalkit': VLMEvalKit does not score it")
+        case "official" | "strict":
+            return _vqav2(response, answers, is_strict=profile == "strict")
+        case _:
+            assert_never(profile)
+
+
+def _vqav2(response: str, answers: Sequence[str], *, is_strict: bool) -> Verdict:
     lines = {_one_line(answer) for answer in set(answers)}
     if len(lines) == 1:
         golds = [*lines] * len(answers)
-        return _verdict(_one_line(response), golds, "unanimous", profile)
+        return _verdict(_one_line(response), golds, "unanimous", is_strict=is_strict)
     prediction = vqav2_normalized(response)
-    if profile == "strict" and not prediction:
+    if is_strict and not prediction:
         return _literal(response, answers)
     return _verdict(prediction, [_vqav2_gold(answer) for answer in answers], "normalised")
 
@@ -58,19 +67,23 @@ def textvqa(response: str, answers: Sequence[str], profile: Profile = "official"
       first, and a period stays that has a digit on either side ("10." is not "10").
 
     Raises:
-        ValueError: `answers` is empty, or there is no such profile.
+        ValueError: `answers` is empty.
 
     Source: facebookresearch/mmf, m4c_evaluators.py; lmms-eval 0.7.3, tasks/textvqa; VLMEvalKit
     e8e78f0, vqa_eval.py and smp/misc.py.
     """
-    _check(answers, profile, TEXTVQA_PROFILES, "TextVQA")
-    if profile == "vlmevalkit":
-        golds = [_vlmevalkit_gold(answer) for answer in answers]
-        return _verdict(_vlmevalkit_normalized(response), golds, "normalised")
-    prediction = textvqa_normalized(response)
-    if profile == "strict" and not prediction:
-        return _literal(response, answers)
-    return _verdict(prediction, [_textvqa_gold(answer) for answer in answers], "normalised")
+    _check(answers, "TextVQA")
+    match profile:
+        case "vlmevalkit":
+            golds = [_vlmevalkit_gold(answer) for answer in answers]
+            return _verdict(_vlmevalkit_normalized(response), golds, "normalised")
+        case "official" | "lmms" | "strict":
+            prediction = textvqa_normalized(response)
+            if profile == "strict" and not prediction:
+                return _literal(response, answers)
+            return _verdict(prediction, [_textvqa_gold(answer) for answer in answers], "normalised")
+        case _:
+            assert_never(profile)
 
 
 def vqa_accuracy(num_matches: int, num_answers: int) -> float:
@@ -203,8 +216,8 @@ def _words(text: str) -> str:
     return " ".join([REWRITTEN.get(word, word) for word in words if word not in ARTICLES])
 
 
-def _verdict(prediction: str, golds: list[str], how: str, profile: Profile = "official") -> Verdict:
-    if profile == "strict" and not prediction:
+def _verdict(prediction: str, golds: list[str], how: str, *, is_strict: bool = False) -> Verdict:
+    if is_strict and not prediction:
         return Verdict(value=0.0, parsed=None, how="empty")
     value = vqa_accuracy(golds.count(prediction), len(golds))
     return Verdict(value=value, parsed=prediction, how=how)
@@ -213,13 +226,9 @@ def _verdict(prediction: str, golds: list[str], how: str, profile: Profile = "of
 def _literal(response: str, answers: Sequence[str]) -> Verdict:
     """A response that normalises to nothing, compared as it was written but for letter case."""
     golds = [_one_line(answer).lower() for answer in answers]
-    return _verdict(_one_line(response).lower(), golds, "literal", "strict")
+    return _verdict(_one_line(response).lower(), golds, "literal", is_strict=True)
 
 
-def _check(
-    answers: Sequence[str], profile: Profile, profiles: tuple[Profile, ...], task: str
-) -> None:
+def _check(answers: Sequence[str], task: str) -> None:
     if not answers:
         raise ValueError(f"answers is empty: a {task} response cannot be scored without annotators")
-    if profile not in profiles:
-        raise ValueError(f"{task} has no profile {profile!r}; it has {', '.join(profiles)}")

@@ -10,15 +10,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from vlmbench.reports.time_spent import Part, time_spent
-from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
+from vlmbench.runs.folder.finished import FinishedTask
+from vlmbench.runs.folder.responses import ResponseRecord
 from vlmbench.runs.folder.usage import Session
-
-Record: TypeAlias = Mapping[str, Any]
 
 PEAK_FLOPS: Mapping[str, Mapping[str, float]] = {
     "H200": {"bfloat16": 989e12, "float16": 989e12, "float32": 67e12},
@@ -125,17 +123,8 @@ def of_task(task: FinishedTask) -> Efficiency:
     return _efficiency(task.name, task.responses(), parts)
 
 
-def of_run(run: FinishedRun) -> Efficiency:
-    """All tasks together, so a large one weighs more.
-
-    Raises: VlmbenchError as `of_task` does.
-    """
-    responses = (record for task in run.tasks for record in task.responses())
-    return _efficiency("", responses, [spent.whole() for spent in time_spent(run.folder)])
-
-
 def _efficiency(
-    name: str, records: Iterable[Record], every_part: Sequence[Part | None]
+    name: str, records: Iterable[ResponseRecord], every_part: Sequence[Part | None]
 ) -> Efficiency:
     columns = _Columns()
     for record in records:
@@ -184,20 +173,20 @@ class _Columns:
         self.values: dict[str, list[float]] = defaultdict(list)
         self.per_image: list[float] = []
 
-    def add(self, record: Record) -> None:
-        if record["response"] is None:
+    def add(self, record: ResponseRecord) -> None:
+        if record.response is None:
             self.num_failed += 1
             return
         self.num_samples += 1
-        timings, num_images = record["timings"], len(record["images"])
+        timings, num_images = record.timings, len(record.images)
         self.num_images += num_images
         for name in ("visual_tokens", "prompt_tokens", "generated_tokens", "flops"):
-            self._append(name, record.get(name))
+            self._append(name, getattr(record, name))
         for name in ("first_token_s", "total_s"):
             self._append(name, timings.get(name))
         self._append("per_token_s", _per_token_s(record))
-        if num_images and record["visual_tokens"] is not None:
-            self.per_image += [record["visual_tokens"] / num_images] * num_images
+        if num_images and record.visual_tokens is not None:
+            self.per_image += [record.visual_tokens / num_images] * num_images
 
     def _append(self, name: str, value: float | None) -> None:
         if value is not None:
@@ -208,12 +197,12 @@ class _Columns:
         return {int(tokens): int(count) for tokens, count in zip(found, counts, strict=True)}
 
 
-def _per_token_s(record: Record) -> float | None:
+def _per_token_s(record: ResponseRecord) -> float | None:
     """The first token is not decoded but prefilled; a stop id is decoded but not counted."""
-    generated, decode_s = record["generated_tokens"], record["timings"].get("decode_s")
+    generated, decode_s = record.generated_tokens, record.timings.get("decode_s")
     if generated is None or decode_s is None:
         return None
-    steps = generated - (record["finish_reason"] == "length")
+    steps = generated - (record.finish_reason == "length")
     return decode_s / steps if steps > 0 else None
 
 

@@ -1,4 +1,4 @@
-"""A run's scores as `model-index`: the part of a model card's metadata that the hub shows.
+"""`model-index` metadata of a run's scores: the part of a model card that the hub shows.
 
 Source: the hub's model card specification; huggingface_hub's EvalResult has the same fields.
 """
@@ -12,17 +12,17 @@ from typing import Any
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.schema import Profile
+from vlmbench.task.loading import installed
 
-QUESTION = ("visual-question-answering", "Visual Question Answering")
-HUB_TASKS = {"docvqa": ("document-question-answering", "Document Question Answering")}
-"""The hub's names of our tasks, where they are not those of `QUESTION`."""
+HUB_TASK = "visual-question-answering"
+"""The hub's name of the task where ours is not installed here."""
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 PLACES = 2
 
 
 def model_name(run: FinishedRun) -> str:
-    """A name for the model: the last part of its spec, "idefics2-8b"."""
+    """The model's name: the last part of its spec, "idefics2-8b"."""
     argument = run.model.partition(":")[2]
     return re.split(r"[/#]", argument.rstrip("/"))[-1] or run.model
 
@@ -35,7 +35,7 @@ def model_index(
     profile: Profile = "official",
     allow_part: bool = False,
 ) -> list[dict[str, Any]]:
-    """What stands under `model-index` in a model card: scores in percent, with how they came about.
+    """The value of `model-index` in a model card: scores in percent, and how they were made.
 
     `name`: of the model; empty: see `model_name`. `tasks`: `TASK@SPLIT`s; empty: all with a score.
     `allow_part`: also tasks that were not run as a whole; the metric's name then says so.
@@ -76,10 +76,11 @@ def _result(
     if summary.estimate is None:
         raise VlmbenchError(f"{task.name} in {run.folder}: no sample was scored")
     shown = summary.estimate
-    task_type, task_title = HUB_TASKS.get(task.task, QUESTION)
+    of = installed(task.task)
+    hub_task = of.hub_task if of else HUB_TASK
     return {
-        "task_type": task_type,
-        "task_name": task_title,
+        "task_type": hub_task,
+        "task_name": hub_task.replace("-", " ").title(),
         **_dataset(run, task),
         "metric_type": task.metric,
         "metric_name": _metric_name(task, profile, num_run if is_part else None),
@@ -92,31 +93,31 @@ def _result(
             "unparsed": summary.unparsed,
             "profile": profile,
             "prompt_style": task.prompt_style,
-            "shots": task.shots,
+            "shots": task.prompt.shots,
             "task_version": task.version,
-            "vlmbench": run.manifest["vlmbench"],
+            "vlmbench": run.manifest.vlmbench,
         },
     }
 
 
 def _dataset(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
     """The hub's data set; a local copy's path stays private, and our task's name stands for it."""
-    data = run.manifest["data"][task.name]
-    if HUB_ID.fullmatch(data["source"]) and not task.is_mini and data["revision"] != "local":
+    data = task.data
+    if HUB_ID.fullmatch(data.source) and not task.is_mini and data.revision != "local":
         return {
-            "dataset_type": data["source"],
+            "dataset_type": data.source,
             "dataset_name": task.name,
             "dataset_split": task.split,
-            "dataset_revision": data["revision"],
+            "dataset_revision": data.revision,
         }
     title = f"{task.name} (embedded stand-in, not the benchmark)" if task.is_mini else task.name
     return {"dataset_type": task.name, "dataset_name": title, "dataset_split": task.split}
 
 
 def _metric_name(task: FinishedTask, profile: Profile, num_run: int | None) -> str:
-    parts = [f"{profile} rules", f"{task.shots} shots"]
-    parts += ["no pictures shown"] if task.is_blind else []
-    parts += [f"{task.pictures} pictures shown"] if task.pictures != "own" else []
-    parts += ["OCR tokens given"] if task.has_ocr else []
+    parts = [f"{profile} rules", f"{task.prompt.shots} shots"]
+    parts += ["no pictures shown"] if task.prompt.blind else []
+    parts += [f"{task.prompt.pictures} pictures shown"] if task.prompt.pictures != "own" else []
+    parts += ["OCR tokens given"] if task.prompt.ocr else []
     parts += [f"{num_run:,} of {task.num_rows:,} samples"] if num_run is not None else []
     return f"{task.metric} ({', '.join(parts)})"

@@ -42,9 +42,6 @@ class Spent:
         total = sum(self.by_task.values())
         return self._part(self.by_task[task], self.by_task[task] / total if total else 0.0)
 
-    def whole(self) -> Part | None:
-        return self._part(sum(self.by_task.values()), 1.0) if self.by_task else None
-
     def _part(self, seconds: float, share: float) -> Part:
         host_j, device_j = self.session.host_energy_j, self.session.device_energy_j
         return Part(
@@ -60,7 +57,7 @@ def time_spent(folder: Path) -> list[Spent]:
     every = usage.sessions(folder)
     logged: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for record in records(folder):
-        logged[record["worker"]].append((record["time"], record["task"]))
+        logged[record.worker].append((record.time, record.task))
     spent = []
     for session in every:
         later = [s.started for s in every if s.worker == session.worker]

@@ -19,6 +19,7 @@ from typing import Any
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.reports.efficiency import Efficiency, Spread, of_task
 from vlmbench.runs.folder.finished import FinishedTask, open_run
+from vlmbench.runs.folder.manifest import as_builtins
 from vlmbench.schema import Json
 
 TRACKERS = {
@@ -66,7 +67,7 @@ def track_run(tracking: Tracking, folder: Path) -> None:
         for task in run.tasks:
             values |= _scores(task) | _costs(task.name, of_task(task))
         sent = {"model": run.model, "folder": str(folder)}
-        tracker = _open(tracking, folder.name, sent | dict(run.manifest["prompt"]))
+        tracker = _open(tracking, folder.name, sent | as_builtins(run.manifest.prompt))
         tracker.log(values, step=0)
         tracker.finish()
 

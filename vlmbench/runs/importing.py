@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from vlmbench import __version__
+from vlmbench import __version__, files
 from vlmbench.data.predictions import read
-from vlmbench.data.predictions.harness_runs.found import PROFILES, HarnessRun, HarnessTask
+from vlmbench.data.predictions.harness_runs import PROFILES, HarnessRun, HarnessTask
 from vlmbench.errors import VlmbenchError
-from vlmbench.runs.folder import layout, provenance
-from vlmbench.runs.folder.manifest import SCHEMA_VERSION, write_manifest
-from vlmbench.runs.folder.responses import UNKNOWN, Log
-from vlmbench.runs.folder.scores import ScoresFile
-from vlmbench.runs.scoring import TaskResult
+from vlmbench.files import slug
+from vlmbench.runs.folder import layout, manifest, provenance
+from vlmbench.runs.folder.finished import FinishedTask
+from vlmbench.runs.folder.manifest import (
+    DataRecord,
+    Import,
+    Manifest,
+    TaskRecord,
+    write_manifest,
+)
+from vlmbench.runs.folder.responses import Log, ResponseRecord
+from vlmbench.runs.folder.scores import VERSION, ScoreRecord, ScoresFile, record_of
 from vlmbench.schema import Json, Prediction, Profile, Sample
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.matching import Matched
 from vlmbench.task.scoring import Score, Tally, score
 
-THEIRS = "harness_value"
-"""Key of a scores file's line: the credit that the harness gave."""
+WORKER = "0"
+"""Whose log has the answers of an imported run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +52,7 @@ class Disagreement:
 class ImportedTask:
     """A task of an imported run with both scores."""
 
-    result: TaskResult
+    result: FinishedTask
     found: HarnessTask
     profile: Profile
     num_compared: int
@@ -86,7 +92,7 @@ def separated(run: HarnessRun) -> list[HarnessRun]:
 def folder_name(run: HarnessRun, taken: Sequence[str]) -> str:
     """From harness, model and date; numbered where another run has the name."""
     text = "-".join(filter(None, (run.harness, run.model, run.date)))
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip("-")[:100]
+    name = slug(text)
     number = next(n for n in range(1, len(taken) + 2) if _numbered(name, n) not in taken)
     return _numbered(name, number)
 
@@ -116,8 +122,7 @@ def import_run(
     except OSError as error:
         raise VlmbenchError(f"cannot write a run to {folder}: {error.strerror}") from None
     tasks, problems = [], []
-    data: dict[str, dict[str, Json]] = {}
-    log = Log(folder, "0")
+    log = Log(folder, WORKER)
     try:
         for found in run.tasks:
             try:
@@ -126,23 +131,14 @@ def import_run(
                 problems.append(f"{found.name}: {error}")
                 continue
             tasks.append(imported)
-            task, split, _ = parse_spec(found.spec, tasks_dir)
-            data[found.spec] = {
-                "version": task.version,
-                "source": str(found.predictions),
-                "revision": "",
-                "fingerprint": "",
-                "num_rows": split.size or imported.result.num_selected,
-            }
     finally:
         log.close()
     if not tasks:
-        (folder / "responses-0.jsonl").unlink()
+        layout.responses_file(folder, WORKER).unlink()
         with suppress(OSError):  # it held something else before
             folder.rmdir()
         raise VlmbenchError(f"nothing of {run.folder} can be imported: {'; '.join(problems)}")
-    manifest = _manifest(run, tasks, data, command)
-    write_manifest(folder, manifest)
+    write_manifest(folder, _manifest(run, tasks, command))
     return Imported(run=run, folder=folder, tasks=tuple(tasks), problems=tuple(problems))
 
 
@@ -158,13 +154,13 @@ class _Task:
         data_dir: Path | None,
         tasks_dir: Path | None,
     ) -> None:
-        self._found, self._folder, self._log = found, folder, log
+        self._run, self._found, self._folder, self._log = run, found, folder, log
         self._profile = PROFILES[run.harness]
         self._task, self._split, _ = parse_spec(found.spec, tasks_dir)
         self._matched = Matched(
             self._task, self._split, found.predictions, data_dir, allow_missing=True
         )
-        is_numbered = read(found.predictions, self._task.name).by_row_number
+        is_numbered = read(found.predictions, self._task.conventions).by_row_number
         self._has_row_numbers = is_numbered and self._matched.has_samples
         self._theirs: dict[str, float] = {}
         self._disagreements: list[Disagreement] = []
@@ -172,48 +168,60 @@ class _Task:
     def imported(self) -> ImportedTask:
         tally = Tally(self._task.profiles)
         answers: dict[str, str] = {}
-        path = self._folder / f"scores-{self._found.spec}.jsonl"
-        with ScoresFile(path) as file:
+        with ScoresFile(layout.scores_file(self._folder, self._found.spec)) as file:
             for scored in score(self._task, self._pairs(answers)):
                 tally.add(scored)
                 file.add(self._record(scored, answers))
-        result = TaskResult(
-            name=self._found.spec,
-            version=self._task.version,
-            metric=self._task.metric,
-            num_selected=tally.num_rows,
-            num_failed=tally.failed,
-            num_missing=0,
-            summaries={profile: tally.summary(profile) for profile in self._task.profiles},
-            scores=path,
-        )
         return ImportedTask(
-            result=result,
+            result=self._result(tally),
             found=self._found,
             profile=self._profile,
             num_compared=len(self._theirs),
             disagreements=tuple(self._disagreements),
         )
 
+    def _result(self, tally: Tally) -> FinishedTask:
+        profiles = self._task.profiles
+        return FinishedTask(
+            folder=self._folder,
+            name=self._found.spec,
+            record=TaskRecord(
+                metric=self._task.metric,
+                num_selected=tally.num_rows,
+                num_missing=0,
+                num_failed=tally.failed,
+                profiles=profiles,
+                scores_version=VERSION,
+            ),
+            data=DataRecord(
+                version=self._task.version,
+                source=str(self._found.predictions),
+                revision="",
+                fingerprint="",
+                num_rows=self._split.size or tally.num_rows,
+            ),
+            prompt=_asked(self._run, self._found),
+            summaries={profile: tally.summary(profile) for profile in profiles},
+        )
+
     def _pairs(self, answers: dict[str, str]) -> Iterator[tuple[Sample, Prediction]]:
         """Logged as they pass. An id is the sample's, or says that it is a row's number."""
         for sample, prediction in self._matched.pairs():
-            if self._task.name == "mmmu" and not sample.id.startswith(f"{self._split.name}_"):
-                continue  # VLMEvalKit has two splits in one sheet
+            if not sample.id.startswith(self._found.id_prefix):
+                continue
             id = f"row-{sample.id}" if self._has_row_numbers else sample.id
             given = prediction.id
             key = str(int(given) if isinstance(given, float) else given)
             if key in self._found.values:
                 self._theirs[id] = self._found.values[key]
             answers[id] = prediction.response or ""
-            self._log.append(_logged(self._found.spec, id, prediction))
+            self._log.write(_logged(self._found.spec, id, prediction))
             yield sample, replace(prediction, id=id)
 
-    def _record(self, scored: Score, answers: dict[str, str]) -> dict[str, Json]:
-        record, id = scored.record("official"), str(scored.id)
+    def _record(self, scored: Score, answers: dict[str, str]) -> ScoreRecord:
+        id = str(scored.id)
         response = answers.pop(id)
         value, theirs = scored.value("official"), self._theirs.get(id)
-        record[THEIRS] = theirs
         if theirs is not None and value is not None and abs(theirs - value) > 1e-6:
             profiles = self._task.profiles
             self._disagreements.append(
@@ -227,71 +235,68 @@ class _Task:
                     parsed=scored.verdicts["official"].parsed,
                 )
             )
-        return record
+        return record_of(scored, "official", harness_value=theirs)
 
 
-def _logged(task: str, id: str, prediction: Prediction) -> dict[str, Json]:
+def _logged(task: str, id: str, prediction: Prediction) -> bytes:
     """A line of a run's log; what the harness did not measure is unknown."""
-    return {
-        "task": task,
-        "id": id,
-        "response": prediction.response,
-        **UNKNOWN,
-        **({"finish_reason": "error"} if prediction.response is None else {}),
-        "error": prediction.error,
-        "worker": "0",
-    }
-
-
-def _manifest(
-    run: HarnessRun,
-    tasks: Sequence[ImportedTask],
-    data: dict[str, dict[str, Json]],
-    command: Sequence[str],
-) -> dict[str, Any]:
-    """As a run writes it, but of another's run: packages, hardware and times are not known."""
-    asked = Asking(
-        style=run.harness,
-        shots=tasks[0].found.shots,
-        ocr=any(task.found.has_ocr for task in tasks),
+    finish_reason = "unknown" if prediction.response is not None else "error"
+    return files.encode(
+        ResponseRecord(
+            task=task,
+            id=id,
+            response=prediction.response,
+            finish_reason=finish_reason,
+            error=prediction.error,
+            worker=WORKER,
+        )
     )
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "vlmbench": __version__,
-        "command": list(command),
-        "packages": {},
-        "hardware": {},
-        "model": {"spec": f"{run.harness}:{run.model}"},
-        "generation": {},
-        "prompt": asdict(asked),
-        "data": data,
-        "status": "complete",
-        "started": None,
-        "finished": None,
-        "tasks": {task.result.name: task.result.as_manifest() for task in tasks},
-        "imported": {
-            "harness": run.harness,
-            "version": run.version or None,
-            "date": run.date or None,
-            "folder": str(run.folder),
-            "imported": provenance.now(),
-            "settings": run.settings,
-            "tasks": {task.result.name: _origin(task) for task in tasks},
-        },
-    }
 
 
-def _origin(task: ImportedTask) -> dict[str, Json]:
+def _asked(run: HarnessRun, found: HarnessTask) -> PromptSettings:
+    return PromptSettings(style=run.harness, shots=found.shots, ocr=found.has_ocr)
+
+
+def _manifest(run: HarnessRun, tasks: Sequence[ImportedTask], command: Sequence[str]) -> Manifest:
+    """As a run writes it, but of another's run: packages, hardware and times are not known."""
+    first, *rest = (task.result for task in tasks)
+    has_ocr = any(task.prompt.ocr for task in (first, *rest))
+    return Manifest(
+        vlmbench=__version__,
+        command=tuple(command),
+        packages={},
+        hardware={},
+        model={"spec": f"{run.harness}:{run.model}"},
+        generation={},
+        prompt=replace(first.prompt, ocr=has_ocr),
+        data={task.name: task.data for task in (first, *rest)},
+        status="complete",
+        started=None,
+        finished=None,
+        tasks={task.name: task.record for task in (first, *rest)},
+        imported=Import(
+            harness=run.harness,
+            version=run.version or None,
+            date=run.date or None,
+            folder=str(run.folder),
+            imported=provenance.now(),
+            settings=run.settings,
+            tasks={task.result.name: _origin(task) for task in tasks},
+        ),
+    )
+
+
+def _origin(task: ImportedTask) -> manifest.ImportedTask:
     found = task.found
-    return {
-        "name": found.name,
-        "file": found.predictions.name,
-        "metric": found.metric or None,
-        "reported": found.reported,
-        "official": task.score("official"),
-        "profile": task.profile,
-        "by_profile": task.score(task.profile),
-        "num_compared": task.num_compared,
-        "num_different": len(task.disagreements),
-        "settings": found.settings,
-    }
+    return manifest.ImportedTask(
+        name=found.name,
+        file=found.predictions.name,
+        metric=found.metric or None,
+        reported=found.reported,
+        official=task.score("official"),
+        profile=task.profile,
+        by_profile=task.score(task.profile),
+        num_compared=task.num_compared,
+        num_different=len(task.disagreements),
+        settings=found.settings,
+    )

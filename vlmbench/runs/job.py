@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,51 +11,72 @@ from pathlib import Path
 from typing import Any
 
 from vlmbench.runs.plan import Item
+from vlmbench.runs.selection import Selection
 from vlmbench.schema import Json
-from vlmbench.task.binding import Asking, Source, TaskSource
+from vlmbench.task.binding import BoundTask, OwnTask, PromptSettings
 from vlmbench.task.loading import LMMS
+
+LMMS_TASK = "vlmbench.lmms.tasks:LmmsTask"
+"""What binds a task of lmms-eval's: a plug-in, so it is loaded by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What a worker process needs, as JSON: no object of a task or a model crosses over."""
 
-    folder: str
     tasks: Sequence[str]
     model: str
-    asking: Asking
+    prompt: PromptSettings
     settings: Mapping[str, Json]
-    """Fields of `backends.settings.Settings` that were given."""
+    """Fields of the backend's `Settings` that were given."""
 
     data_dir: str | None
     tasks_dir: str | None
 
-    def to_json(self, worker: str, items: Sequence[Item]) -> str:
-        """One line of JSON; the worker does not need what only the plan uses of its items."""
-        rows = [(item.task, item.index, item.id) for item in items]
-        return json.dumps({"job": asdict(self), "worker": worker, "items": rows})
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
 
     @staticmethod
-    def from_json(text: str) -> tuple[Job, str, list[Item]]:
-        document = json.loads(text)
-        job = document["job"]
-        job |= {"asking": Asking(**job["asking"])}
-        items = [
-            Item(task=sys.intern(task), index=index, id=id, image_group="", cost=0.0)
-            for task, index, id in document["items"]
-        ]
-        return Job(**job), document["worker"], items
+    def from_json(text: str) -> Job:
+        job = json.loads(text)
+        return Job(**job | {"prompt": PromptSettings(**job["prompt"])})
 
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[BoundTask]:
+        """Its tasks, with the rows on this machine."""
         folders: Mapping[str, Any] = {
             "data_dir": Path(self.data_dir) if self.data_dir else None,
             "tasks_dir": Path(self.tasks_dir) if self.tasks_dir else None,
         }
         return [self._source(spec, **folders) for spec in self.tasks]
 
-    def _source(self, spec: str, *, data_dir: Path | None, tasks_dir: Path | None) -> Source:
+    def _source(self, spec: str, *, data_dir: Path | None, tasks_dir: Path | None) -> BoundTask:
         if spec.startswith(LMMS):
-            from vlmbench.lmms.tasks import LmmsSource
+            bind: Any = pkgutil.resolve_name(LMMS_TASK)
+            source: BoundTask = bind(spec.removeprefix(LMMS), self.prompt, include=tasks_dir)
+            return source
+        return OwnTask(spec, self.prompt, data_dir=data_dir, tasks_dir=tasks_dir)
 
-            return LmmsSource(spec.removeprefix(LMMS), self.asking, include=tasks_dir)
-        return TaskSource(spec, self.asking, data_dir=data_dir, tasks_dir=tasks_dir)
+
+def items_to_json(items: Sequence[Item]) -> str:
+    """One line of JSON; a worker does not need what only the plan uses of its items."""
+    return json.dumps([(item.task, item.index, item.id) for item in items])
+
+
+def items_from_json(text: str) -> list[Item]:
+    return [
+        Item(task=sys.intern(task), index=index, id=id, image_group="", cost=0.0)
+        for task, index, id in json.loads(text)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run that is prepared: data read, samples chosen, no model loaded and nothing written."""
+
+    sources: Sequence[BoundTask]
+    items: Sequence[Item]
+    job: Job
+    folder: Path
+    selection: Selection
+    num_workers: int

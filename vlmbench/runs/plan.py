@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vlmbench.data.pictures import size_of
 from vlmbench.schema import Sample
 
 
@@ -30,26 +29,34 @@ class Item:
 def assign(items: Iterable[Item], num_workers: int) -> list[list[Item]]:
     """Items of each worker, in the order in which it runs them.
 
-    Samples that share pictures stay together, so that a picture is encoded once. Groups go to the
-    least loaded worker, dearest first (Graham's longest-processing-time rule), which also puts the
-    long ones first: no worker ends on one alone. Costs within a fifth of each other count as equal,
-    and are in the order of the data, which is read faster so.
+    Groups of `groups_of` go to the least loaded worker, dearest first (Graham's
+    longest-processing-time rule), so that no worker ends on a long one alone.
 
     Raises: ValueError for less than one worker.
     """
     if num_workers < 1:
         raise ValueError(f"num_workers is {num_workers}, must be at least 1")
+    shares: list[list[Item]] = [[] for _ in range(num_workers)]
+    loads = [(0.0, worker) for worker in range(num_workers)]
+    for group in groups_of(items):
+        load, worker = heapq.heappop(loads)
+        shares[worker] += group
+        heapq.heappush(loads, (load + _cost(group), worker))
+    return shares
+
+
+def groups_of(items: Iterable[Item]) -> list[list[Item]]:
+    """Samples that share pictures together, so that a picture is encoded once; dearest group first.
+
+    Costs within a fifth of each other count as equal, and are in the order of the data, which is
+    read faster so.
+    """
     groups: dict[tuple[str, str], list[Item]] = {}
     for item in items:
         groups.setdefault((item.task, item.image_group), []).append(item)
-    ordered = sorted(groups.values(), key=lambda group: (-_step(_cost(group)), _first(group)))
-    shares: list[list[Item]] = [[] for _ in range(num_workers)]
-    loads = [(0.0, worker) for worker in range(num_workers)]
-    for group in ordered:
-        load, worker = heapq.heappop(loads)
-        shares[worker] += sorted(group, key=lambda item: item.index)
-        heapq.heappush(loads, (load + _cost(group), worker))
-    return shares
+    for group in groups.values():
+        group.sort(key=lambda item: item.index)
+    return sorted(groups.values(), key=lambda group: (-_step(_cost(group)), _first(group)))
 
 
 def _step(cost: float) -> int:
@@ -84,7 +91,7 @@ class Costs:
         cost = TOKENS_A_SAMPLE + len(sample.question) / 4
         if self._sees_pictures and sample.image_group not in self._seen:
             self._seen.add(sample.image_group)
-            cost += sum(patches(*size_of(picture)) for picture in sample.images.values())
+            cost += sum(patches(*picture.size) for picture in sample.images.values())
         return cost
 
 

@@ -1,14 +1,15 @@
-"""A run's progress, read from its log as it grows; and its live display on stderr."""
+"""The live display of a run's progress, on stderr."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable
 
-from vlmbench import files
+from vlmbench.runs.folder.responses import ResponseRecord
+from vlmbench.runs.plan import Item
 
 REFRESH_S = 0.25
 LINE_S = 15.0
@@ -16,69 +17,46 @@ LINE_S = 15.0
 
 
 class Progress:
-    """Follows the response files of a folder from where they end now."""
+    """Counts responses as they are logged; shows them while its `with` block runs."""
 
-    def __init__(self, folder: Path, todo: Mapping[str, int]) -> None:
-        self._folder = folder
-        self._todo = dict(todo)
-        self.seen: dict[str, set[str]] = {name: set() for name in todo}
-        """Task to the ids that were logged since the start, failed ones too."""
-
-        self._offsets = {path: path.stat().st_size for path in folder.glob("responses-*.jsonl")}
+    def __init__(self, todo: Iterable[Item]) -> None:
+        self._todo = Counter(item.task for item in todo)
+        self._done: Counter[str] = Counter()
+        self._num_failed = self._num_tokens = 0
         self._started = self._shown = time.monotonic()
-        self._tokens = 0
         self._is_terminal = sys.stderr.isatty()
         self._lines = 0
-        self.failed = 0
 
-    def update(self) -> None:
-        """Read what was logged since the last call, and show it if it is time."""
-        for path in self._folder.glob("responses-*.jsonl"):
-            self._follow(path)
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._show()
+
+    def watch(self, record: ResponseRecord | None) -> None:
+        """Count a response, if there is one, and show all if it is time."""
+        if record is not None:
+            self._done[record.task] += 1
+            self._num_tokens += int(record.generated_tokens or 0)
+            self._num_failed += record.response is None
         now = time.monotonic()
         if now - self._shown > (REFRESH_S if self._is_terminal else LINE_S):
             self._show()
             self._shown = now
 
-    def finish(self) -> None:
-        self.update()
-        self._show()
-
-    def _follow(self, path: Path) -> None:
-        offset = self._offsets.get(path, 0)
-        size = path.stat().st_size
-        if size < offset:  # a torn line was cut off
-            self._offsets[path] = size
-        if size <= offset:
-            return
-        with path.open("rb") as file:
-            file.seek(offset)
-            block = file.read(size - offset)
-        whole = block.rfind(b"\n") + 1
-        self._offsets[path] = offset + whole
-        for line in block[:whole].splitlines():
-            try:
-                record = files.decode(line)
-            except ValueError:
-                continue
-            self.seen.setdefault(record["task"], set()).add(record["id"])
-            self._tokens += record.get("generated_tokens") or 0
-            self.failed += record.get("response") is None
-
     def _show(self) -> None:
-        done, todo = sum(map(len, self.seen.values())), sum(self._todo.values())
+        done, todo = self._done.total(), self._todo.total()
         elapsed = max(time.monotonic() - self._started, 1e-9)
         rate = done / elapsed
         left = f"{_clock((todo - done) / rate)} left" if 0 < done < todo else _clock(elapsed)
         parts = [
             f"{done:,}/{todo:,} samples",
             f"{rate:.1f}/s",
-            f"{self._tokens / elapsed:.0f} tokens/s",
+            f"{self._num_tokens / elapsed:.0f} tokens/s",
         ]
-        total = "  ".join([*parts, f"{self.failed:,} failed", left])
-        tasks = [
-            f"  {name}  {len(self.seen[name]):,}/{count:,}" for name, count in self._todo.items()
-        ]
+        total = "  ".join([*parts, f"{self._num_failed:,} failed", left])
+        tasks = [f"  {name}  {self._done[name]:,}/{count:,}" for name, count in self._todo.items()]
         if not self._is_terminal:
             print(f"vlmbench: {total}", file=sys.stderr)
             return

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from vlmbench.backends.settings import Settings
 from vlmbench.data import predictions
 from vlmbench.errors import VlmbenchError
-from vlmbench.runs.folder.responses import records
+from vlmbench.runs.folder import layout
+from vlmbench.runs.folder.responses import TIMINGS, ResponseRecord, records
 from vlmbench.schema import Json, Prediction, Probe, Request, Response, Timings
-
-SETTINGS: tuple[str, ...] = ()
+from vlmbench.task.loading import conventions_of
 
 
 def check(argument: str) -> None:
@@ -72,7 +70,7 @@ class ReplayBackend:
 def _files(path: Path) -> list[Path]:
     if not path.exists():
         raise VlmbenchError(f"no prediction file or run folder {path}")
-    files = sorted(path.glob("responses-*.jsonl")) if path.is_dir() else [path]
+    files = layout.responses_files(path) if path.is_dir() else [path]
     if not files:
         raise VlmbenchError(f"{path} is no run's folder: it has no responses-*.jsonl")
     return files
@@ -91,8 +89,7 @@ def _of_file(path: Path, split: str) -> dict[str, Response]:
 
     Raises: VlmbenchError for a file that is malformed, numbers rows, or answers a sample twice.
     """
-    task = split.partition("@")[0]
-    file = predictions.read(path, task)
+    file = predictions.read(path, conventions_of(split.partition("@")[0]))
     if file.by_row_number:
         raise VlmbenchError(
             f"{path} gives row numbers and not the samples' ids; score it with vlmbench score"
@@ -123,24 +120,24 @@ def _of_run(folder: Path) -> dict[str, Response]:
     return answers
 
 
-def _of_record(record: Mapping[str, Any]) -> Response:
+def _of_record(record: ResponseRecord) -> Response:
     """A response as it was logged: its times are those of the earlier run."""
-    id = f"{record.get('task')}/{record['id']}"
-    if record.get("response") is None:
-        return _failed(id, record.get("error") or "LookupError: the run has no response")
-    timings = record.get("timings") or {}
+    id = f"{record.task}/{record.id}"
+    if record.response is None:
+        return _failed(id, record.error or "LookupError: the run has no response")
     return Response(
         id=id,
-        text=record["response"],
-        finish_reason=record.get("finish_reason", "stop"),
-        visual_tokens=record.get("visual_tokens"),
-        prompt_tokens=record.get("prompt_tokens"),
-        generated_tokens=record.get("generated_tokens"),
-        timings=Timings(**{name: timings.get(name) for name in _TIMES}),
+        text=record.response,
+        finish_reason="length" if record.finish_reason == "length" else "stop",
+        visual_tokens=_count(record.visual_tokens),
+        prompt_tokens=_count(record.prompt_tokens),
+        generated_tokens=_count(record.generated_tokens),
+        timings=Timings(**{name: record.timings.get(name) for name in TIMINGS}),
     )
 
 
-_TIMES = tuple(field.name for field in fields(Timings))
+def _count(number: float | None) -> int | None:
+    return None if number is None else int(number)
 
 
 def _failed(id: str, error: str) -> Response:

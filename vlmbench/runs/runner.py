@@ -3,116 +3,109 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from threading import Lock
 
 from vlmbench.backends.protocol import Backend
 from vlmbench.data.rows import BLOCK, Row
 from vlmbench.errors import VlmbenchError
-from vlmbench.runs.folder.responses import Log
-from vlmbench.runs.folder.usage import Recorder
+from vlmbench.runs.failures import StopRule
+from vlmbench.runs.folder.responses import encoded
 from vlmbench.runs.plan import Item
-from vlmbench.schema import Json, Request, Response, Timings
-from vlmbench.task.binding import Source, _digest, pictures_of, prompt_digest
-
-TIMINGS = tuple(field.name for field in fields(Timings))
+from vlmbench.schema import Request, Response
+from vlmbench.task.binding import BoundTask, pictures_of, prompt_digest
 
 
-def _indices(items: Sequence[Item], task: str) -> list[int]:
-    return [item.index for item in items if item.task == task]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A sample, and what a model is asked about it."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
     item: Item
-    prompt_digest: str
-    image_digests: tuple[str, ...]
+    request: Request | None = None
+    """None: the sample cannot be asked."""
+
+    error: str = ""
+    """Why it cannot."""
+
+    prompt: str = ""
+    """Digest of the request."""
+
+    images: tuple[str, ...] = ()
+    """Digests of its pictures."""
+
+
+def ask(sources: Sequence[BoundTask], items: Sequence[Item]) -> Iterator[Asked]:
+    """The items in their order, each read from the data only when it is asked for."""
+    by_name = {source.name: source for source in sources}
+    for start in range(0, len(items), BLOCK):
+        block = items[start : start + BLOCK]
+        rows = {
+            name: source.rows.take([item.index for item in block if item.task == name])
+            for name, source in by_name.items()
+        }
+        for item in block:
+            yield _asked(by_name[item.task], item, next(rows[item.task]))
+
+
+def _asked(source: BoundTask, item: Item, row: Row) -> Asked:
+    images: tuple[str, ...] = ()
+    try:
+        request = source.request(source.task.read(row))
+        images = tuple(picture.digest for picture in pictures_of(request))
+    except (VlmbenchError, ValueError, OSError) as error:  # the sample boundary
+        return Asked(item=item, error=f"{type(error).__name__}: {error}", images=images)
+    return Asked(item=item, request=request, prompt=prompt_digest(request, images), images=images)
 
 
 class Runner:
-    """Runs items on one backend; whatever ends it, every response that it had is in the log."""
+    """Puts questions to a backend; each response is written as soon as it is there."""
 
-    def __init__(
-        self, sources: Sequence[Source], backend: Backend, folder: Path, worker: str
-    ) -> None:
-        self._sources = {source.name: source for source in sources}
-        self._backend, self._folder, self._worker = backend, folder, worker
-        self._log = Log(folder, worker)
-        self._asked: dict[str, _Asked] = {}
-        self._num_failed = 0
+    def __init__(self, backend: Backend, worker: str, write: Callable[[bytes], None]) -> None:
+        """`write` takes an encoded `ResponseRecord`; it may raise OSError where a disk is full."""
+        self._backend, self._worker, self._write = backend, worker, write
+        self._waiting: dict[str, Asked] = {}
+        self._rule: StopRule | None = None
+        self._problem = ""
         self._lock = Lock()  # a backend may take requests, and so fail some, in its own thread
 
-    def run(self, items: Sequence[Item], max_failures: int | None = None) -> bool:
-        """True: every item has its line; False: stopped, as more than `max_failures` failed.
+    def run(self, asked: Iterable[Asked], rule: StopRule | None = None) -> str:
+        """Why the rule has stopped it; empty: every sample has its line."""
+        self._rule = rule
+        for response in self._backend.generate(self._requests(asked)):
+            self._answer(self._waiting.pop(response.id), response)
+            if self._problem:
+                return self._problem
+        for one in self._waiting.values():
+            self._fail(one, "RuntimeError: the backend gave no response")
+        self._waiting.clear()
+        return self._problem
 
-        Raises: OSError where the log cannot be written (a full disk).
-        """
-        try:
-            with Recorder(self._folder, self._worker, self._backend):
-                for response in self._backend.generate(self._requests(items)):
-                    self._write(self._asked.pop(response.id), response)
-                    if max_failures is not None and self._num_failed > max_failures:
-                        return False
-                for asked in self._asked.values():
-                    self._fail(asked, "RuntimeError: the backend gave no response")
-                return True
-        finally:
-            self._log.close()
+    def _requests(self, asked: Iterable[Asked]) -> Iterator[Request]:
+        for one in asked:
+            if self._problem:
+                return
+            if one.request is None:
+                self._fail(one, one.error)
+            else:
+                self._waiting[one.request.id] = one
+                yield one.request
 
-    def _requests(self, items: Sequence[Item]) -> Iterator[Request]:
-        for start in range(0, len(items), BLOCK):
-            block = items[start : start + BLOCK]
-            rows = {
-                name: source.rows.take(_indices(block, name))
-                for name, source in self._sources.items()
-            }
-            for item in block:
-                request = self._ask(self._sources[item.task], item, next(rows[item.task]))
-                if request is not None:
-                    yield request
+    def _fail(self, asked: Asked, error: str) -> None:
+        failed = Response(id=asked.item.id, text=None, finish_reason="error", error=error)
+        self._answer(asked, failed)
 
-    def _ask(self, source: Source, item: Item, row: Row) -> Request | None:
-        digests: tuple[str, ...] = ()
-        try:
-            request = source.request(source.task.read(row))
-            digests = tuple(_digest(p.encoded()) for p in pictures_of(request))
-        except (VlmbenchError, ValueError, OSError) as error:  # the sample boundary
-            self._fail(_Asked(item, "", digests), f"{type(error).__name__}: {error}")
-            return None
-        self._asked[request.id] = _Asked(item, prompt_digest(request, digests), digests)
-        return request
-
-    def _fail(self, asked: _Asked, error: str) -> None:
-        response = Response(id=asked.item.id, text=None, finish_reason="error", error=error)
-        self._write(asked, response)
-
-    def _write(self, asked: _Asked, response: Response) -> None:
-        record = self._record(asked, response)
+    def _answer(self, asked: Asked, response: Response) -> None:
+        line = encoded(
+            asked.item.task,
+            asked.item.id,
+            response,
+            prompt=asked.prompt,
+            images=asked.images,
+            worker=self._worker,
+            time=round(time.time(), 3),
+        )
         with self._lock:
-            self._num_failed += response.text is None
-            self._log.append(record)
-
-    def _record(self, asked: _Asked, response: Response) -> dict[str, Json]:
-        return {
-            "task": asked.item.task,
-            "id": asked.item.id,
-            "response": response.text,
-            "finish_reason": response.finish_reason,
-            "error": response.error,
-            "attempt": response.attempt,
-            "visual_tokens": response.visual_tokens,
-            "prompt_tokens": response.prompt_tokens,
-            "generated_tokens": response.generated_tokens,
-            "flops": response.flops,
-            "timings": {
-                name: value
-                for name in TIMINGS
-                if (value := getattr(response.timings, name)) is not None
-            },
-            "images": list(asked.image_digests),
-            "prompt": asked.prompt_digest,
-            "worker": self._worker,
-            "time": round(time.time(), 3),
-        }
+            self._write(line)
+            if self._rule is not None and not self._problem:
+                self._problem = self._rule.problem(response.text, response.error)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from vlmbench.conditions import ORDERINGS, Condition, equal, parse
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Sample
@@ -27,10 +28,14 @@ class Selection:
     """
 
     ids: Sequence[str] = ()
-    where: Mapping[str, str] = field(default_factory=dict)
-    """Dimension of the breakdown to the category wanted: {"subject": "Art"}."""
+    where: Mapping[str, str] | str = field(default_factory=dict)
+    """Dimension of the breakdown to the category wanted, {"subject": "Art"}, or a condition.
+
+    See `vlmbench.conditions`; a fact is a dimension, and its values are the sample's categories.
+    """
 
     def __post_init__(self) -> None:
+        self._condition()  # so that a wrong one is told before any data are read
         if self.limit is None:
             return
         whole = isinstance(self.limit, int) and self.limit >= 1
@@ -48,6 +53,7 @@ class Selection:
         where two rows have one id, and where a sample lacks the gold answer that others have.
         """
         wanted_ids = set(self.ids)
+        condition = self._condition()
         indices: dict[str, int] = {}
         is_answered = bytearray()
         categories: dict[str, set[str]] = {}
@@ -65,18 +71,14 @@ class Selection:
                 categories.setdefault(dimension, set()).update(found)
             if self.ids and sample.id not in wanted_ids:
                 continue
-            if all(name in sample.breakdown.get(key, ()) for key, name in self.where.items()):
+            if condition(sample.breakdown):
                 group = sys.intern(sample.image_group)
                 item = Item(
                     task=task, index=index, id=sample.id, image_group=group, cost=cost(sample)
                 )
                 chosen.append(item)
                 circular.append(sys.intern(sample.circular_group))
-        for key, name in self.where.items():
-            if key not in categories:
-                raise no_such("category", key, categories or ["none"], f"in {task}")
-            if name not in categories[key]:
-                raise no_such(key, name, categories[key], f"in {task}")
+        _check_categories(condition, categories, task)
         if unknown := wanted_ids - indices.keys():
             raise no_such("sample", min(unknown), islice(indices, SHOWN), f"in {task}")
         chosen = self._limited(chosen, circular)
@@ -86,6 +88,18 @@ class Selection:
             _check_answers(task, [item for item in chosen if not is_answered[item.index]])
         return chosen
 
+    def _condition(self) -> Condition:
+        if not isinstance(self.where, str):
+            return equal(self.where)
+        condition = parse(self.where)
+        for part in condition.comparisons:
+            if not part.sign:
+                raise VlmbenchError(
+                    f"--where {self.where}: a category has no truth of its own; write KEY=VALUE, "
+                    f"such as {part.name}=Art"
+                )
+        return condition
+
     def _limited(self, chosen: list[Item], circular: list[str]) -> list[Item]:
         if self.limit is None:
             return chosen
@@ -93,6 +107,19 @@ class Selection:
         groups = set(circular[:count]) - {""}
         rest = zip(chosen[count:], circular[count:], strict=True)
         return chosen[:count] + [item for item, group in rest if group in groups]
+
+
+def _check_categories(
+    condition: Condition, categories: Mapping[str, Collection[str]], task: str
+) -> None:
+    """Raises: VlmbenchError for a dimension or a category that no sample has."""
+    for part in condition.comparisons:
+        known = categories.get(part.name)
+        if known is None:
+            raise no_such("category", part.name, categories or ["none"], f"in {task}")
+        is_there = part.sign in ORDERINGS or any(part.is_value(name) for name in known)
+        if not is_there:
+            raise no_such(part.name, part.text, known, f"in {task}")
 
 
 def _check_answers(task: str, unanswered: Sequence[Item]) -> None:

@@ -1,1 +1,5 @@
 """What is asked, and what is right."""
+
+from vlmbench.task.task import Task
+
+__all__ = ["Task"]

@@ -1,4 +1,4 @@
-"""A task bound to its rows and to the way of asking: from a sample to a request."""
+"""A task with its rows and its prompt settings: what turns a sample into a request."""
 
 from __future__ import annotations
 
@@ -7,34 +7,45 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from vlmbench.data import splits
 from vlmbench.data.pictures import PICTURES, Exchange, Pictures, blanked
 from vlmbench.data.rows import Rows
 from vlmbench.errors import VlmbenchError, no_such
-from vlmbench.schema import Message, Request, Sample
-from vlmbench.task import prompts
+from vlmbench.schema import Message, Picture, Request, Sample
+from vlmbench.task import prompts, styles
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class PromptSettings:
     """How samples become requests: the same for every worker, and part of a run's identity."""
 
     style: str = "idefics2"
+    """A name of `styles.STYLES`; an imported run has its harness's name."""
+
+    style_version: int | None = None
+    """Version of the style's wording, see `resolved`; None: not resolved, or another harness's."""
+
     shots: int = 0
+    """Number of examples before the question."""
+
     blind: bool = False
+    """True: no picture is shown, in the examples either."""
+
     pictures: Pictures = "own"
-    """What the question shows; `shots` have their own in any case."""
+    """What the question shows; the examples have their own pictures in any case."""
 
     ocr: bool = False
+    """True: the prompt holds the sample's OCR tokens."""
+
     max_new_tokens: int | None = None
-    """None: the task's, else the prompt style's."""
+    """Longest answer, in tokens; None: the task's limit, else the prompt style's."""
 
     seed: int = 0
-    """Of the examples that `shots` draws."""
+    """Seed of the draw of examples."""
 
     def __post_init__(self) -> None:
         if self.pictures not in PICTURES:
@@ -42,9 +53,29 @@ class Asking:
         if self.blind and self.pictures != "own":
             raise VlmbenchError(f"blind shows no pictures, so none can be {self.pictures!r}")
 
+    @property
+    def name(self) -> str:
+        """What a report calls these settings: "lmms", "lmms+ocr", "idefics2 v2+8-shot"."""
+        marks = {f"{self.shots}-shot": self.shots > 0, "blind": self.blind}
+        marks |= {f"{self.pictures}-pictures": self.pictures != "own", "ocr": self.ocr}
+        style = styles.versioned(self.style, self.style_version)
+        return "+".join((style, *(mark for mark, is_set in marks.items() if is_set)))
 
-class Source(Protocol):
-    """What a run asks: a task of ours, or another harness's in our terms."""
+    def resolved(self) -> PromptSettings:
+        """These settings with the version that their style has here.
+
+        Raises: VlmbenchError for an unknown style, or where another version is asked for.
+        """
+        version = styles.find(self.style).version
+        if self.style_version not in (None, version):
+            raise VlmbenchError(
+                f"prompt style {self.style!r} has version {version} here, not {self.style_version}"
+            )
+        return replace(self, style_version=version)
+
+
+class BoundTask(Protocol):
+    """A task that a run asks, with its rows: one of ours, or another harness's in our terms."""
 
     name: str
     """`TASK@SPLIT`."""
@@ -53,49 +84,53 @@ class Source(Protocol):
     rows: Rows
 
     def request(self, sample: Sample) -> Request:
-        """Raises: VlmbenchError or ValueError where the sample cannot be asked."""
+        """What the model is asked about a sample; the request's id is "NAME/SAMPLE'S ID".
+
+        Raises: VlmbenchError or ValueError where the sample cannot be asked.
+        """
 
     def figures(self, folder: Path) -> Mapping[str, float]:
-        """What the harness that the task is from sums the scored samples up to, by metric.
+        """Aggregate metrics of the scored samples by the task's own harness, unconverted.
 
-        Empty for our own tasks. `folder` takes files that it may write.
+        Empty for our own tasks. `folder` takes files that the harness may write.
         """
 
 
-class TaskSource:
-    """A task's rows on this machine, and its examples."""
+class OwnTask:
+    """A task of ours bound to its rows on this machine and, with `shots`, to its training rows."""
 
     def __init__(
-        self, spec: str, asking: Asking, *, data_dir: Path | None, tasks_dir: Path | None
+        self, spec: str, prompt: PromptSettings, *, data_dir: Path | None, tasks_dir: Path | None
     ) -> None:
+        """Raises: VlmbenchError for a task, style or split that is not there or does not fit."""
         self.task, self.split, _ = parse_spec(spec, tasks_dir)
         self.name = f"{self.task.name}@{self.split.name}"
-        prompts.checked(asking.style, self.task.form, ocr=asking.ocr)
+        prompts.checked(prompt.style, self.task.form, ocr=prompt.ocr)
         self.rows = splits.load(self.task.name, self.split, data_dir)
-        self._asking = asking
+        self._prompt = prompt
         self._exchange: Exchange | None = None
-        if asking.pictures == "other":
+        if prompt.pictures == "other":
             self._exchange = Exchange(self.task.read(row) for row in self.rows)
         self._train: Rows | None = None
-        if asking.shots:
+        if prompt.shots:
             train = self.split.train or self.task.train
             if train is None:
                 raise VlmbenchError(f"{self.name} has no training split to draw --shots from")
             self._train = splits.load(self.task.name, train, data_dir)
-            prompts.draw_shots("", len(self._train), asking.shots, asking.seed)  # are there enough?
+            prompts.draw_shots("", len(self._train), prompt.shots, prompt.seed)  # are there enough?
 
     def request(self, sample: Sample) -> Request:
         """Raises: VlmbenchError where the sample cannot be asked (a picture that is not there)."""
-        asking = self._asking
-        limit = asking.max_new_tokens or self.task.max_new_tokens
+        prompt = self._prompt
+        limit = prompt.max_new_tokens or self.task.max_new_tokens
         asked = prompts.request(
             self._shown(sample),
             form=self.task.form,
-            style=asking.style,
+            style=prompt.style,
             max_new_tokens=limit,
             shots=self._shots(sample),
-            blind=asking.blind,
-            ocr=asking.ocr,
+            blind=prompt.blind,
+            ocr=prompt.ocr,
         )
         return replace(asked, id=f"{self.name}/{sample.id}")
 
@@ -106,28 +141,31 @@ class TaskSource:
         """The sample, with other pictures where the run asks for them."""
         if self._exchange is not None:
             return self._exchange(sample)
-        return blanked(sample) if self._asking.pictures == "blank" else sample
+        return blanked(sample) if self._prompt.pictures == "blank" else sample
 
     def _shots(self, sample: Sample) -> list[Sample]:
         if self._train is None:
             return []
-        num_shots, num_train = self._asking.shots, len(self._train)
+        num_shots, num_train = self._prompt.shots, len(self._train)
         drawn = prompts.draw_shots(
-            sample.id, num_train, min(num_shots + 1, num_train), self._asking.seed
+            sample.id, num_train, min(num_shots + 1, num_train), self._prompt.seed
         )
         shots = [self.task.read(row) for row in self._train.take(drawn)]
         # MMMU's dev split is both asked and drawn from: no question is its own example
         return [shot for shot in shots if shot.id != sample.id][:num_shots]
 
 
-def pictures_of(request: Request) -> list[Any]:
+def pictures_of(request: Request) -> list[Picture]:
     """The pictures of a request in the order in which they are shown."""
     pieces = (piece for message in request.messages for piece in message.content)
     return [piece for piece in pieces if not isinstance(piece, str)]
 
 
 def prompt_digest(request: Request, image_digests: Sequence[str]) -> str:
-    """Equal for requests that ask the same of a model, pictures included."""
+    """A digest that is equal for requests that ask the same of a model, pictures included.
+
+    `image_digests`: one for each picture of the request, in the order in which they are shown.
+    """
     images = iter(image_digests)
     asked: Mapping[str, object] = {
         "messages": [_as_text(message, images) for message in request.messages],
@@ -137,7 +175,7 @@ def prompt_digest(request: Request, image_digests: Sequence[str]) -> str:
         "bad_words": request.bad_words,
         "candidates": request.candidates,
     }
-    return _digest(json.dumps(asked).encode())
+    return digest_of(json.dumps(asked).encode())
 
 
 def _as_text(message: Message, images: Iterator[str]) -> list[object]:
@@ -147,6 +185,6 @@ def _as_text(message: Message, images: Iterator[str]) -> list[object]:
     return [message.role, *pieces]
 
 
-def _digest(content: bytes) -> str:
+def digest_of(content: bytes) -> str:
     """BLAKE2b of 128 bits: as collision-free as needed here, and twice as fast as SHA-256."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()

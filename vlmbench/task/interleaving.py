@@ -1,4 +1,4 @@
-"""Where pictures stand in a prompt's text, which may name them: `<image 1>`, `<image 2>`, ..."""
+"""Places pictures in a prompt's text, which may name them: `<image 1>`, `<image 2>`, ..."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NAMED = re.compile(r"<image ([0-9]+)>")
 
 
 def pictures_of(sample: Sample) -> list[Picture]:
-    """All pictures, by number."""
+    """All pictures of a sample in the order of their numbers."""
     return [sample.images[number] for number in sorted(sample.images)]
 
 
 def labelled(pictures: Iterable[tuple[int, Picture]]) -> list[Piece]:
-    """A line for each picture: "<image 1>:" and the picture."""
+    """A line for each numbered picture: "<image 1>:" and the picture."""
     return [
         piece for number, picture in pictures for piece in (f"<image {number}>:", picture, "\n")
     ]
@@ -66,7 +66,7 @@ def check_named_images(sample: Sample) -> None:
 
 
 def without_pictures(sample: Sample) -> Sample:
-    """The sample as a model without eyes is asked it; `<image N>` goes with the space before it."""
+    """The sample without its pictures; each `<image N>` goes with the space before it."""
 
     def unnamed(text: str) -> str:
         if not (sample.interleaved and _NAMED.search(text)):

@@ -1,69 +1,55 @@
-"""A language model extracts the answers, where a task lets it; its failures are failed samples."""
+"""A language model reads the answers out of responses: its requests, and what its replies mean."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
+from vlmbench.data.predictions.line import key_of
 from vlmbench.errors import VlmbenchError
-from vlmbench.metrics.judge import Failed, Judge, Judged
-from vlmbench.schema import Prediction, Sample
+from vlmbench.schema import Prediction, Request, Response, Sample
 from vlmbench.task.task import Task
 
-AT_ONCE = 16
-"""Requests that the judge's server is given together."""
 
+class Judging:
+    """A task's questions to a judge, and the predictions with its answers."""
 
-def open_judge(spec: str, key_variable: str) -> Judge:
-    """The judge of `URL#MODEL`."""
-    url, _, model = spec.partition("#")
-    if not url or not model:
-        raise VlmbenchError(
-            f"--judge is {spec!r}; write URL#MODEL, as http://localhost:8000/v1#name"
-        )
-    return Judge(base_url=url, model=model, key_variable=key_variable)
+    def __init__(self, task: Task) -> None:
+        """Raises: VlmbenchError where the task has no judge."""
+        if task.judge is None:
+            raise VlmbenchError(f"{task.name} is scored by rules alone; leave --judge out")
+        self._name, self._prompt = task.name, task.judge
 
+    def settled(self, sample: Sample, prediction: Prediction) -> Prediction | None:
+        """The prediction where it needs no judge; None: the judge is to be asked.
 
-def judged(
-    task: Task, pairs: Iterable[tuple[Sample, Prediction]], judge: Judge
-) -> Iterator[tuple[Sample, Prediction]]:
-    """The pairs in order, with the judge's extraction as the answer of each prediction.
-
-    Predictions that failed or carry an extraction stay as they are. Where the judge fails, the
-    sample has failed: it is neither wrong nor scored by rules instead.
-
-    Raises: VlmbenchError where the task has no judge.
-    """
-    extract = task.judge
-    if extract is None:
-        raise VlmbenchError(f"{task.name} is scored by rules alone; leave --judge out")
-
-    def ask(sample: Sample, prediction: Prediction) -> Judged | None:
+        A prediction that failed or carries an extraction stays as it is.
+        """
         if prediction.response is None or prediction.is_final:
-            return None
-        return extract(judge, sample, prediction.response)
+            return prediction
+        answer = self._prompt.known(sample, prediction.response)
+        return None if answer is None else replace(prediction, final=answer, is_final=True)
 
-    waiting: deque[tuple[Sample, Prediction, Future[Judged | None]]] = deque()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        try:
-            for sample, prediction in pairs:
-                waiting.append((sample, prediction, pool.submit(ask, sample, prediction)))
-                if len(waiting) > 2 * AT_ONCE:
-                    yield _settled(*waiting.popleft())
-            while waiting:
-                yield _settled(*waiting.popleft())
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    def request(self, sample: Sample, prediction: Prediction) -> Request:
+        """What the judge is asked about a response; the request's id is "TASK/PREDICTION'S ID"."""
+        assert prediction.response is not None
+        id = f"{self._name}/{key_of(prediction.id)}"
+        return Request(
+            id=id,
+            image_group=id,
+            messages=self._prompt.messages(sample, prediction.response),
+            max_new_tokens=self._prompt.max_new_tokens,
+        )
 
+    def with_reply(self, prediction: Prediction, reply: Response) -> Prediction:
+        """The prediction with the judge's answer as its extraction.
 
-def _settled(
-    sample: Sample, prediction: Prediction, answer: Future[Judged | None]
-) -> tuple[Sample, Prediction]:
-    found = answer.result()
-    if found is None:
-        return sample, prediction
-    if isinstance(found, Failed):
-        return sample, replace(prediction, response=None, error=f"judge: {found.reason}")
-    return sample, replace(prediction, final=found.value, is_final=True)
+        Where the judge gave none, the sample has failed: it is neither wrong nor scored by rules.
+        """
+        answer, error = "", reply.error
+        if reply.text is not None:
+            answer, error = self._prompt.read(reply.text), "the answer is empty"
+        if reply.finish_reason == "length":
+            answer, error = "", f"the answer was cut off after {self._prompt.max_new_tokens} tokens"
+        if answer:
+            return replace(prediction, final=answer, is_final=True)
+        return replace(prediction, response=None, error=f"judge: {error}")

@@ -1,4 +1,4 @@
-"""Finding tasks by name; a user's own are loaded like the built-in ones."""
+"""Tasks by name; a user's own are loaded like the built-in ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vlmbench.data.predictions import Conventions
 from vlmbench.data.splits import Split
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.task.task import Task
@@ -17,14 +18,14 @@ _PACKAGED = Path(__file__).parents[1] / "_tasks"  # in a wheel
 _CHECKOUT = Path(__file__).parents[2] / "tasks"
 
 LMMS = "lmms:"
-"""What the name of a task of lmms-eval's begins with: those are not ours (`vlmbench.lmms`)."""
+"""Prefix of the names of lmms-eval's own tasks, which the plug-in `vlmbench.lmms` runs."""
 
 ENTRY_POINTS = "vlmbench.tasks"
 """Group whose entry points name a task: each loads to a `Task`."""
 
 
 def parse_spec(spec: str, tasks_dir: Path | None = None) -> tuple[Task, Split, bool]:
-    """`TASK[@SPLIT]` to the task, its split, and whether the split was named."""
+    """The task and split of `TASK[@SPLIT]`, and whether the split was named."""
     name, _, split = spec.partition("@")
     if "@" in spec and not split:
         raise VlmbenchError(f"no split after @ in {spec!r}; write {name} or {name}@SPLIT")
@@ -47,6 +48,21 @@ def every(tasks_dir: Path | None = None) -> Iterator[Task]:
     """All tasks by name."""
     for name, places in sorted(_places(tasks_dir).items()):
         yield _load(name, places)
+
+
+def installed(name: str) -> Task | None:
+    """The built-in or installed task of that name; None: there is none here.
+
+    So for what is known of a task by its name alone: in a run's folder, or in reported results.
+    """
+    places = _places(None)
+    return _load(name, places[name]) if name in places else None
+
+
+def conventions_of(name: str) -> Conventions:
+    """The conventions of the installed task of that name; the default ones if there is none."""
+    task = installed(name)
+    return task.conventions if task else Conventions()
 
 
 def load_file(path: Path) -> Task:

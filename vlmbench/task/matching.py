@@ -1,4 +1,4 @@
-"""Brings a prediction file's lines and a task's samples together, and checks the ids."""
+"""Matching of a prediction file's lines with a task's samples, by id."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from vlmbench.task.task import Task
 
 
 class Matched:
-    """Pairs of sample and prediction, streamed; and how many samples have no prediction."""
+    """A prediction file with the samples that it answers, as a stream of pairs."""
 
     def __init__(
         self, task: Task, split: Split, path: Path, data_dir: Path | None, *, allow_missing: bool
     ) -> None:
         self._task, self._split, self._path = task, split, path
         self._data_dir, self._allow_missing = data_dir, allow_missing
-        file = read(path, task.name)
+        file = read(path, task.conventions)
         self.format = file.format
         self._by_row_number = file.by_row_number
         self.num_missing = 0
-        """Samples without a prediction; known once the pairs are consumed."""
+        """Samples without a prediction; counted when all pairs have been read."""
 
         lines = iter(file.lines)
         first = next(lines)  # an empty file is an error of the reader
@@ -40,11 +40,11 @@ class Matched:
         self._lines = chain([first], lines)
 
     def pairs(self) -> Iterator[tuple[Sample, Prediction]]:
-        """Raises: VlmbenchError for ids that are missing, unknown or given twice."""
+        """The pairs, in one pass. Raises: VlmbenchError for ids missing, unknown or given twice."""
         return self._own_samples() if self.has_samples else self._data_set()
 
     def _own_samples(self) -> Iterator[tuple[Sample, Prediction]]:
-        """The samples stand in the file: in its order, one line in memory at a time."""
+        """Pairs whose samples stand in the file: in its order, one line in memory at a time."""
         hashes = array("q")
         for line in self._lines:
             if line.row is None:
@@ -59,10 +59,11 @@ class Matched:
                 raise VlmbenchError(f"{line.where}: the sample has no gold answer to score against")
             yield sample, line.prediction
         if len(np.unique(np.array(hashes, dtype=np.int64))) < len(hashes):
-            _index_by_id(read(self._path, self._task.name).lines)  # names the ids that repeat
+            again = read(self._path, self._task.conventions).lines
+            _index_by_id(again)  # names the ids that repeat
 
     def _data_set(self) -> Iterator[tuple[Sample, Prediction]]:
-        """The samples come from the data set, in its order."""
+        """Pairs whose samples come from the data set, in its order."""
         lines = _index_by_id(self._lines)
         name = f"{self._task.name}@{self._split.name}"
         rows = splits.load(self._task.name, self._split, self._data_dir, needs_pictures=False)
@@ -112,6 +113,6 @@ def _index_by_id(lines: Iterable[Line]) -> dict[str, Line]:
 
 
 def _some(ids: Mapping[str, object] | list[str]) -> str:
-    """How many ids, and the first five of them: "3 ids (a, b, c)"."""
+    """A count of ids with the first five: "3 ids (a, b, c)"."""
     listed = ", ".join(list(ids)[:5]) + (", ..." if len(ids) > 5 else "")
     return f"{len(ids):,} id{'s' * (len(ids) != 1)} ({listed})"

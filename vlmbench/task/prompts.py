@@ -1,4 +1,4 @@
-"""Prompts: a sample, and examples with their answers, become what a model is asked.
+"""Builds prompts: a sample, and examples with their answers, become what a model is asked.
 
 Messages hold text and pictures and no chat markup ("User:", "<end_of_utterance>"): that is the
 model's own template, which the backend applies. The backend also puts one space before
@@ -18,9 +18,9 @@ from collections.abc import Iterable, Sequence
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.schema import Message, Request, Sample
 from vlmbench.task.interleaving import Piece, check_named_images, content_of, without_pictures
-from vlmbench.task.styles import FORMS, STYLES, Style, Turn
+from vlmbench.task.styles import FORMS, STYLES, Style, Turn, find
 
-__all__ = ["FORMS", "STYLES", "checked", "draw_shots", "gold", "request", "variant"]
+__all__ = ["FORMS", "STYLES", "checked", "draw_shots", "gold", "request"]
 
 
 def request(
@@ -33,11 +33,11 @@ def request(
     blind: bool = False,
     ocr: bool = False,
 ) -> Request:
-    """What a model is asked about `sample`, after `shots` with their answers.
+    """Builds what a model is asked about `sample`, after `shots` with their answers.
 
     `max_new_tokens`: None takes the style's. `blind` shows no picture, in the shots either, and
-    takes `<image N>` from the text with the space before it. `ocr` adds lmms-eval's line of OCR
-    tokens after the question; as there, the line also stands where a sample has none.
+    removes `<image N>` from the text with the space before it. `ocr` adds lmms-eval's line of OCR
+    tokens after the question; as in lmms-eval, the line also stands where a sample has none.
 
     Raises: VlmbenchError for an unknown style or form, a form that the style does not have, `ocr`
     in another form than textvqa, a sample whose text names an image that it does not have, a
@@ -66,8 +66,11 @@ def request(
 
 
 def draw_shots(sample_id: str, num_train: int, k: int, seed: int) -> tuple[int, ...]:
-    """`k` different indices into a training split of `num_train`; they depend on nothing else.
+    """Draws `k` different indices into a training split of `num_train` samples.
 
+    They depend on the arguments alone, and are the same on every version of Python.
+
+    Raises: VlmbenchError where the split has fewer samples.
     Source: Idefics2's base model was shown random examples, drawn anew for each question.
     """
     if not 0 <= k <= num_train:
@@ -80,22 +83,10 @@ def draw_shots(sample_id: str, num_train: int, k: int, seed: int) -> tuple[int, 
     return tuple(drawn)
 
 
-def variant(
-    style: str,
-    *,
-    num_shots: int = 0,
-    blind: bool = False,
-    pictures: str = "own",
-    ocr: bool = False,
-) -> str:
-    """The name under which a run records how it asked: "lmms", "lmms+ocr", "idefics2+8-shot"."""
-    marks = {f"{num_shots}-shot": num_shots > 0, "blind": blind}
-    marks |= {f"{pictures}-pictures": pictures != "own", "ocr": ocr}
-    return "+".join((style, *(mark for mark, is_set in marks.items() if is_set)))
-
-
 def gold(sample: Sample, form: str) -> str:
-    """The answer that a style expects: the most frequent one, the first of equals; else the letter.
+    """The answer to show after an example: the most frequent one, the first of equals.
+
+    For an example with options it is the letter.
 
     Raises: VlmbenchError for a sample without an answer.
     """
@@ -126,16 +117,14 @@ def _one_text(
 
 
 def checked(name: str, form: str, *, ocr: bool) -> Style:
-    """The style of that name, if it has the form.
+    """The style of that name, which has a prompt for the form.
 
     Raises: VlmbenchError for an unknown style or form, a form that the style does not have, and
     `ocr` in another form than textvqa.
     """
-    if name not in STYLES:
-        raise no_such("prompt style", name, STYLES)
+    style = find(name)
     if form not in FORMS:
         raise no_such("prompt form", form, FORMS)
-    style = STYLES[name]
     if form not in style.max_new_tokens:
         forms = ", ".join(style.max_new_tokens)
         raise VlmbenchError(f"prompt style {name!r} has no form {form!r}; it has: {forms}")

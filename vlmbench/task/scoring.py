@@ -1,24 +1,23 @@
-"""From samples and predictions to scores, and from scores to a summary; in bounded memory."""
+"""Scores of predictions, and their summary, in bounded memory."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vlmbench.metrics import mmbench
 from vlmbench.metrics.intervals import Estimate, Floats, estimate
-from vlmbench.schema import Json, Prediction, Profile, Sample, Verdict
+from vlmbench.schema import Prediction, Profile, Sample, Verdict
 from vlmbench.task.task import Task
 
 
 def _number(cluster: str) -> int:
-    """The same in every process, unlike `hash`: sums over clusters go in the order of these."""
+    """A cluster's number. Unlike `hash` it is the same in every process, so sums have one order."""
     digest = hashlib.blake2b(cluster.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
@@ -42,58 +41,10 @@ class Score:
     breakdown: Mapping[str, tuple[str, ...]]
 
     def value(self, profile: Profile) -> float | None:
-        """What counts in the headline; None: failed, or a rotation that is not the main row."""
+        """The value that counts in the headline; None: failed, or a rotation but the main row."""
         if self.is_circular:
             return None if self.circular is None else self.circular[profile]
         return self.verdicts[profile].value if self.verdicts else None
-
-    def record(self, profile: Profile) -> dict[str, Json]:
-        """The line of a scores file."""
-        verdict = self.verdicts.get(profile)
-        record: dict[str, Any] = {"id": self.id, "value": self.value(profile)}
-        if self.is_circular:
-            record["vanilla"] = verdict.value if verdict else None
-        record |= {"parsed": verdict.parsed, "how": verdict.how} if verdict else {}
-        if self.error:
-            record["error"] = self.error
-        record["profiles"] = {name: self.value(name) for name in self.verdicts}
-        if self.is_circular:
-            record["vanilla_profiles"] = {name: v.value for name, v in self.verdicts.items()}
-        record["unparsed"] = [name for name, v in self.verdicts.items() if v.parsed is None]
-        record["cluster"] = self.cluster
-        record["breakdown"] = {name: list(keys) for name, keys in self.breakdown.items()}
-        return record
-
-    @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> Score:
-        """What a line of a scores file says, enough for a `Tally`.
-
-        Of what was parsed it has one profile's; for the others, whether anything was.
-
-        Raises: KeyError, TypeError, AttributeError or ValueError for a line that says something
-        else; of values, NaN and infinities do.
-        """
-        values, is_circular = record["profiles"], "vanilla" in record
-        for value in (*values.values(), *record.get("vanilla_profiles", {}).values()):
-            if value is not None and not math.isfinite(value):
-                raise ValueError(f"the value of sample {record['id']!r} is {value}")
-        verdicts: dict[Profile, Verdict] = {
-            profile: Verdict(
-                value=value,
-                parsed=None if profile in record["unparsed"] else record["parsed"] or "",
-                how=record["how"],
-            )
-            for profile, value in (record["vanilla_profiles"] if is_circular else values).items()
-        }
-        return cls(
-            id=record["id"],
-            cluster=record["cluster"],
-            verdicts=verdicts,
-            error=record.get("error", ""),
-            circular=values if is_circular and record["value"] is not None else None,
-            is_circular=is_circular,
-            breakdown={name: tuple(keys) for name, keys in record["breakdown"].items()},
-        )
 
 
 def score(task: Task, pairs: Iterable[tuple[Sample, Prediction]]) -> Iterator[Score]:
@@ -128,12 +79,10 @@ def _score_one(task: Task, sample: Sample, prediction: Prediction) -> Score:
 
 
 def _circular(waiting: list[tuple[Sample, Score]]) -> Iterator[Score]:
-    """Give each group's main row the group's value: the product over the rotations that are there.
+    """The scores, with each group's value (`mmbench.circular`) on its main row.
 
-    So 1 if all are right, and the expected value where a profile guesses. The main row is rotation
-    0, or the least where that is missing. A group with a failed row has no value, unless another
-    row is wrong already: then it is 0 whatever the failed one would have said.
-    Source: VLMEvalKit, mcq_circular_eval.
+    The main row is rotation 0, or the least where that is missing. A group with a failed row has no
+    value, unless another row is wrong already: then the value is 0 in any case.
     """
     groups: dict[str, list[int]] = {}
     for position, (sample, _) in enumerate(waiting):
@@ -147,7 +96,7 @@ def _circular(waiting: list[tuple[Sample, Score]]) -> Iterator[Score]:
         members = [waiting[row][1] for row in rows]
         answered = [member.verdicts for member in members if member.verdicts]
         profiles = answered[0].keys() if answered else ()
-        values = {p: math.prod(verdicts[p].value for verdicts in answered) for p in profiles}
+        values = {p: mmbench.circular(verdicts[p].value for verdicts in answered) for p in profiles}
         if len(answered) < len(members) and any(values.values()):
             values = {}
         error = scored.error or ("" if values else "a rotation of this question failed")
@@ -170,7 +119,7 @@ class Summary:
 
 
 class Tally:
-    """Collects scores column by column: about 60 bytes a sample, whatever the responses' size."""
+    """Collector of scores in columns: about 60 bytes a sample, whatever the responses' size."""
 
     def __init__(self, profiles: Iterable[Profile]) -> None:
         self._profiles = tuple(profiles)

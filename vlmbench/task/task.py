@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
+from vlmbench.data.predictions.conventions import Conventions
 from vlmbench.data.rows import Row
 from vlmbench.data.splits import Split
 from vlmbench.errors import VlmbenchError, no_such
+from vlmbench.metrics.judge import JudgePrompt
 from vlmbench.schema import PROFILES, Prediction, Profile, Sample, Verdict
 from vlmbench.task import prompts
-
-if TYPE_CHECKING:
-    from vlmbench.metrics.judge import Judge, Judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A benchmark: its splits, how a row is read, what is asked and how an answer is scored."""
+    """A benchmark: splits, reading of rows, prompt form and scoring, and its names elsewhere."""
 
     name: str
     version: int = 1
@@ -38,7 +36,7 @@ class Task:
     """Must not raise on any response; called with predictions that did not fail."""
 
     form: str
-    """How a prompt style words the question: one of `prompts.FORMS`."""
+    """Which wording of a prompt style applies: one of `prompts.FORMS`."""
 
     max_new_tokens: int | None = None
     """None: the prompt style's own limit."""
@@ -46,11 +44,20 @@ class Task:
     profiles: tuple[Profile, ...] = PROFILES
     """Profiles whose harness has this task."""
 
-    judge: Callable[[Judge, Sample, str], Judged] | None = None
+    judge: JudgePrompt | None = None
     """How a language model may extract the answer from a response; None: it never does."""
 
     train: Split | None = None
     """Where few-shot examples come from; None: the benchmark has no training split."""
+
+    conventions: Conventions = field(default_factory=Conventions)
+    """What other harnesses, their files and the benchmark's server call it and its samples."""
+
+    hub_task: str = "visual-question-answering"
+    """The hub's name of such tasks, for model cards."""
+
+    board_order: int | None = None
+    """Boards show tasks with a lower number first; None: after those with one, by name."""
 
     def __post_init__(self) -> None:
         splits = [split.name for split in self._every_split()]
@@ -60,6 +67,8 @@ class Task:
             raise VlmbenchError(f"task name {self.name!r} is not letters, digits and underscores")
         if self.form not in prompts.FORMS:
             raise no_such("prompt form", self.form, prompts.FORMS)
+        for name in self.conventions.splits - set(splits):
+            raise no_such("split", name, splits, f"of {self.name} (in its conventions)")
         if "official" not in self.profiles:
             raise VlmbenchError(f"task {self.name!r} lacks the profile 'official'")
 

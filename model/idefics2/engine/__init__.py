@@ -1,20 +1,18 @@
 """Many requests to one model: see `engine.Engine`."""
 
-from idefics2.engine.budget import Budget
-from idefics2.engine.deferred import Deferred, defer
 from idefics2.engine.engine import Engine
-from idefics2.engine.requests import Picture, Request, Result, Timings, pictures_of
-from idefics2.engine.work import Work
+from idefics2.engine.limits import Limits
+from idefics2.engine.request import LazyImage, Request, Result, Timings, images_of, lazy_image
+from idefics2.engine.stats import EngineStats
 
 __all__ = [
-    "Budget",
-    "Deferred",
     "Engine",
-    "Picture",
+    "EngineStats",
+    "LazyImage",
+    "Limits",
     "Request",
     "Result",
     "Timings",
-    "Work",
-    "defer",
-    "pictures_of",
+    "images_of",
+    "lazy_image",
 ]

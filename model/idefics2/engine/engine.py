@@ -1,7 +1,7 @@
 """Answers to many requests, with nothing computed twice.
 
-Requests are planned in windows of some thousands. Within one, each picture is decoded and encoded
-once, and each beginning that prompts have in common is read once.
+Requests are planned in batches of some thousands. Within one, each image is decoded and encoded
+once, and each prefix that prompts share is prefilled once.
 """
 
 from __future__ import annotations
@@ -10,78 +10,78 @@ import os
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from idefics2.engine.answering import Answering
-from idefics2.engine.budget import Budget
-from idefics2.engine.crops import Encoder, Loader
-from idefics2.engine.few_rows import FewRows
-from idefics2.engine.memory import is_shortage, keep_freed_memory
-from idefics2.engine.plainly import answer_plainly
-from idefics2.engine.prefixes import Pass
-from idefics2.engine.requests import Request, Result
-from idefics2.engine.rows import Rows
-from idefics2.engine.runner import Runner
-from idefics2.engine.windows import Window, Windows
-from idefics2.engine.work import Work
+from idefics2 import onednn
+from idefics2.engine.decoding import Decoding
+from idefics2.engine.encoder_cache import EncoderCache, ImageLoader
+from idefics2.engine.fallback import answer_one_by_one
+from idefics2.engine.kv_cache import KVCache
+from idefics2.engine.limits import Limits, is_shortage, keep_freed_memory
+from idefics2.engine.model_runner import ModelRunner
+from idefics2.engine.planner import LengthBucket
+from idefics2.engine.request import Request, Result
+from idefics2.engine.sequence import PlanningBatch, RequestReader
+from idefics2.engine.stats import EngineStats
 from idefics2.model import Idefics2
 from idefics2.sampling import Decode
 
-WINDOW = 4096
-"""Requests that are planned together: their ids are in memory, their pictures are not."""
+PLANNING_BATCH = 4096
+"""Requests that are planned together: their ids are in memory, their images are not."""
 
 MAX_THREADS = 8
 
 
 class Engine:
-    """A model that answers requests side by side.
+    """A model that answers requests in batches.
 
     Batches change the order of sums, so an answer may differ from one run to the next where two
-    tokens are all but equally likely; `deterministic` rules that out: it reads one prompt at a
-    time, cut behind its last picture, encodes one crop at a time, and goes on with answers by a
-    fixed number, so that no result depends on what else is asked.
+    tokens are all but equally likely. With `deterministic` no result depends on what else is asked:
+    prompts are prefilled one at a time and cut behind their last image, crops are encoded one at a
+    time, and decode batches have a fixed size.
 
-    The cross-attention architecture keeps no keys of pictures in its prompts' prefixes; its
-    requests are answered one by one by `generate`.
+    The cross-attention architecture keeps no keys of images in its prompts' prefixes; its requests
+    are answered one by one by `generate`.
     """
 
     def __init__(
         self,
         model: Idefics2,
-        budget: Budget | None = None,
+        limits: Limits | None = None,
         *,
         deterministic: bool = False,
         decode: Decode | None = None,
-        window: int = WINDOW,
+        planning_batch: int = PLANNING_BATCH,
         num_threads: int | None = None,
     ) -> None:
         """An engine without requests.
 
         Args:
-            model: In evaluation mode, on its device.
-            budget: `Budget.of(model)` if None.
+            model: In evaluation mode, on its device; it is prepared for the CPU it is on.
+            limits: Of memory; `Limits.of(model)` if None.
             deterministic: Whether answers must not depend on what else is asked.
             decode: From ids to text, for stop strings and the text of answers.
-            window: Requests that are planned together.
-            num_threads: That decode pictures; as many as there are cores, up to 8, if None.
+            planning_batch: Requests that are planned together.
+            num_threads: That decode images; as many as there are cores, up to 8, if None.
         """
-        self._model = model
-        self._budget = budget or Budget.of(model)
-        self._deterministic, self._decode, self._window = deterministic, decode, window
+        self._model = onednn.prepare(model)
+        self._limits = limits or Limits.of(model)
+        self._deterministic, self._decode = deterministic, decode
+        self._planning_batch = planning_batch
         self._num_threads = num_threads or min(MAX_THREADS, os.cpu_count() or 1)
         if model.device.type == "cpu":
             keep_freed_memory()
         self._is_running = False
-        self._runner: Runner | None = None
-        self._few_rows = FewRows(model.text_model, model.lm_head)
+        self._runner: ModelRunner | None = None
+        self._packed = onednn.PackedWeights(model.text_model, model.lm_head)
         self.is_profiled = False
-        """Whether connector and choice of tokens are timed apart: it waits for the device more."""
-        self.work = Work()
-        """What was done so far, in all runs."""
+        """Whether connector and sampling are timed apart, which waits for the device more often."""
+        self.stats = EngineStats()
+        """Totals over all runs."""
 
     def run(self, requests: Iterable[Request]) -> Generator[Result, None, None]:
         """One result for each request, as they finish; what is wrong with one is its result.
 
-        Requests are read some windows ahead, in a thread. The results do not depend on the order
-        of a window's requests; requests about the same pictures should come together.
+        Requests are read some planning batches ahead, in a thread. The results do not depend on
+        the order of a batch's requests; requests about the same images should come together.
 
         Raises: RuntimeError while another run of this engine is neither at its end nor closed.
         """
@@ -97,87 +97,93 @@ class Engine:
             self._is_running = False
 
     def _run(self, requests: Iterable[Request]) -> Iterator[Result]:
-        self._few_rows.refresh()
-        threads, reader = ThreadPoolExecutor(self._num_threads), ThreadPoolExecutor(1)
-        windows = Windows(
+        self._packed.refresh()
+        threads, ahead = ThreadPoolExecutor(self._num_threads), ThreadPoolExecutor(1)
+        reader = RequestReader(
             iter(requests),
             self._model.config,
-            size=self._window,
-            longest=self._budget.longest,
+            size=self._planning_batch,
+            longest=self._limits.longest,
             fixed_shapes=self._deterministic,
             decode=self._decode,
         )
         try:
-            loader = Loader(threads, self._num_threads, self._budget.waiting_patches)
-            encoder = Encoder(
+            loader = ImageLoader(threads, self._num_threads, self._limits.waiting_patches)
+            encoder = EncoderCache(
                 self._model,
                 loader,
-                self.work,
-                max_patches=self._budget.patches,
-                max_tokens=self._budget.visual_tokens,
+                self.stats,
+                max_patches=self._limits.patches,
+                max_tokens=self._limits.visual_tokens,
                 one_by_one=self._deterministic,
                 is_profiled=self.is_profiled,
             )
-            ahead = reader.submit(windows.read)
-            while (window := ahead.result()) is not None:
-                ahead = reader.submit(windows.read)
-                yield from window.failed
+            future = ahead.submit(reader.read)
+            while (batch := future.result()) is not None:
+                future = ahead.submit(reader.read)
+                yield from batch.failed
                 if self._model.config.architecture == "cross_attention":
-                    yield from answer_plainly(self._model, window, self._decode)
+                    yield from answer_one_by_one(self._model, batch, self._decode)
                 else:
-                    yield from self._answer(window, loader, encoder)
+                    loader.expect(batch.images())
+                    yield from self._answer(batch, encoder)
         finally:
-            windows.stop()
-            for pool in (threads, reader):
+            reader.stop()
+            for pool in (threads, ahead):
                 pool.shutdown(wait=False, cancel_futures=True)
-            for pool in (threads, reader):
+            for pool in (threads, ahead):
                 pool.shutdown()
 
-    def _answer(self, window: Window, loader: Loader, encoder: Encoder) -> Iterator[Result]:
-        loader.expect(window.pictures())
-        uses = window.uses()
-        for one in window.passes:
-            runner = self._runner_for(one)
-            answering = Answering(
-                one.leaves,
-                window.tickets,
-                runner,
+    def _answer(self, batch: PlanningBatch, encoder: EncoderCache) -> Iterator[Result]:
+        image_uses = batch.image_uses()
+        for bucket in batch.buckets:
+            decoding = Decoding(
+                bucket,
+                batch.sequences,
+                self._runner_for(bucket),
                 encoder,
-                uses,
-                self.work,
-                step_tokens=self._budget.step_tokens,
+                image_uses,
+                self.stats,
+                prefill_tokens=self._limits.prefill_tokens,
                 one_by_one=self._deterministic,
                 is_profiled=self.is_profiled,
             )
-            yield from answering.results()
+            yield from decoding.results()
 
-    def _runner_for(self, one: Pass) -> Runner:
-        """Rows of the size that a pass needs: those of the one before, if they will do."""
-        room = min(one.room, self._budget.longest)
-        num_going_on = sum(leaf.goes_on for leaf in one.leaves)
-        most = min(self._budget.answers, self._budget.cache_tokens // room - 1)
-        num_rows = max(1, min(most, num_going_on))
-        rows = self._runner.rows if self._runner is not None else None
-        if rows is not None and rows.room == room and rows.num_rows >= num_rows:
-            assert self._runner is not None
-            return self._runner
-        self._runner = None  # frees its rows
-        while True:
-            try:
-                rows = Rows(
-                    self._model.config.text,
-                    num_rows,
-                    room,
-                    dtype=self._model.dtype,
-                    device=self._model.device,
-                )
-                break
-            except Exception as error:
-                if num_rows == 1 or not is_shortage(error):
-                    raise
-                self.work.shortages.append(f"{num_rows} rows of {room} tokens; half from now on")
-                num_rows //= 2
-        self._runner = Runner(
-            self._model, rows, fixed_shapes=self._deterministic, few_rows=self._few_rows
+    def _runner_for(self, bucket: LengthBucket) -> ModelRunner:
+        """A runner with the slots that a bucket needs: the last one, if its KV cache will do."""
+        slot_tokens = min(bucket.slot_tokens, self._limits.longest)
+        most = min(self._limits.running, self._limits.cache_tokens // slot_tokens - 1)
+        num_slots = max(1, min(most, sum(prompt.needs_slot for prompt in bucket.prompts)))
+        if self._runner is not None:
+            cache = self._runner.cache
+            if cache.slot_tokens == slot_tokens and cache.num_slots >= num_slots:
+                return self._runner
+        self._runner = None  # frees its KV cache
+        self._runner = ModelRunner(
+            self._model,
+            self._new_cache(num_slots, slot_tokens),
+            self._packed,
+            fixed_shapes=self._deterministic,
         )
         return self._runner
+
+    def _new_cache(self, num_slots: int, slot_tokens: int) -> KVCache:
+        """A KV cache of so many slots, or of fewer where memory runs out."""
+        model = self._model
+        while True:
+            try:
+                return KVCache(
+                    model.config.text,
+                    num_slots,
+                    slot_tokens,
+                    dtype=model.dtype,
+                    device=model.device,
+                )
+            except Exception as error:
+                if num_slots == 1 or not is_shortage(error):
+                    raise
+                self.stats.shortages.append(
+                    f"{num_slots} KV-cache slots of {slot_tokens} tokens; half from now on"
+                )
+                num_slots //= 2

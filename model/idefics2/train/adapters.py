@@ -1,4 +1,4 @@
-"""What of a model is trained: all of it, parts by name, or low-rank adapters beside frozen ones."""
+"""Chooses trained parameters: all, some by name, or low-rank adapters beside frozen layers."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def is_adapter(name: str) -> bool:
 
 
 def choose_trained(model: Idefics2, frozen: Sequence[str]) -> None:
-    """Sets what gets gradients: adapters, and all else but adapted layers and frozen names.
+    """Sets which parameters get gradients: all but adapted layers and those of frozen names.
 
     Raises: ValueError for a pattern that freezes nothing.
     """
@@ -95,19 +95,8 @@ def choose_trained(model: Idefics2, frozen: Sequence[str]) -> None:
         raise ValueError(f"no parameter is named like {sorted(unused)[0]!r}, which is frozen")
 
 
-def count_trained(model: Idefics2, trained_tokens: Sequence[int] | None) -> int:
-    """Parameters that can move."""
-    count = 0
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            is_partial = name in TABLES and trained_tokens is not None
-            rows = len(trained_tokens or ()) if is_partial else len(parameter)
-            count += rows * parameter[0].numel()
-    return count
-
-
 def recompute_layers(model: Idefics2) -> None:
-    """Makes every layer keep only its input for the backward pass, and run again there."""
+    """Activation checkpointing: layers keep their input and run again in the backward pass."""
     for module in model.modules():
         if isinstance(module, VisionLayer | PerceiverLayer | MistralLayer):
             run = partial(checkpoint, module.forward, use_reentrant=False)

@@ -1,4 +1,4 @@
-"""Random changes to a sample before it is encoded, by the sample's own random numbers."""
+"""Random changes to a sample before it is encoded, drawn by the sample's own generator."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from idefics2.train.samples import Content, Conversation, Document
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """Section 4.2 of the paper names these; it gives no number but the share of splitting."""
+    """Augmentations of section 4.2; the paper gives no number but the share of splitting."""
 
     upscale_share: float = 0.0
-    """Pictures that are enlarged before the processor sees them."""
+    """Share of pictures that are enlarged before the processor sees them."""
     upscale_least: float = 1.5
     upscale_most: float = 3.0
-    """Bounds of the factor, which is triangular with its mode at the upper one (M4's code)."""
+    """Bounds of the factor; its distribution is triangular with mode `upscale_most` (M4's code)."""
     split_share: float = 0.0
-    """Samples whose pictures are split in four quarters and the whole."""
+    """Share of samples whose pictures are split into four quarters and the whole."""
     shuffle_turns: bool = False
     max_turns: int | None = None
     """Further turns are dropped, after shuffling; None: all stay."""
     newline_share: float = 0.0
-    r"""User turns before whose text a "\n" is put (M4's code: 0.05)."""
+    r"""Share of user turns whose text gets a "\n" in front (M4's code: 0.05)."""
 
     def __post_init__(self) -> None:
         for name in ("upscale_share", "split_share", "newline_share"):

@@ -1,6 +1,6 @@
-"""A model to start from: SigLIP's vision tower and Mistral's decoder with a new connector.
+"""A start for training: SigLIP's vision tower and Mistral's decoder with a new connector.
 
-Axes: V vocabulary, D decoder width, P positions, C vision width.
+Axes: V vocabulary, D decoder width, P patches, each with a position, C vision width.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Backbones:
     def __call__(self, folder: Path) -> Path:
         """Fills the folder, unless it is already.
 
-        Raises: ValueError where a backbone is not to be had, or is of another size.
+        Raises: ValueError where a backbone is not available, or is of another size.
         """
         if (folder / "config.json").exists():
             return folder
@@ -73,7 +73,7 @@ def _tensors(folder: Path, prefix: str) -> list[tuple[str, Tensor]]:
 
 @torch.no_grad()
 def _fill(model: Idefics2, found: dict[str, Tensor]) -> None:
-    """The backbones' weights; new tokens start as the mean of the old, the connector is drawn."""
+    """Copies the backbones' weights; rows of new tokens are the mean of the old ones."""
     for name, theirs in checkpoint_names(model).items():
         if name.startswith("connector.") or "cross_layers" in name:
             continue
@@ -93,7 +93,7 @@ def _fill(model: Idefics2, found: dict[str, Tensor]) -> None:
 
 
 def _interpolated(table_PC: Tensor, num_positions: int) -> Tensor:
-    """A square table of positions at another side, bicubically; the paper does not say how."""
+    """A square table of positions resized bicubically; the paper does not say how."""
     old, new = round(len(table_PC) ** 0.5), round(num_positions**0.5)
     image = table_PC.T.unflatten(1, (old, old))[None]  # type: ignore[no-untyped-call]
     resized = F.interpolate(image, size=(new, new), mode="bicubic", align_corners=False)

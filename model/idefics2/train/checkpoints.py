@@ -1,4 +1,4 @@
-"""What a training leaves on disk.
+"""Files of a training on disk.
 
     OUT/recipe.json                       all settings, to refuse going on with others
     OUT/log.jsonl                         see `log`
@@ -6,8 +6,8 @@
     OUT/checkpoints/STAGE-STEP/model/     a checkpoint to load; not if sharded or with adapters
     OUT/stages/NAME/                      the model at the end of a stage, adapters merged
 
-All is written under other names first: a kill at any moment costs the steps since the last
-checkpoint and nothing else.
+Files are written under temporary names and renamed: a kill at any moment costs the steps since the
+last checkpoint and nothing else.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from idefics2.config_format import read
 from idefics2.model import Idefics2
 from idefics2.weights import save_model
 
@@ -45,9 +46,9 @@ class Folder:
         self.log = path / "log.jsonl"
 
     def claim(self, settings: Any) -> None:
-        """Makes the folder this training's.
+        """Records the settings in the folder.
 
-        Raises: ValueError if another training was begun here.
+        Raises: ValueError if it holds a training with other settings.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / "recipe.json"
@@ -64,7 +65,7 @@ class Folder:
             new.write_text(text, "utf-8")
 
     def stage(self, name: str) -> Path:
-        """Where the model of a finished stage is."""
+        """The folder of a finished stage's model."""
         return self.path / "stages" / name
 
     def saved(self) -> list[Saved]:
@@ -88,7 +89,7 @@ class Folder:
                 export(model, new / "model", origin)
 
     def keep_last(self, count: int) -> None:
-        """Removes all checkpoints but the last ones."""
+        """Removes all but the last `count` checkpoints."""
         for saved in self.saved()[:-count]:
             shutil.rmtree(saved.folder)
 
@@ -99,13 +100,22 @@ class Folder:
 
 
 def load_state(saved: Saved) -> Any:
-    """What `save` was given."""
+    """The state that was given to `save`."""
     return torch.load(saved.folder / "state.pt", map_location="cpu", weights_only=True)
 
 
 def export(model: Idefics2, folder: Path, origin: Path) -> None:
-    """A checkpoint that `idefics2.load` reads: weights, and the processor's files of another."""
+    """Writes a checkpoint that `idefics2.load` reads; `origin` has the processor's files.
+
+    It names the transformers version of that one, whose token ids the model was trained on.
+    """
     save_model(model, folder)
+    if (origin / "config.json").exists():
+        version = read(origin / "config.json").get("transformers_version")
+        content = read(folder / "config.json")
+        if version is not None:
+            text = json.dumps(content | {"transformers_version": version}, indent=2)
+            (folder / "config.json").write_text(text + "\n", "utf-8")
     for pattern in PROCESSOR_FILES:
         for path in origin.glob(pattern):
             shutil.copyfile(path, folder / path.name)
@@ -113,7 +123,7 @@ def export(model: Idefics2, folder: Path, origin: Path) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name, which becomes `path` when all is on disk."""
+    """A temporary path that is renamed to `path` once all of it is on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     if new.is_dir():

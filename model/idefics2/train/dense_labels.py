@@ -1,8 +1,8 @@
-"""A dense objective without the decoder: each patch, or each latent, predicts what covers it.
+"""A dense objective without the decoder: every patch, or every latent, is classified.
 
-A tower that starts from nothing learns letters and shapes far sooner from this than through a
-decoder's answers; a resampler learns to divide a picture among its latents. The heads are dropped
-afterwards.
+A randomly initialised tower learns letters and shapes far sooner from this than through a decoder's
+answers; a resampler learns to divide a picture among its latents. The classification heads are
+dropped afterwards.
 
 Axes: N patches or latents of all pictures, Y labels of each, P patches, K values of a patch,
 C width, I crops.
@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from idefics2 import onednn
 from idefics2.images import pack
 from idefics2.model import Idefics2, normalize
 from idefics2.processor import Processor
-from idefics2.products import Linear
 from idefics2.train.objectives import Losses, Reader, by_source
 from idefics2.vision import Packing
 
@@ -57,7 +57,7 @@ class LabelledExample:
 
     @property
     def num_tokens(self) -> int:
-        """None: the decoder takes no part."""
+        """0, as the decoder is not used."""
         return 0
 
     @property
@@ -97,14 +97,14 @@ class LabelledBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenseLabels:
-    """Cross-entropy of each label of each patch or latent, by one linear head a label."""
+    """Cross-entropy of each label of each patch or latent, with a linear head for each label."""
 
     num_classes: tuple[int, ...]
-    """Of each label, background included."""
+    """Number of classes of each label, background included."""
     places: Places = "patches"
-    """What has labels: patches after the vision tower, or latents after the resampler."""
+    """Labels are those of patches, after the vision tower, or of latents, after the resampler."""
     background_weight: float = 0.15
-    """How much a label counts that is background; others count 1."""
+    """Loss weight of labels that are background; others weigh 1."""
 
     def reader(self, processor: Processor, seed: int) -> Reader:
         return _LabelsReader(processor, self)
@@ -164,7 +164,7 @@ class _LabelsReader:
 
 
 class DenseLoss(nn.Module):
-    """The vision tower, or it and the connector, under linear heads; the rest is not used."""
+    """Loss of linear heads on the vision tower, or on tower and connector; no decoder."""
 
     def __init__(self, model: Idefics2, objective: DenseLabels) -> None:
         super().__init__()
@@ -175,11 +175,12 @@ class DenseLoss(nn.Module):
             if not name.startswith(parts):
                 parameter.requires_grad_(False)
         width = model.config.vision.width if self.places == "patches" else model.config.text.width
-        self.heads = nn.ModuleList(Linear(width, classes) for classes in objective.num_classes)
+        self.heads = nn.ModuleList(nn.Linear(width, classes) for classes in objective.num_classes)
         for head in self.heads:
             assert isinstance(head, nn.Linear)
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
+        onednn.prepare(self.heads)
 
     def forward(self, batch: LabelledBatch) -> Losses:
         features_NC = self.features(batch)
@@ -200,7 +201,7 @@ class DenseLoss(nn.Module):
         )
 
     def features(self, batch: LabelledBatch) -> Tensor:
-        """What the heads read, [N, C]."""
+        """Input of the heads, [N, C]."""
         model = self.model
         if self.places == "latents":
             grid_I2 = torch.tensor(batch.grid)

@@ -1,4 +1,4 @@
-"""One process or many: data-parallel, or with parameters sharded among them.
+"""Training in one process or many: data-parallel (DDP), or with sharded parameters (FSDP2).
 
 Processes come from `vlmbench train --processes`, torchrun or `accelerate launch`; accelerate finds
 this process's device and its place among all.
@@ -22,7 +22,7 @@ from idefics2.vision import VisionLayer
 
 
 class Devices:
-    """This process among all, and its device."""
+    """This process's device, and its exchanges with the others."""
 
     def __init__(self, *, is_sharded: bool = False) -> None:
         from accelerate import Accelerator
@@ -40,7 +40,7 @@ class Devices:
         return self.share.rank == 0
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        """The module on its device: sharded layer by layer (FSDP2), in DDP, or alone."""
+        """The module on its device: sharded layer by layer (FSDP2), in DDP, or as it is."""
         if not self.is_sharded:
             prepared: nn.Module = self.accelerator.prepare_model(module)
             return prepared
@@ -57,7 +57,7 @@ class Devices:
 
     @contextmanager
     def arithmetic(self, precision: Precision) -> Iterator[None]:
-        """The forward pass in that precision."""
+        """Context of a forward pass in that precision."""
         if precision == "bfloat16":
             with torch.autocast(self.device.type, dtype=torch.bfloat16):
                 yield
@@ -65,9 +65,9 @@ class Devices:
             yield
 
     def accumulates(self, module: nn.Module, is_last: bool) -> Any:
-        """Context of one micro-batch: gradients are exchanged after the last.
+        """Context of one micro-batch: gradients are reduced after the last.
 
-        Sharded ones are exchanged after each: whole gradients would not fit beside the shards.
+        Sharded ones are reduced after each: whole gradients would not fit beside the shards.
         """
         return nullcontext() if is_last or self.is_sharded else self.accelerator.no_sync(module)
 
@@ -76,7 +76,7 @@ class Devices:
         return self._reduced(value, "sum")
 
     def most(self, value: int) -> int:
-        """The highest over processes."""
+        """The maximum over processes."""
         return int(self._reduced(value, "max"))
 
     def gather(self, value: Any) -> list[Any]:
@@ -88,19 +88,19 @@ class Devices:
         return values
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """A barrier: returns when all processes have called it."""
         self.accelerator.wait_for_everyone()
 
     def clip(self, parameters: Sequence[nn.Parameter], max_norm: float | None) -> float:
-        """Shortens the gradients, and gives their length before."""
+        """Clips the gradients to a global norm, and returns the norm before."""
         limit = float("inf") if max_norm is None else max_norm
         norm = torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
         return float(_gathered(norm))
 
     def whole_for_main(self, value: Any) -> Any:
-        """Shards gathered to whole tensors, in dictionaries and lists too; on the CPU.
+        """Shards gathered to whole tensors on the CPU, in dictionaries and lists too.
 
-        All processes must ask; those that write no files get None for each tensor.
+        All processes must call it; those that write no files get None for each tensor.
         """
         if isinstance(value, Mapping):
             return {key: self.whole_for_main(item) for key, item in value.items()}
@@ -112,11 +112,11 @@ class Devices:
         return value
 
     def forget(self) -> None:
-        """Lets go of the modules prepared so far, which accelerate keeps."""
+        """Releases the modules prepared so far, which accelerate keeps references to."""
         self.accelerator.free_memory()
 
     def shards(self, whole: Tensor, like: Tensor) -> Tensor:
-        """A whole tensor, shared out as another is."""
+        """A whole tensor, sharded as another is."""
         from torch.distributed.tensor import DTensor, distribute_tensor
 
         if not isinstance(like, DTensor):

@@ -1,7 +1,7 @@
-"""Samples to token ids, with what each token may see and how much it counts.
+"""Samples as token ids, with each token's attention mask and loss weight.
 
-An example is a tree of segments: a segment's tokens see those of its parent, and their own up to
-themselves. A dialogue is one segment; of independent questions each is a child of the pictures.
+An example is a tree of segments: attention is causal within a segment, and sees all of its parent's
+tokens. A dialogue is one segment; independent questions are children of the pictures' segment.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Segment(NamedTuple):
-    """Neighbouring tokens of one example."""
+    """A run of tokens of one example."""
 
     length: int
     parent: int | None
-    """Index of the segment that its tokens also see; None: it starts a sequence."""
+    """Index of the segment that its tokens attend to as well; None: it starts a sequence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Example:
     source: str
     ids: tuple[int, ...]
     weights: tuple[float, ...]
-    """How much predicting each token counts; 0 for what is given."""
+    """Loss weight of each token; 0 for those of the prompt."""
     segments: tuple[Segment, ...]
     patches_PK: Array
     grid: tuple[tuple[int, int], ...]
@@ -56,26 +56,26 @@ class Example:
 
 
 def numbers_of(seed: int, index: int) -> random.Random:
-    """A sample's own random numbers: the same in every process and after a restart."""
+    """A sample's own generator: the same in every process and after a restart."""
     return random.Random(f"{seed}/{index}")  # the hash of a string spreads neighbouring numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """Makes examples of samples."""
+    """Encodes samples as examples."""
 
     processor: Processor
     augmentation: Augmentation
     max_tokens: int
-    """Longest sequence; a longer document is cut, a conversation's last turns are dropped."""
+    """Longest sequence; longer documents are truncated, and last turns of conversations dropped."""
     seed: int
     source_tokens: Mapping[str, int] = field(default_factory=dict)
-    """Longest sequence of the sources that have their own."""
+    """Longest sequence by source, where it differs from `max_tokens`."""
 
     def __call__(self, sample: Sample, index: int) -> Example:
         """The example of the sample with that number.
 
-        Raises: ValueError where not even the first turn, or not one token to be learnt, fits.
+        Raises: ValueError where not even the first turn, or no token with a loss, fits.
         """
         numbers = numbers_of(self.seed, index)
         members = sample.samples if isinstance(sample, Together) else (sample,)
@@ -99,7 +99,7 @@ class Encoder:
 
 
 def _joined(examples: Sequence[Example], max_tokens: int) -> Example:
-    """Examples as one, as far as whole ones fit; the source is the first one's."""
+    """As many whole examples as fit, as one; the source is the first one's."""
     joined, *others = examples
     for other in others:
         if joined.num_tokens + other.num_tokens > max_tokens:
@@ -138,7 +138,7 @@ def _document(sample: Document, index: int, processor: Processor, max_tokens: in
 def _cut(
     ids: tuple[int, ...], image_id: int, slots: Sequence[int], max_tokens: int
 ) -> tuple[int, int]:
-    """How many ids fit without a part of a picture, and how many pictures they have."""
+    """Numbers of ids and of pictures that fit, with no picture cut."""
     places = [place for place, token in enumerate(ids[:max_tokens]) if token == image_id]
     ends = list(accumulate(slots))
     num_pictures = sum(end <= len(places) for end in ends)
@@ -198,7 +198,7 @@ def _independent(
 def _place(
     processor: Processor, content: Content
 ) -> tuple[tuple[str | Slots, ...], list[PackedImages]]:
-    """The content with slots for its pictures, and the pictures."""
+    """The content with slots in place of its pictures, and the pictures."""
     parts: list[str | Slots] = []
     pictures = []
     for part in content:
@@ -225,7 +225,7 @@ def _answered(processor: Processor, messages: Sequence[Message]) -> tuple[tuple[
 
 
 def _num_shared(sequences: Sequence[tuple[int, ...]]) -> int:
-    """How many ids all sequences begin with."""
+    """Length of the sequences' common prefix."""
     columns = zip(*sequences, strict=False)
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 

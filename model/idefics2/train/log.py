@@ -19,15 +19,15 @@ from idefics2.train.devices import Devices
 
 
 class Log:
-    """Adds lines to a file, and shows them."""
+    """Appends lines to the log file, and prints them to stderr."""
 
     def __init__(self, path: Path, *, is_quiet: bool = False) -> None:
         self.path, self.is_quiet = path, is_quiet
 
     def rewind(self, stages: Iterable[str], stage: str, step: int) -> None:
-        """Drops what was logged after a checkpoint: lines of later steps and of later stages.
+        """Drops the lines of steps and stages after a checkpoint.
 
-        A last line that a kill cut short goes too.
+        A last line that a kill cut short is dropped too.
         """
         if not self.path.exists():
             return
@@ -53,13 +53,13 @@ class Log:
 
 
 class Meter:
-    """What happened since the last line of the log."""
+    """Losses and throughput since the last line of the log."""
 
     def __init__(self) -> None:
         self._clear()
 
     def add(self, sources: Iterable[str], sums: Tensor) -> None:
-        """A micro-batch's losses; they are read from the device only when asked for."""
+        """Adds a micro-batch's losses; they leave the device only when they are read."""
         self.losses.append((tuple(sources), sums))
 
     def count(self, tokens: int, examples: int) -> None:
@@ -103,7 +103,7 @@ class Meter:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All records."""
+    """The records of a log."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 

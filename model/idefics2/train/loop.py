@@ -31,9 +31,9 @@ LARGE_PRIME = 1_000_003
 
 
 def train(recipe: Recipe, out: Path, *, is_quiet: bool = False, is_sharded: bool = False) -> Path:
-    """Runs a recipe, or the rest of one that was begun in the same folder.
+    """Runs a recipe, or resumes the one that the folder holds.
 
-    Gives the folder of the last stage's model. If sharded, each process holds a part of every
+    Returns the folder of the last stage's model. If sharded, each process holds a part of every
     parameter, gradient and optimiser state, where otherwise it holds all.
 
     Raises: ValueError where the folder has another training, or a stage does not fit the model.
@@ -69,7 +69,7 @@ def _started(recipe: Recipe, folder: Folder, devices: Devices) -> Path:
 
 
 class _StageRun:
-    """One stage of a training, from its start or from a checkpoint to its end."""
+    """One stage of a training, from its start or a checkpoint."""
 
     def __init__(
         self,
@@ -144,9 +144,9 @@ class _StageRun:
         self._finish()
 
     def _step(self, step: int, batches: Sequence[Batch]) -> tuple[float, float]:
-        """One step; gives the gradient's length and the learning rate."""
+        """One optimiser step; returns the gradient norm and the learning rate."""
         devices, stage = self.devices, self.stage
-        # Dropout's numbers hang on the step, so that a restart repeats them
+        # Dropout is seeded by the step, so that a restart repeats it
         torch.manual_seed(self.seed + LARGE_PRIME * (1 + step) + devices.share.rank)
         total = devices.total(sum(batch.weight for batch in batches))
         # DDP takes the mean of the processes' gradients where the sum is wanted
@@ -180,7 +180,7 @@ class _StageRun:
             self.log.write(where | sizes | {"lr": lr, "grad_norm": grad_norm} | measured)
 
     def _evaluate(self, done: int) -> None:
-        """In the first process alone; the others wait at their next exchange."""
+        """Evaluates in the first process alone; the others wait at their next exchange."""
         assert self.stage.evaluate is not None
         if self.devices.is_main:
             self.module.eval()
@@ -242,7 +242,7 @@ def _has_muon(stage: Stage) -> bool:
 
 
 def prepare_model(model: Idefics2, stage: Stage) -> None:
-    """Adapters, frozen parts and recomputation of a stage, in place."""
+    """Applies a stage's adapters, frozen parts and activation checkpointing, in place."""
     if stage.adapters is not None:
         attach(model, stage.adapters)
     choose_trained(model, stage.frozen)

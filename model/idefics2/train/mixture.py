@@ -31,9 +31,9 @@ class Mixture:
     shares: Mapping[str, float]
     seed: int = 0
     cycle: list[str] = field(init=False, repr=False)
-    """The sources of as many samples, one after another."""
+    """The source of each of `CYCLE` samples."""
     places: dict[str, list[int]] = field(init=False, repr=False)
-    """Where each source is in the cycle."""
+    """Places of each source in the cycle."""
 
     def __post_init__(self) -> None:
         if self.sources.keys() != self.shares.keys() or not self.sources:
@@ -77,7 +77,7 @@ class Lines:
 
     @classmethod
     def open(cls, path: Path, source: str, seed: int = 0) -> Lines:
-        """Reads where lines begin.
+        """Indexes the lines of the file.
 
         Raises: ValueError if there is no such file, or nothing in it.
         """
@@ -94,7 +94,7 @@ class Lines:
         return cls(path, source, starts, seed)
 
     def row(self, number: int) -> int:
-        """Which line the sample of that number is."""
+        """The index of the line that is the sample of that number."""
         epoch, place = divmod(number, len(self.starts))
         numbers = random.Random(f"{self.seed}/{self.source}/{epoch}")
         size = len(self.starts)

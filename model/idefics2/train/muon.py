@@ -1,4 +1,4 @@
-"""Muon in float32, matrices of one shape together.
+"""The Muon optimiser in float32, with matrices of one shape batched.
 
 torch.optim.Muon iterates in bfloat16, matrix by matrix: on a CPU without bfloat16 units that took
 2.7 s for 60 matrices of 128 x 128 to 384 x 128, and this 0.2 s.
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration; they pull all singular values into about 0.7 to 1.2."""
+"""Coefficients of the quintic iteration, which maps singular values to about 0.7 to 1.2."""
 EPS = 1e-7
 
 
 class Muon(torch.optim.Optimizer):
-    """The direction is U V^T of the momentum U S V^T, scaled by sqrt(max(1, rows / columns)).
+    """Updates matrices by U V^T of their momentum U S V^T, times sqrt(max(1, rows / columns)).
 
     Source: Jordan et al., 2024 (kellerjordan.github.io/posts/muon); Nesterov momentum and
     decoupled weight decay as in torch.optim.Muon.
@@ -32,7 +32,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step; parameters without gradients stay."""
+        """One step; parameters without gradients do not change."""
         assert closure is None
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
@@ -62,7 +62,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: Tensor, num_iterations: int) -> Tensor:
-    """About U V^T of each matrix U S V^T of a stack."""
+    """U V^T of each matrix U S V^T of a stack, approximately (Newton-Schulz)."""
     a, b, c = COEFFICIENTS
     is_tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT.contiguous() if is_tall else matrices

@@ -1,7 +1,7 @@
-"""What a stage minimises. An objective reads samples and builds the module whose loss is trained.
+"""Objectives of stages: each encodes samples, and builds the module that computes the loss.
 
 Axes: T tokens of the row, A tokens to be predicted, V vocabulary, D width, P patches,
-Y labels of a patch, I crops.
+I crops, L visual tokens.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from idefics2.train.samples import Sample
 
 
 class Losses(NamedTuple):
-    """Of a micro-batch, as sums, so that micro-batches and processes can be added up."""
+    """Losses of a micro-batch, as sums, which add up over micro-batches and processes."""
 
     total: Tensor
-    """Weighted sum, to be divided by the weights of the whole step."""
+    """Weighted sum, to be divided by the sum of weights of the whole step."""
     by_source: Tensor
-    """For each of the batch's sources: weighted sum of the loss, and the weights; detached."""
+    """Weighted sum of the loss and sum of weights of each of the batch's sources; detached."""
 
 
 class Encoded(Protocol):
-    """An example, as far as the stream needs to know it."""
+    """An encoded sample, as the stream sees it."""
 
     @property
     def num_tokens(self) -> int: ...
@@ -46,14 +46,14 @@ class Encoded(Protocol):
 
 
 class Batch(Protocol):
-    """A micro-batch, as far as the loop needs to know it."""
+    """A micro-batch, as the loop sees it."""
 
     @property
     def sources(self) -> tuple[str, ...]: ...
 
     @property
     def weight(self) -> float:
-        """Sum of its targets' weights: over all micro-batches what the loss is divided by."""
+        """Sum of its targets' weights; a step's loss is divided by the sum over micro-batches."""
         ...
 
     @property
@@ -66,7 +66,7 @@ class Batch(Protocol):
 
 
 class Reader(Protocol):
-    """Turns samples into batches, in the processes that draw them."""
+    """Encodes samples and collates batches, in the processes that draw them."""
 
     def encode(self, sample: Any, index: int) -> Any:
         """The `Encoded` of the sample with that number."""
@@ -83,7 +83,7 @@ class Objective(Protocol):
     def reader(self, processor: Processor, seed: int) -> Reader: ...
 
     def module(self, model: Idefics2, seed: int) -> nn.Module:
-        """Its forward takes a `Batch` and gives `Losses`; the model is its attribute `model`."""
+        """A module whose forward maps a `Batch` to `Losses`; its attribute `model` is the model."""
         ...
 
 
@@ -94,10 +94,10 @@ class Answers:
     max_tokens: int
     """Longest sequence."""
     source_tokens: tuple[tuple[str, int], ...] = ()
-    """Sources with a longest sequence of their own."""
+    """Longest sequence of single sources, where it differs."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     neftune_alpha: float = 0.0
-    """Noise on the embeddings; see `neftune`."""
+    """Scale of the noise on the embeddings; see `neftune`."""
     z_loss: float = 0.0
     """Factor of log(sum(exp(logits)))^2, which keeps logits small (PaLM)."""
 
@@ -146,7 +146,7 @@ class AnswerLoss(nn.Module):
         )
 
     def hidden_states(self, row: Row) -> Tensor:
-        """What the output projection reads for each target, [A, D]."""
+        """Hidden states that predict the targets, [A, D]."""
         model, crosses = self.model, self.model.config.architecture == "cross_attention"
         x_TD = model.text_model.embed_tokens(row.ids_T)
         visual = self._look(row)
@@ -166,15 +166,15 @@ class AnswerLoss(nn.Module):
             image_L = 1 + torch.arange(visual.shape[:-1].numel(), device=x_TD.device) // num_latents
             sees_1TL = row.images_T[None, :, None] == image_L
             context = VisualContext(model.text_model.read_images(visual), sees_1TL)
-        store = PackedAttention(row)
+        attention = PackedAttention(row)
         positions_1T = row.positions_T[None]
-        y_1AD: Tensor = model.text_model(x_TD[None], positions_1T, None, store, context, row.from_A)
+        y_1AD: Tensor = model.text_model(x_TD[None], positions_1T, attention, context, row.from_A)
         return y_1AD[0]
 
     def _look(self, row: Row) -> Tensor:
-        """Visual tokens of the row's pictures, or, if it has none, of two patches for nothing.
+        """Visual tokens of the row's pictures; of two black patches if it has none.
 
-        All processes must use all parameters, or they would wait for one another's gradients.
+        Every process must use every parameter, or the others would wait for its gradients.
         """
         if len(row.grid_I2):
             return self.model.encode_images(row.patches_PK, row.grid_I2)
@@ -185,8 +185,8 @@ class AnswerLoss(nn.Module):
 def neftune(row: Row, width: int, alpha: float, seed: int) -> Tensor:
     """Noise [T, D] of NEFTune: uniform in +-alpha / sqrt(L D), L being the sequence's length.
 
-    An example's noise hangs on its number alone, so that it is the same however examples are
-    divided among micro-batches and processes. Pictures' places get it too, as in M4's code.
+    An example's noise depends on its number alone, so that it is the same however examples are
+    divided among micro-batches and processes. Visual tokens get it too, as in M4's code.
 
     Source: Jain et al., 2023 (arXiv:2310.05914).
     """

@@ -1,4 +1,4 @@
-"""Which optimiser moves which parameter, how far, and when."""
+"""Optimisers of a stage, by parameter name, with their learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import nn
 from idefics2.train.muon import Muon
 
 UNDECAYED = r"(^|\.)(bias|latents|alpha_\w+)$|norm\d?\.|embed|lora_magnitude_vector"
-"""Biases, norms, latents, gates, embeddings of tokens and positions, and that of patches."""
+"""Names without weight decay: biases, norms, latents, gates, and all embeddings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdamW:
-    """Loshchilov and Hutter, 2019."""
+    """AdamW (Loshchilov and Hutter, 2019)."""
 
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
@@ -29,13 +29,13 @@ class AdamW:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MuonRule:
-    """Jordan et al., 2024: momentum, orthogonalised; for matrices."""
+    """Muon (Jordan et al., 2024): orthogonalised momentum, for matrices alone."""
 
     lr: float
     momentum: float = 0.95
     weight_decay: float = 0.0
     num_iterations: int = 5
-    """Of Newton and Schulz."""
+    """Newton-Schulz iterations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """A factor on every learning rate: up from 0, then level, then down to `floor`."""
+    """A factor on every learning rate: linear warm-up, level, then decay to `floor`."""
 
     warmup_steps: int = 0
     decay: Literal["constant", "linear", "cosine"] = "constant"
     level_share: float = 0.0
-    """Share of the stage's steps at whose end the decay begins, warm-up included."""
+    """Share of the stage's steps, warm-up included, after which the decay begins."""
     floor: float = 0.0
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimization:
-    """Of one stage."""
+    """How one stage's parameters are optimised."""
 
     rules: tuple[Rule, ...]
     """The first that fits a parameter counts; parameters without a rule are an error."""
@@ -84,7 +84,7 @@ class Optimization:
     undecayed: str = UNDECAYED
     """Parameters in whose names this is found have no weight decay."""
     max_grad_norm: float | None = 1.0
-    """Gradients together longer than this are shortened to it; None: never."""
+    """Global gradient norm to which gradients are clipped; None: no clipping."""
 
 
 class Optimizers:
@@ -132,7 +132,7 @@ class Optimizers:
             self.all.append(Muon(muon))
 
     def step(self, step: int) -> float:
-        """Moves the parameters, at the learning rates of that step; gives the highest of them."""
+        """Updates the parameters, and returns the highest learning rate of that step."""
         factor = self.optimization.schedule.factor(step, self.num_steps)
         for optimizer in self.all:
             for group in optimizer.param_groups:

@@ -1,7 +1,7 @@
-"""Many examples in one row of tokens, without padding, and attention within each of them.
+"""Examples packed into one row of tokens without padding, with attention within each of them.
 
 Axes: T tokens of the row, A tokens to be predicted, P patches, K values of a patch, I crops,
-H query heads, G kv heads, E head width; Z segments attended together, X queries and Y keys of each.
+H query heads, G kv heads, E head width; Z segments attended together, X queries and J keys of each.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch import Tensor
 from idefics2.train.examples import Array, Example
 
 MAX_WASTE = 1.5
-"""Segments are attended together as long as padding them to one length costs at most this factor.
+"""Segments are attended in one batch while padding them to one length costs at most this factor.
 
 Padding is only inside the attention product: all else is computed for real tokens alone.
 """
 
 
 class Reach(NamedTuple):
-    """A segment's place in the row, and the places of all tokens that it sees, in order."""
+    """Places in the row of a segment's tokens, and of all tokens that it attends to, in order."""
 
     queries: Array
     keys: Array
@@ -33,13 +33,13 @@ class Reach(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Segments of similar lengths, which attention takes in one batch."""
+    """Segments of similar lengths, attended in one batch."""
 
     queries_ZX: Tensor
     """Places in the row; beyond a segment's end 0, whose output nobody reads."""
-    keys_ZY: Tensor
-    """Places in the row; beyond the end 0, which `bias_ZXY` hides."""
-    bias_ZXY: Tensor
+    keys_ZJ: Tensor
+    """Places in the row; beyond the end 0, which `bias_ZXJ` hides."""
+    bias_ZXJ: Tensor
     """Zero where a query sees a key, else minus infinity; a padding query sees its first key."""
     is_causal: bool
     """Whether segments have no parent and one length: then the bias is not needed."""
@@ -53,11 +53,11 @@ class Row:
     positions_T: Tensor
     groups: tuple[Group, ...]
     order_T: Tensor
-    """For each token its place in the groups' outputs, laid end to end."""
+    """Place of each token in the groups' concatenated outputs."""
     images_T: Tensor
-    """Which picture (crop), from 1, is the last that a token has met in its sequence; 0: none."""
+    """Number of the last crop before each token in its sequence, from 1; 0: none."""
     from_A: Tensor
-    """The place of the token that predicts each target: the one before it in its sequence."""
+    """Place of the token that predicts each target: the one before it in its sequence."""
     targets_A: Tensor
     weights_A: Tensor
     sources_A: Tensor
@@ -81,7 +81,7 @@ class Row:
         return len(self.spans)
 
     def to(self, device: torch.device) -> Self:
-        """The same on a device; the grid stays, since the model reads it as numbers."""
+        """The row on a device; the grid stays, since the model reads it as numbers."""
         changes: dict[str, Any] = {
             item.name: value.to(device, non_blocking=True)
             for item in fields(self)
@@ -91,8 +91,8 @@ class Row:
             replace(
                 group,
                 queries_ZX=group.queries_ZX.to(device),
-                keys_ZY=group.keys_ZY.to(device),
-                bias_ZXY=group.bias_ZXY.to(device),
+                keys_ZJ=group.keys_ZJ.to(device),
+                bias_ZXJ=group.bias_ZXJ.to(device),
             )
             for group in self.groups
         )
@@ -100,7 +100,7 @@ class Row:
 
 
 def pack_row(examples: Sequence[Example], image_id: int, window: int | None) -> Row:
-    """One row of examples, in the given order; `window` is the decoder's sliding window."""
+    """The examples as one row, in order; `window` is the decoder's sliding window."""
     positions, lengths, before, reaches, spans = [], [], [], [], []
     start = 0
     for example in examples:
@@ -162,21 +162,14 @@ def pack_row(examples: Sequence[Example], image_id: int, window: int | None) -> 
 
 
 class PackedAttention:
-    """Attention within examples, in the place of the decoder's cache: a `mistral.Store`."""
+    """Attention within examples, as `mistral.Attention` has it."""
 
     def __init__(self, row: Row) -> None:
         self.row = row
         self._queries = torch.cat([group.queries_ZX.flatten() for group in row.groups])
-        self._keys = torch.cat([group.keys_ZY.flatten() for group in row.groups])
+        self._keys = torch.cat([group.keys_ZJ.flatten() for group in row.groups])
 
-    def attend(
-        self,
-        layer_index: int,
-        q_BHTE: Tensor,
-        k_BGTE: Tensor,
-        v_BGTE: Tensor,
-        mask_BTS: Tensor | None,
-    ) -> Tensor:
+    def attend(self, layer_index: int, q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor) -> Tensor:
         """Attention of a row of packed examples: B is 1, and the mask is the row's own."""
         q_TH_E, k_TG_E, v_TG_E = (
             x_BHTE[0].transpose(0, 1).flatten(1) for x_BHTE in (q_BHTE, k_BGTE, v_BGTE)
@@ -184,17 +177,17 @@ class PackedAttention:
         width = q_BHTE.shape[-1]
         groups = self.row.groups
         of_queries = [group.queries_ZX for group in groups]
-        of_keys = [group.keys_ZY for group in groups]
+        of_keys = [group.keys_ZJ for group in groups]
         queries = _gather(q_TH_E, self._queries, of_queries, width)
         keys = _gather(k_TG_E, self._keys, of_keys, width)
         values = _gather(v_TG_E, self._keys, of_keys, width)
         parts = []
-        for group, q_ZHXE, k_ZGYE, v_ZGYE in zip(groups, queries, keys, values, strict=True):
+        for group, q_ZHXE, k_ZGJE, v_ZGJE in zip(groups, queries, keys, values, strict=True):
             y_ZHXE = F.scaled_dot_product_attention(
                 q_ZHXE,
-                k_ZGYE,
-                v_ZGYE,
-                attn_mask=None if group.is_causal else group.bias_ZXY[:, None].to(q_ZHXE.dtype),
+                k_ZGJE,
+                v_ZGJE,
+                attn_mask=None if group.is_causal else group.bias_ZXJ[:, None].to(q_ZHXE.dtype),
                 is_causal=group.is_causal,
                 enable_gqa=True,
             )
@@ -205,9 +198,9 @@ class PackedAttention:
 
 
 def _gather(x_TH_E: Tensor, every: Tensor, places: Sequence[Tensor], width: int) -> list[Tensor]:
-    """What groups attend with, each as [Z, H, X, E]; `every` has their places end to end.
+    """Queries, keys or values of each group, [Z, H, X, E]; `every` is their concatenated places.
 
-    At once for all groups: the gradient of each gather is as large as the row.
+    One gather for all groups, as the gradient of each gather is as large as the row.
     """
     parts = torch.split(x_TH_E.index_select(0, every), [each.numel() for each in places])
     return [
@@ -217,7 +210,7 @@ def _gather(x_TH_E: Tensor, every: Tensor, places: Sequence[Tensor], width: int)
 
 
 def _group(reaches: Sequence[Reach], window: int | None) -> tuple[tuple[Group, ...], Tensor]:
-    """Groups of similar lengths, and where each token of the row is in their outputs."""
+    """Groups of similar lengths, and the place of each token of the row in their outputs."""
     order = sorted(
         range(len(reaches)), key=lambda i: (len(reaches[i].keys), len(reaches[i].queries))
     )
@@ -232,7 +225,7 @@ def _group(reaches: Sequence[Reach], window: int | None) -> tuple[tuple[Group, .
 
 
 def _bunch(order: Iterable[int], reaches: Sequence[Reach]) -> list[list[int]]:
-    """Cuts the sorted segments where padding would cost too much."""
+    """Splits the sorted segments where padding would cost too much."""
     bunches: list[list[int]] = []
     needed, longest = 0, 0
     for i in order:
@@ -255,25 +248,25 @@ def _attended(
     num_queries = max(len(reach.queries) for reach in reaches)
     num_keys = max(len(reach.keys) for reach in reaches)
     queries_ZX = np.zeros((len(reaches), num_queries), np.int64)
-    keys_ZY = np.zeros((len(reaches), num_keys), np.int64)
+    keys_ZJ = np.zeros((len(reaches), num_keys), np.int64)
     position_ZX = np.zeros((len(reaches), num_queries), np.int64)
     for z, reach in enumerate(reaches):
         own, seen = len(reach.queries), len(reach.keys)
         queries_ZX[z, :own] = reach.queries
-        keys_ZY[z, :seen] = reach.keys
+        keys_ZJ[z, :seen] = reach.keys
         position_ZX[z, :own] = np.arange(seen - own, seen)
         first = offset + z * num_queries
         place_T[reach.queries] = np.arange(first, first + own)
-    distance_ZXY = position_ZX[..., None] - np.arange(num_keys)
-    sees_ZXY = distance_ZXY >= 0
+    distance_ZXJ = position_ZX[..., None] - np.arange(num_keys)
+    sees_ZXJ = distance_ZXJ >= 0
     if window is not None:
-        sees_ZXY &= distance_ZXY < window
-    bias_ZXY = np.where(sees_ZXY, np.float32(0), np.float32("-inf"))
+        sees_ZXJ &= distance_ZXJ < window
+    bias_ZXJ = np.where(sees_ZXJ, np.float32(0), np.float32("-inf"))
     lengths = {(len(reach.queries), len(reach.keys)) for reach in reaches}
     group = Group(
         torch.from_numpy(queries_ZX),
-        torch.from_numpy(keys_ZY),
-        torch.from_numpy(bias_ZXY),
+        torch.from_numpy(keys_ZJ),
+        torch.from_numpy(bias_ZXJ),
         is_causal=lengths == {(num_queries, num_queries)}
         and (window is None or num_keys <= window),
     )
@@ -283,7 +276,10 @@ def _attended(
 def _last_images(
     ids_T: Array, reaches: Sequence[Reach], image_id: int, examples: Sequence[Example]
 ) -> Array:
-    """Counts crops where an `<image>` id stands for one each, as in the other architecture."""
+    """Numbers of the last crops before each token, where one `<image>` id stands for a crop.
+
+    That is so in the cross-attention architecture alone; elsewhere 0.
+    """
     num_crops = sum(len(example.grid) for example in examples)
     is_image_T = ids_T == image_id
     if is_image_T.sum() != num_crops:  # many ids a crop: nobody asks

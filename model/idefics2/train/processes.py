@@ -1,4 +1,9 @@
-"""The same command in several processes of one machine, which then train together."""
+"""Starts the processes of a data-parallel training on one machine.
+
+`torchrun` starts them too, and this loop exists for what it lacks: its workers outlive a launcher
+that is killed and would write into the folder of the training started again; its exit code is 1
+whatever a worker's was; and it prints a traceback of its own after a worker's one-line error.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +18,11 @@ from collections.abc import Sequence
 
 
 def run_together(command: Sequence[str], num_processes: int) -> int:
-    """Runs the command so many times, each told its rank; gives the first exit code above 0.
+    """Runs Python with these arguments in each process; returns the first exit code above 0.
 
-    Cores are divided among them: on a CPU two processes of one thread each were faster than one
-    process of two threads, by half. If one fails the others are ended. An interrupt reaches all.
+    Processes learn their rank from the variables that torchrun sets. Cores are divided among them:
+    on a CPU two processes of one thread each were faster by half than one process of two threads.
+    If one fails, the others are terminated. An interrupt reaches all of them.
     """
     threads = max(1, (os.cpu_count() or 1) // num_processes)
     shared = {
@@ -35,9 +41,9 @@ def run_together(command: Sequence[str], num_processes: int) -> int:
         for rank in range(num_processes)
     ]
     try:
-        while any(process.poll() is None for process in running):
-            if failed := [process.returncode for process in running if process.returncode]:
-                return abs(int(failed[0]))
+        while None in (codes := [process.poll() for process in running]):
+            if failed := [code for code in codes if code]:
+                return abs(failed[0])
             time.sleep(0.2)
     finally:
         for process in running:
@@ -49,10 +55,7 @@ def run_together(command: Sequence[str], num_processes: int) -> int:
 
 
 def _end_with_parent() -> None:
-    """Has Linux kill this process with its parent.
-
-    Left over, it would write into the folder of the training that is started again.
-    """
+    """Has Linux kill this process when its parent ends."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A whole training, as data: where it starts and its stages, one after another."""
+"""A training as data: the checkpoint to start from, and its stages in order."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ Evaluate = Callable[[Idefics2, Processor, int], Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """So many steps towards one objective."""
+    """A number of steps on one objective."""
 
     name: str
     draw: Callable[[int], Any]
-    """The sample of that number, from 0 on without end; the same whenever it is asked for."""
+    """The sample of a number, from 0 on without end; the same at every call."""
     objective: Objective
     optimization: Optimization
     num_steps: int
     batch_size: int
     """Samples of a step, over all processes."""
     micro_tokens: int
-    """A micro-batch closes before it exceeds so many tokens of the decoder, ..."""
+    """Most decoder tokens of a micro-batch of several samples."""
     micro_patches: int
-    """... or so many patches; a single larger sample still makes one."""
+    """Most patches of a micro-batch of several samples."""
     frozen: tuple[str, ...] = ()
-    """Parameters in whose names one of these patterns is found stay as they are."""
+    """Patterns (`re.search`) of the names of parameters that are not trained."""
     trained_tokens: tuple[int, ...] | None = None
-    """Of the embedding table and the output projection only these rows move, without weight decay;
+    """Rows of the embedding table and the output projection that are trained, without weight decay;
     None: all."""
     adapters: Adapters | None = None
     """LoRA or DoRA, merged into the weights at the end of the stage; None: none."""
     prepare: Callable[[Idefics2], Idefics2] | None = None
-    """What changes in the model before the stage; must do the same each time."""
+    """Changes the model before the stage, in the same way at every call; None: no change."""
     images: ImageSettings | None = None
-    """How pictures are cut; None: as the checkpoint says."""
+    """Resizing and splitting of pictures; None: as the checkpoint says."""
     precision: Precision = "float32"
-    """Of the arithmetic; parameters are float32. bfloat16 is torch's autocast."""
+    """Precision of the forward pass (torch's autocast); parameters are float32."""
     recompute: bool = False
-    """Whether layers run again in the backward pass, to keep less in memory."""
+    """Activation checkpointing: layers run again in the backward pass, to save memory."""
     evaluate: Evaluate | None = None
     """Scores by name; the model is in evaluation mode, the last argument the step."""
     evaluate_every: int = 1000
@@ -57,10 +57,10 @@ class Stage:
     log_every: int = 10
     save_every: int = 500
     workers: int = 0
-    """Processes that draw ahead, for each training process; 0: it draws itself."""
+    """Data-loading processes of each training process; 0: it draws samples itself."""
     buffer_steps: int = 4
-    """How many steps' samples may wait in memory, shared among the workers but at least one each;
-    a worker holds the one that it makes besides."""
+    """Prefetched steps in memory, divided among the workers, at least one each; every worker holds
+    the step that it is preparing besides."""
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch_size", "micro_tokens", "micro_patches", "evaluate_every"):
@@ -75,15 +75,16 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What `vlmbench train` runs."""
+    """A training that `vlmbench train` runs."""
 
     name: str
     start: Callable[[Path], Path]
-    """The folder of the checkpoint to start from: one that exists, or the given one, filled."""
+    """Returns the folder of the checkpoint to start from: an existing one, or the given one after
+    writing it."""
     stages: tuple[Stage, ...]
     seed: int = 0
     keep: int = 2
-    """Checkpoints that are kept, the latest ones."""
+    """Number of latest checkpoints that are kept."""
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -99,7 +100,7 @@ def _check_positive(stage: Stage, name: str) -> None:
 
 
 def describe(value: object) -> Any:
-    """All settings as JSON values; functions by their names, objects of other kinds by theirs."""
+    """All settings as JSON values; functions by name, objects that are not data by their type's."""
     if is_dataclass(value) and not isinstance(value, type):
         settings = (item.name for item in fields(value) if item.init)
         described = {name: describe(getattr(value, name)) for name in settings}

@@ -1,4 +1,4 @@
-"""What a model learns from: conversations and documents with pictures.
+"""Training samples: conversations and documents with pictures.
 
 A stage draws these by number; `examples` turns them into token ids.
 """
@@ -21,10 +21,10 @@ class Turn:
     """A question and its answer."""
 
     content: Content
-    """What the user says; after the conversation's `shared` content, if that is not empty."""
+    """The user's text and pictures, which follow the conversation's `shared` content."""
     answer: str
     weight: float = 1.0
-    """How much each token of the answer counts in the loss."""
+    """Loss weight of each token of the answer."""
 
     def __post_init__(self) -> None:
         if self.weight < 0:
@@ -37,7 +37,7 @@ class Conversation:
 
     turns: tuple[Turn, ...]
     shared: Content = ()
-    """What the first turn of a dialogue begins with, and every independent question."""
+    """Content before the first turn of a dialogue, and before every independent question."""
     layout: Layout = "dialogue"
     """"dialogue": one sequence, as in the paper. "independent": every question follows `shared`
     directly and sees nothing of the other turns, as if each were asked alone; one pass through the
@@ -45,7 +45,7 @@ class Conversation:
     split: bool | None = None
     """Whether its pictures are split; None: as the augmentation draws."""
     source: str = "conversation"
-    """Under this name the log shows its loss."""
+    """Name under which the log reports its loss."""
 
     def __post_init__(self) -> None:
         if not self.turns:
@@ -60,7 +60,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """Texts and pictures to be continued, as in pre-training; the loss is on all its text."""
+    """Interleaved texts and pictures, as in pre-training; the loss is on all text."""
 
     content: Content
     source: str = "document"
@@ -68,9 +68,9 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Samples that count as one of a step's: as many as fill a sequence of pre-training.
+    """Samples that count as one sample of a step: as many as fill a sequence of pre-training.
 
-    They do not see one another.
+    They do not attend to one another.
     """
 
     samples: tuple[Conversation | Document, ...]

@@ -1,7 +1,7 @@
-"""The samples of a stage, step by step, drawn here or ahead in other processes.
+"""Batches of a stage by step, drawn in this process or prefetched by others.
 
-What a step holds depends on its number alone, so that training can go on from any step, with any
-number of processes.
+A step's samples depend on its number alone, so that training resumes at any step, with any number
+of processes.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from idefics2.train.objectives import Batch, Encoded, Reader
 from idefics2.train.recipe import Stage
 
 PATIENCE_S = 5.0
-"""How long a process waits for another before it looks whether that is still there."""
+"""Seconds after which a waiting process checks that the other is alive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Which of the processes this is."""
+    """This process's rank among those that train."""
 
     rank: int = 0
     num_processes: int = 1
 
 
 def batches_of(stage: Stage, reader: Reader, step: int, share: Share) -> list[Batch]:
-    """The micro-batches of one step that this process has to do.
+    """This process's micro-batches of one step.
 
-    Samples of like size come together: their pictures are then attended to in few batches.
+    Samples of similar sizes are batched: their pictures are then attended to in few batches.
     """
     first = step * stage.batch_size
     indices = range(first + share.rank, first + stage.batch_size, share.num_processes)
@@ -62,7 +62,7 @@ def _fill(examples: Sequence[Encoded], stage: Stage) -> list[list[Encoded]]:
 def steps_from(
     stage: Stage, reader: Reader, share: Share, start: int
 ) -> Iterator[Iterator[list[Batch]]]:
-    """The steps from `start` to the stage's end.
+    """Micro-batches of each step from `start` to the stage's end.
 
     Raises: RuntimeError with the traceback of a worker that failed.
     """

@@ -1,7 +1,7 @@
-"""A tokenizer for models that start from nothing: known words whole, all else spelled in bytes.
+"""A tokenizer for models trained from random weights: known words, and bytes for all else.
 
-What a picture says has no known words, so that a model learns to read letters, while questions and
-usual answers are short.
+Texts in pictures have no known words, so that a model learns to read letters, while questions and
+frequent answers are short.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ SPECIAL = (
     "<image>",
     "<end_of_utterance>",
 )
-"""Their ids are their places here."""
+"""Special tokens; an id is the index here."""
 
 WORDS = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
 
 
 def count_words(texts: Iterable[str]) -> Counter[str]:
-    """How often each word stands in the texts: GPT-2's words, with the space before them.
+    """Occurrences of each word in the texts: GPT-2's words, with the space before them.
 
-    Only words of two letters and more, since a letter is an entry anyway.
+    Only words of two letters or more, since every byte is an entry anyway.
     """
     counts = Counter(word for text in texts for word, _ in WORDS.pre_tokenize_str(text))
     return Counter({word: n for word, n in counts.items() if re.search("[A-Za-z]{2}", word)})

@@ -53,8 +53,8 @@ def test_a_profile_divides_the_whole_time_among_the_stages(
     assert [stage["name"] for stage in profile["stages"]] == names
     assert sum(s["seconds"] for s in profile["stages"]) == pytest.approx(profile["seconds"])
     assert all(stage["seconds"] >= 0 for stage in profile["stages"])
-    assert profile["work"]["crops_encoded"] == 2
-    assert profile["work"]["crops_requested"] == profile["n"]
+    assert profile["work"]["num_crops_encoded"] == 2
+    assert profile["work"]["num_crops_requested"] == profile["n"]
     flops = {stage["name"]: stage["flops"] for stage in profile["stages"]}
     assert flops["vision"] and flops["connector"] and flops["prefill"] and flops["decode"]
 

@@ -29,7 +29,7 @@ def test_all_contestants_give_the_same_answers(
     for row in rows:
         assert [c["answers_that_differ"] for c in row["contestants"].values()] == [0, 0, 0]
         work = row["work_of_engine"]
-        assert work["crops_encoded"] < work["crops_requested"]
+        assert work["num_crops_encoded"] < work["num_crops_requested"]
     table = capsys.readouterr().out.splitlines()
     assert len(table) == 1 + len(rows)
     assert table[0].split()[:2] == ["workload", "split"]

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from vlmbench.backends.chat_completions import Answer
 from vlmbench.backends.registry import open_backend
-from vlmbench.schema import Message, Request, Response
+from vlmbench.backends.replies import Answer
+from vlmbench.schema import Message, Picture, Request, Response
 
 
 def completion(text: str | None, finish_reason: str | None = "stop") -> Any:
@@ -36,7 +36,7 @@ def chunk(text: str, finish_reason: str | None = None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Photo(Picture):
     content: bytes
 
     def encoded(self) -> bytes:
@@ -52,7 +52,7 @@ class Picture:
 def picture(format: str = "PNG", mode: str = "RGB", colour: Any = (9, 99, 199)) -> Picture:
     file = io.BytesIO()
     Image.new(mode, (4, 3), colour).save(file, format)
-    return Picture(file.getvalue())
+    return Photo(file.getvalue())
 
 
 def request(id: str = "vqav2@mini/1", *content: str | Picture, **fields: Any) -> Request:
@@ -75,7 +75,7 @@ def test_text_and_pictures_are_sent_in_place_and_in_order(server: Any) -> None:
     ask(server, replace(asked, messages=(shot, answer, *asked.messages)))
 
     def image(mime: str, sent: Picture) -> dict[str, Any]:
-        data = base64.b64encode(sent.content).decode()
+        data = base64.b64encode(sent.encoded()).decode()
         return {"type": "image_url", "image_url": {"url": f"data:{mime};base64,{data}"}}
 
     def text(sent: str) -> dict[str, Any]:
@@ -92,12 +92,15 @@ def test_text_and_pictures_are_sent_in_place_and_in_order(server: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_a_format_of_the_web_is_sent_as_it_is_stored(server: Any, format: str) -> None:
-    sent = picture(format, mode="RGB" if format != "GIF" else "P", colour=0)
+@pytest.mark.parametrize(
+    ("format", "mode"),
+    [("PNG", "RGB"), ("PNG", "L"), ("PNG", "P"), ("PNG", "1"), ("JPEG", "RGB"), ("JPEG", "L")],
+)
+def test_a_plain_picture_is_sent_as_it_is_stored(server: Any, format: str, mode: str) -> None:
+    sent = picture(format, mode, colour=0)
     ask(server, request("a", sent, "?"))
     uri = server.bodies[0]["messages"][0]["content"][0]["image_url"]["url"]
-    assert uri == f"data:image/{format.lower()};base64,{base64.b64encode(sent.content).decode()}"
+    assert uri == f"data:image/{format.lower()};base64,{base64.b64encode(sent.encoded()).decode()}"
 
 
 @pytest.mark.parametrize(
@@ -105,12 +108,12 @@ def test_a_format_of_the_web_is_sent_as_it_is_stored(server: Any, format: str) -
     [
         pytest.param("BMP", "RGB", (9, 99, 199), id="bmp"),
         pytest.param("TIFF", "CMYK", (10, 20, 30, 0), id="a mode that PNG lacks"),
-        pytest.param("TIFF", "RGBA", (1, 2, 3, 128), id="transparent"),
-        pytest.param("TIFF", "I;16", 999, id="16 bits of grey"),
-        pytest.param("TIFF", "F", 0.5, id="floats"),
+        pytest.param("WEBP", "RGB", (9, 99, 199), id="webp, which llama.cpp does not read"),
+        pytest.param("GIF", "P", 7, id="gif"),
+        pytest.param("JPEG", "CMYK", (10, 20, 30, 0), id="cmyk jpeg"),
     ],
 )
-def test_any_other_format_is_sent_as_png(server: Any, format: str, mode: str, colour: Any) -> None:
+def test_any_other_picture_is_sent_as_png(server: Any, format: str, mode: str, colour: Any) -> None:
     sent = picture(format, mode, colour)
     ask(server, request("a", sent, "?"))
     uri = server.bodies[0]["messages"][0]["content"][0]["image_url"]["url"]
@@ -118,16 +121,16 @@ def test_any_other_format_is_sent_as_png(server: Any, format: str, mode: str, co
     assert prefix == "data:image/png;base64"
     received = Image.open(io.BytesIO(base64.b64decode(data)))
     assert received.format == "PNG"
-    kept = mode if mode in ("RGB", "RGBA", "I;16") else "RGB"
-    assert received.getpixel((3, 2)) == sent.decode().convert(kept).getpixel((3, 2))
+    assert received.mode == "RGB"
+    assert received.getpixel((3, 2)) == sent.decode().convert("RGB").getpixel((3, 2))
 
 
 def test_generation_settings_are_sent(server: Any) -> None:
     ask(server, request(stop=("Q", "\n"), bad_words=("no",)))
     greedy = server.bodies[0]
     assert (greedy["model"], greedy["temperature"], greedy["max_tokens"]) == ("M", 0, 7)
-    assert (greedy["top_p"], greedy["stop"], greedy["bad_words"]) == (1, ["Q", "\n"], ["no"])
-    assert "seed" not in greedy
+    assert greedy["bad_words"] == ["no"]
+    assert not {"seed", "top_p", "stop"} & greedy.keys()  # defaults, and what we do ourselves
     ask(server, temperature=0.5, top_p=0.9, seed=3)
     drawn = server.bodies[1]
     assert (drawn["temperature"], drawn["top_p"], drawn["seed"]) == (0.5, 0.9, 3)
@@ -251,8 +254,8 @@ def test_finish_reasons(server: Any, reply: Any, text: str, finish_reason: str) 
         ((200, {"error": {"message": "bad", "code": 400}}, {}), "ServerError: bad"),
         (events({"error": {"message": "too long", "code": 400}}), "ServerError: too long"),
         (refusal(400, "maximum context\nlength"), "ServerError: HTTP 400: maximum context length"),
-        ((422, {"detail": [{"msg": "x"}]}, {}), "ServerError: HTTP 422: [{'msg': 'x'}]"),
-        ((413, b"<html>large</html>", {}), "ServerError: HTTP 413: <html>large</html>"),
+        ((422, {"detail": [{"msg": "x"}]}, {}), "ServerError: HTTP 422: x"),
+        ((413, b"<html>large</html>", {}), "ServerError: HTTP 413: large"),
         ((404, {}, {}), "ServerError: HTTP 404: {}"),
         ((400, b"x" * 9999, {}), "ServerError: HTTP 400: xxx"),
     ],

@@ -15,12 +15,12 @@ from vlmbench.backends.openai import wait_s
 from vlmbench.backends.protocol import Backend
 from vlmbench.backends.registry import open_backend
 from vlmbench.errors import VlmbenchError
-from vlmbench.schema import Message, Request, Response
+from vlmbench.schema import Message, Picture, Request, Response
 
 EVENTS = {"Content-Type": "text/event-stream"}
 
 
-class BrokenPicture:
+class BrokenPicture(Picture):
     def encoded(self) -> bytes:
         return b"no picture"
 

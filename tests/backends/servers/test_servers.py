@@ -43,7 +43,7 @@ def test_the_key_is_sent_and_shown_nowhere(
     responses = list(opened.generate(request(str(n)) for n in range(3)))
     assert [headers["Authorization"] for headers in server.headers] == [f"Bearer {KEY}"] * 3
     assert responses[0].error == "ServerError: HTTP 400: bad key: Bearer ***"
-    shown = [repr(responses), repr(opened), repr(opened.probe()), repr(vars(opened)["_server"])]
+    shown = [repr(responses), repr(opened), repr(opened.probe()), repr(vars(opened)["_exchange"])]
     assert "chat/completions" in caplog.text
     assert KEY[:12] not in "".join([*shown, caplog.text])
     server.listing = server.refusal(503, f"loading for {KEY}")
@@ -156,6 +156,7 @@ def test_the_probe_says_what_can_change_an_answer(server: Any) -> None:
         "temperature": 0.5,
         "top_p": 0.9,
         "seed": 3,
+        "transparency": "on white",
     }
 
 

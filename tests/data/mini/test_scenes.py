@@ -15,8 +15,8 @@ import pytest
 from vlmbench.data.mini import NUM_SCENES, TASKS, Part, scene
 from vlmbench.data.mini.columns import COLUMNS, TASK_OF, pictures
 from vlmbench.data.mini.drawing import Box, Canvas
+from vlmbench.data.mini.drawn_rows import drawn_rows
 from vlmbench.data.mini.fonts import FACES
-from vlmbench.data.mini.stream import samples
 from vlmbench.data.mini.words import divided, number, words
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Prediction
@@ -37,8 +37,8 @@ QUESTIONS_AND_ANSWERS = {
 
 DIGEST = """
 import hashlib, sys
-from vlmbench.mini import scene
-from vlmbench.mini.columns import pictures
+from vlmbench.data.mini import scene
+from vlmbench.data.mini.columns import pictures
 digest = hashlib.sha256()
 for task in sys.argv[1:]:
     for number in range(12):
@@ -139,7 +139,8 @@ def test_a_samples_gold_answer_is_right(name: str) -> None:
         pytest.importorskip("easy_vqa")
     found = loading.find(TASK_OF[name])
     for index in range(12):
-        for sample in samples(name, "train", index):
+        for row in drawn_rows(name, "train", index):
+            sample = found.read(row)
             answer = prompts.gold(sample, found.form)
             said = Prediction(id=sample.id, response=answer)
             assert found.score(sample, said, "official").value == 1.0
@@ -201,10 +202,11 @@ def test_parts_share_no_answer_and_no_face(name: str, draw_sheet: DrawSheet) -> 
 @pytest.mark.parametrize("name", READING)
 def test_no_one_answer_is_worth_a_twentieth(name: str) -> None:
     found = loading.find(name)
-    rows = [sample for i in range(NUM_SCENES[name]) for sample in samples(name, "test", i)]
-    for answer in {sample.answers[0] for sample in rows[::6]}:
+    rows = [row for i in range(NUM_SCENES[name]) for row in drawn_rows(name, "test", i)]
+    samples = [found.read(row) for row in rows]
+    for answer in {sample.answers[0] for sample in samples[::6]}:
         said = Prediction(id="", response=answer)
-        scores = [found.score(sample, said, "official").value for sample in rows]
+        scores = [found.score(sample, said, "official").value for sample in samples]
         assert sum(scores) / len(scores) < 0.05
 
 

@@ -38,7 +38,7 @@ def test_a_scene_is_the_same_whenever_it_is_drawn(task: str) -> None:
 
 def test_a_scene_is_the_same_in_another_process() -> None:
     code = (
-        "import zlib; from vlmbench.mini import scene\n"
+        "import zlib; from vlmbench.data.mini import scene\n"
         f"for task in {TASKS}:\n"
         "    rows = [r for i in range(30) for r in scene(task, 'test', i)]\n"
         "    print(zlib.crc32(repr([[v.tobytes() if hasattr(v, 'tobytes') else v"

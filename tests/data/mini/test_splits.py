@@ -14,9 +14,9 @@ import pytest
 from vlmbench.cli.main import main
 from vlmbench.data import splits
 from vlmbench.data.mini import TASKS
-from vlmbench.data.mini.stream import samples
+from vlmbench.data.mini.drawn_rows import drawn_rows
 from vlmbench.task import loading
-from vlmbench.task.binding import Asking, TaskSource
+from vlmbench.task.binding import OwnTask, PromptSettings
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_rows_read_from_the_file_are_the_samples_that_were_drawn(cache: Path) ->
     for name in ("textvqa", "docvqa"):
         found = loading.find(name)
         rows = splits.load(name, found.split("mini"))
-        drawn = [sample for index in range(4) for sample in samples(name, "test", index)]
+        drawn = [found.read(row) for index in range(4) for row in drawn_rows(name, "test", index)]
         for row, sample in zip(rows, drawn, strict=False):
             stored = found.read(row)
             assert stored.images[1].decode().tobytes() == sample.images[1].decode().tobytes()
@@ -91,13 +91,11 @@ def test_two_processes_may_draw_the_same_file(tmp_path: Path) -> None:
 
 
 def test_examples_come_from_the_train_part(cache: Path) -> None:
-    asking = Asking(shots=2)
-    source = TaskSource("docvqa@mini", asking, data_dir=None, tasks_dir=None)
-    asked = source.request(source.task.read(source.rows[0]))
+    bound = OwnTask("docvqa@mini", PromptSettings(shots=2), data_dir=None, tasks_dir=None)
+    asked = bound.request(bound.task.read(bound.rows[0]))
     answers = [turn.content[0] for turn in asked.messages if turn.role == "assistant"]
-    train = {
-        answer for i in range(100) for s in samples("docvqa", "train", i) for answer in s.answers
-    }
+    rows = (row for i in range(100) for row in drawn_rows("docvqa", "train", i))
+    train = {answer for row in rows for answer in bound.task.read(row).answers}
     assert len(answers) == 2
     assert all(str(answer).removeprefix("Answer: ") in train for answer in answers)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vlmbench.data.predictions import Line, read
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Prediction
+from vlmbench.task.loading import conventions_of
 
 Write = Callable[[str | bytes], Path]
 
@@ -20,7 +21,7 @@ GOOD = '{"id": 1, "response": "yes"}\n'
 
 
 def read_all(path: Path, task: str = "vqav2") -> list[Line]:
-    return list(read(path, task).lines)
+    return list(read(path, conventions_of(task)).lines)
 
 
 def error_of(path: Path, task: str = "vqav2") -> str:
@@ -34,7 +35,7 @@ def error_of(path: Path, task: str = "vqav2") -> str:
 
 def test_a_line_is_an_id_and_a_response(write: Write) -> None:
     path = write(GOOD)
-    predictions = read(path, "vqav2")
+    predictions = read(path, conventions_of("vqav2"))
     assert predictions.format == "vlmbench jsonl"
     assert not predictions.by_row_number
     want = Line(prediction=Prediction(id=1, response="yes"), row=None, where=f"{path}:1")
@@ -94,13 +95,13 @@ def test_a_null_response_is_a_failed_sample(write: Write) -> None:
 
 def test_a_json_list_of_such_objects_is_read_too(write: Write) -> None:
     path = write('[{"id": 1, "response": "a"}, {"id": 2, "response": null}]')
-    assert read(path, "docvqa").format == "vlmbench json"
+    assert read(path, conventions_of("docvqa")).format == "vlmbench json"
     assert [line.prediction.response for line in read_all(path, "docvqa")] == ["a", None]
     assert read_all(path)[1].where == f"{path}: entry 2"
 
 
 def test_lines_are_read_when_they_are_asked_for(write: Write) -> None:
-    lines = read(write(GOOD.encode() * 2 + b'{"id": \xff\n'), "mmmu").lines
+    lines = read(write(GOOD.encode() * 2 + b'{"id": \xff\n'), conventions_of("mmmu")).lines
     assert next(lines).prediction.id == 1
     assert next(lines).prediction.id == 1
     with pytest.raises(VlmbenchError, match=r"answers:3: not UTF-8"):
@@ -132,7 +133,7 @@ BAD_LINES = [
         "unknown key 'extracton'; is 'extraction' meant?",
     ),
     ('{"id": 1, "response": "x", "Sample": {}}', "unknown key 'Sample'; is 'sample' meant?"),
-    ('{"id": 1, "response": "x", "extraction": 1}', "vqav2 is scored from the response; drop"),
+    ('{"id": 1, "response": "x", "extraction": 1}', "the task is scored from the response; drop"),
     ('"yes"', 'text, expected {"id": ..., "response": ...}'),
     ("[1]", 'a list, expected {"id": ..., "response": ...}'),
     ("null", 'null, expected {"id": ..., "response": ...}'),

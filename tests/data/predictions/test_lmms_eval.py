@@ -10,6 +10,7 @@ import pytest
 from vlmbench.data.predictions import Line, read
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Prediction
+from vlmbench.task.loading import conventions_of
 
 Write = Callable[[str | bytes], Path]
 
@@ -51,7 +52,7 @@ def logged_with_doc(doc: dict[str, Any], response: str, **metrics: Any) -> str:
 
 
 def one(path: Path, task: str) -> Line:
-    (line,) = read(path, task).lines
+    (line,) = read(path, conventions_of(task)).lines
     return line
 
 
@@ -61,7 +62,7 @@ def test_a_log_of_vqav2_names_its_samples_by_row_number(write: Write) -> None:
         logged("answer", " Yes\n", prompt, exact_match=1.0)
         + logged("answer", "", prompt, exact_match=0.0, doc_id=7)
     )
-    predictions = read(path, "vqav2")
+    predictions = read(path, conventions_of("vqav2"))
     assert predictions.format == "lmms-eval samples"
     assert predictions.by_row_number
     first, second = predictions.lines
@@ -97,7 +98,7 @@ def test_the_id_is_taken_from_what_the_task_logged(
     write: Write, task: str, metrics: dict[str, Any], want: object
 ) -> None:
     path = write(logged("gold", "The answer is B", "prompt", doc_id=5, **metrics))
-    assert not read(path, task).by_row_number
+    assert not read(path, conventions_of(task)).by_row_number
     line = one(path, task)
     assert line.prediction == Prediction(id=want, response="The answer is B")  # type: ignore[arg-type]
     assert line.row is None
@@ -105,7 +106,7 @@ def test_the_id_is_taken_from_what_the_task_logged(
 
 def test_a_log_of_docvqa_carries_the_gold_answers(write: Write) -> None:
     path = write(logged(["itc", "it's \\ a"], "ITC", "Which firm?", anls=1.0, doc_id=3))
-    assert read(path, "docvqa").by_row_number
+    assert read(path, conventions_of("docvqa")).by_row_number
     line = one(path, "docvqa")
     assert line.prediction == Prediction(id=3, response="ITC")
     assert line.row == {"question": "Which firm?", "answers": ["itc", "it's \\ a"]}
@@ -207,7 +208,7 @@ def test_gold_answers_that_lmms_eval_normalised_in_place_are_no_row(
         (logged("a", "b") + '{"doc_id": 1}', ":2: no 'filtered_resps'; there are: 'doc_id'"),
         (
             logged("a", "b", submission={"question_id": 1}) + logged("a", "b"),
-            ":2: no id of vqav2, though earlier lines have one",
+            ":2: no sample's id, though earlier lines have one",
         ),
         (
             logged("a", "b", submission={"question_id": None}),
@@ -218,5 +219,5 @@ def test_gold_answers_that_lmms_eval_normalised_in_place_are_no_row(
 def test_a_bad_line_of_a_log_is_named(write: Write, content: str, message: str) -> None:
     path = write(content)
     with pytest.raises(VlmbenchError) as caught:
-        list(read(path, "vqav2").lines)
+        list(read(path, conventions_of("vqav2")).lines)
     assert str(caught.value).startswith(f"{path}{message}")

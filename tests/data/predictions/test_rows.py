@@ -12,6 +12,7 @@ import pytest
 from vlmbench.data.predictions import read
 from vlmbench.data.rows import Row
 from vlmbench.task import loading
+from vlmbench.task.loading import conventions_of
 
 Write = Callable[[str | bytes], Path]
 
@@ -62,7 +63,7 @@ FILES: list[tuple[str, Any, str, Mapping[str, Any]]] = [
 def test_a_row_is_read_by_its_task(
     write: Write, task: str, content: Any, id: str, want: Mapping[str, Any]
 ) -> None:
-    (line,) = read(write(json.dumps(content)), task).lines
+    (line,) = read(write(json.dumps(content)), conventions_of(task)).lines
     assert line.row is not None
     sample = loading.find(task).read(Row(line.row, where=line.where, key=str(line.prediction.id)))
     assert sample.id == str(line.prediction.id) == id

@@ -15,6 +15,7 @@ import pytest
 from vlmbench.data.predictions import Line, read
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Prediction
+from vlmbench.task.loading import conventions_of
 
 Write = Callable[[str | bytes], Path]
 Rows = Sequence[dict[str, Any]]
@@ -58,7 +59,7 @@ each_writer = pytest.mark.parametrize("form", WRITERS)
 
 
 def one(path: Path, task: str) -> Line:
-    (line,) = read(path, task).lines
+    (line,) = read(path, conventions_of(task)).lines
     return line
 
 
@@ -78,7 +79,7 @@ MMBENCH = {
 @each_writer
 def test_a_result_file_of_mmbench_carries_its_rows(write: Write, form: str) -> None:
     path = write(WRITERS[form]([MMBENCH]))
-    predictions = read(path, "mmbench")
+    predictions = read(path, conventions_of("mmbench"))
     assert predictions.format == f"VLMEvalKit {form}"
     (line,) = predictions.lines
     index = "1000241" if form == "tsv" else 1000241
@@ -89,8 +90,10 @@ def test_a_result_file_of_mmbench_carries_its_rows(write: Write, form: str) -> N
 
 def test_an_upload_file_of_mmbench_is_read(write: Write) -> None:
     names = ("index", "question", "A", "B", "C", "D", "prediction", "answer", "split")
-    predictions = read(write(xlsx([{name: MMBENCH[name] for name in names}])), "mmbench")
-    assert predictions.format == "MMBench upload xlsx"
+    predictions = read(
+        write(xlsx([{name: MMBENCH[name] for name in names}])), conventions_of("mmbench")
+    )
+    assert predictions.format == "mmbench submission xlsx"
     (line,) = predictions.lines
     assert (line.prediction.id, line.prediction.response) == (1000241, "(B)")
     assert line.row is not None and (line.row["B"], line.row["C"]) == ("None", None)
@@ -106,7 +109,7 @@ AWKWARD += ["2024-01-01", " a ", "a\tb", 'say "hi"', "l1\nl2", "@x", "'x", "Ã©ð
 def test_any_text_in_a_cell_is_that_text(write: Write, form: str) -> None:
     texts = [text for text in AWKWARD if form != "xlsx" or len(text) < 32_768]  # a cell's limit
     rows = [{"index": i, "question": "?", "prediction": text} for i, text in enumerate(texts)]
-    lines = read(write(WRITERS[form](rows)), "textvqa").lines
+    lines = read(write(WRITERS[form](rows)), conventions_of("textvqa")).lines
     assert [line.prediction.response for line in lines] == texts
 
 
@@ -124,7 +127,7 @@ def test_text_that_a_writer_took_for_a_formula_or_escaped_is_restored(write: Wri
     sheet.append(["index", "prediction"])
     sheet.append([1, "=SUM(A1)"])  # openpyxl writes this as a formula
     sheet.append([2, "a_x000D_\nb_x0007_"])  # XlsxWriter's form of control characters
-    lines = read(write(saved(book)), "textvqa").lines
+    lines = read(write(saved(book)), conventions_of("textvqa")).lines
     assert [line.prediction.response for line in lines] == ["=SUM(A1)", "a\r\nb\x07"]
 
 
@@ -136,13 +139,13 @@ def test_a_sheet_with_a_wrong_range_and_unknown_extensions_is_read_whole(write: 
         for name in old.namelist():
             part = old.read(name).replace(b'ref="A1:B4"', b'ref="A1:A2"')
             new.writestr(name, part.replace(b"</worksheet>", extension))
-    lines = list(read(write(file.getvalue()), "textvqa").lines)
+    lines = list(read(write(file.getvalue()), conventions_of("textvqa")).lines)
     assert [line.prediction.response for line in lines] == ["x", "x", "x"]
 
 
 def test_numbers_and_truth_values_in_cells_become_text(write: Write) -> None:
     rows = [{"index": i, "prediction": value} for i, value in enumerate([3, 2.5, True])]
-    lines = read(write(xlsx(rows)), "textvqa").lines
+    lines = read(write(xlsx(rows)), conventions_of("textvqa")).lines
     assert [line.prediction.response for line in lines] == ["3", "2.5", "True"]
 
 
@@ -215,7 +218,7 @@ def test_a_result_file_of_mmmu_carries_options_and_question_type(write: Write, f
 def test_open_questions_of_mmmu_are_known_even_where_the_scorer_rewrote_them(write: Write) -> None:
     asked = MMMU | {"A": None, "B": None, "answer": "['24/7', '3.429']"}
     scored = asked | {"A": asked["answer"], "B": "Other Answers"}
-    for line in read(write(xlsx([asked, scored])), "mmmu").lines:
+    for line in read(write(xlsx([asked, scored])), conventions_of("mmmu")).lines:
         assert line.row is not None
         want = {"options": [], "question_type": "open", "answer": "['24/7', '3.429']"}
         assert line.row.items() >= want.items()
@@ -253,7 +256,7 @@ def test_a_result_file_of_mathvista_carries_its_problems(write: Write, form: str
 @each_writer
 def test_the_judges_extraction_is_final(write: Write, form: str) -> None:
     rows = [MATHVISTA | {"res": res, "log": "Succeed"} for res in ("1.449", None)]
-    first, second = read(write(WRITERS[form](rows)), "mathvista").lines
+    first, second = read(write(WRITERS[form](rows)), conventions_of("mathvista")).lines
     assert (first.prediction.final, first.prediction.is_final) == ("1.449", True)
     assert (second.prediction.final, second.prediction.is_final) == ("", True)
 
@@ -299,6 +302,6 @@ BAD = [
 def test_a_bad_sheet_is_named(write: Write, task: str, content: bytes, message: str) -> None:
     path = write(content)
     with pytest.raises(VlmbenchError) as caught:
-        list(read(path, task).lines)
+        list(read(path, conventions_of(task)).lines)
     assert str(caught.value).startswith(f"{path}{message}")
     assert "\n" not in str(caught.value)

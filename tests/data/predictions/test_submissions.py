@@ -10,6 +10,7 @@ import pytest
 from vlmbench.data.predictions import Line, read
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Prediction
+from vlmbench.task.loading import conventions_of
 
 Write = Callable[[str | bytes], Path]
 LAYOUTS = [None, 0, 4]
@@ -20,10 +21,10 @@ LAYOUTS = [None, 0, 4]
 @pytest.mark.parametrize(
     ("task", "key", "name"),
     [
-        ("vqav2", "question_id", "VQA submission"),
-        ("textvqa", "question_id", "VQA submission"),
-        ("docvqa", "questionId", "DocVQA submission"),
-        ("docvqa", "question_id", "DocVQA submission"),
+        ("vqav2", "question_id", "vqav2-evalai submission"),
+        ("textvqa", "question_id", "textvqa-evalai submission"),
+        ("docvqa", "questionId", "docvqa-rrc submission"),
+        ("docvqa", "question_id", "docvqa-rrc submission"),
         ("a_users_own", "id", "list of answers"),
     ],
 )
@@ -32,7 +33,7 @@ def test_a_list_of_answers_is_read(
 ) -> None:
     entries = [{key: 262144000, "answer": "yes"}, {key: 262144001, "answer": ""}]
     path = write(json.dumps(entries, indent=indent))
-    predictions = read(path, task)
+    predictions = read(path, conventions_of(task))
     assert predictions.format == name
     assert list(predictions.lines) == [
         Line(prediction=Prediction(id=i, response=r), row=None, where=f"{path}: entry {n}")
@@ -44,8 +45,8 @@ def test_a_list_of_answers_is_read(
 def test_answers_of_an_mmmu_object_are_final(write: Write, indent: int | None) -> None:
     answers = {"validation_Accounting_1": "D", "validation_Art_14": "0.0", "test_Art_1": ""}
     path = write(json.dumps(answers, indent=indent) + "\n")
-    predictions = read(path, "mmmu")
-    assert predictions.format == "MMMU submission"
+    predictions = read(path, conventions_of("mmmu"))
+    assert predictions.format == "mmmu-evalai submission"
     lines = list(predictions.lines)
     assert [line.prediction for line in lines] == [
         Prediction(id=id, response=answer, final=answer, is_final=True)
@@ -55,12 +56,14 @@ def test_answers_of_an_mmmu_object_are_final(write: Write, indent: int | None) -
 
 
 def test_an_mmmu_object_may_break_lines_between_its_entries(write: Write) -> None:
-    lines = read(write('{"validation_Art_1": "D",\n "validation_Art_2": "A"}'), "mmmu").lines
+    lines = read(
+        write('{"validation_Art_1": "D",\n "validation_Art_2": "A"}'), conventions_of("mmmu")
+    ).lines
     assert [line.prediction.final for line in lines] == ["D", "A"]
 
 
 def test_false_in_an_mmmu_object_is_an_answer_that_was_not_found(write: Write) -> None:
-    (line,) = read(write('{"test_Art_1": false}'), "mmmu").lines
+    (line,) = read(write('{"test_Art_1": false}'), conventions_of("mmmu")).lines
     assert line.prediction == Prediction(id="test_Art_1", response="", final="", is_final=True)
 
 
@@ -84,21 +87,25 @@ def test_a_mathvista_object_carries_problems_and_extractions(
     write: Write, indent: int | None
 ) -> None:
     path = write(json.dumps({"3": PROBLEM | OUTPUT}, indent=indent))
-    predictions = read(path, "mathvista")
-    assert predictions.format == "MathVista submission"
+    predictions = read(path, conventions_of("mathvista"))
+    assert predictions.format == "mathvista submission"
     want = Prediction(id="3", response="It is (A)", final="A", is_final=True)
     assert list(predictions.lines) == [Line(prediction=want, row=PROBLEM, where=f"{path}: '3'")]
 
 
 @pytest.mark.parametrize("extraction", [None, "", 4, [1, 2]])
 def test_a_mathvista_extraction_is_final_whatever_it_is(write: Write, extraction: Any) -> None:
-    (line,) = read(write(json.dumps({"9": {"extraction": extraction}})), "mathvista").lines
+    (line,) = read(
+        write(json.dumps({"9": {"extraction": extraction}})), conventions_of("mathvista")
+    ).lines
     want = Prediction(id="9", response=None, final=extraction, is_final=True)
     assert (line.prediction, line.row) == (want, None)
 
 
 def test_a_mathvista_problem_without_an_extraction_is_read_from_its_response(write: Write) -> None:
-    (line,) = read(write(json.dumps({"3": PROBLEM | {"response": "cat"}})), "mathvista").lines
+    (line,) = read(
+        write(json.dumps({"3": PROBLEM | {"response": "cat"}})), conventions_of("mathvista")
+    ).lines
     assert line.prediction == Prediction(id="3", response="cat")
 
 
@@ -164,5 +171,5 @@ BAD = [
 def test_a_bad_entry_is_named(write: Write, task: str, content: str, message: str) -> None:
     path = write(content)
     with pytest.raises(VlmbenchError) as caught:
-        list(read(path, task).lines)
+        list(read(path, conventions_of(task)).lines)
     assert str(caught.value).startswith(f"{path}{message}")

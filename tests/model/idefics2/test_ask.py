@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import Idefics2Processor, PreTrainedTokenizerFast
+from transformers import AutoProcessor, Idefics2Processor, PreTrainedTokenizerFast
 from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
 
 import idefics2
@@ -126,7 +127,7 @@ def test_json_tells_what_the_model_saw(
     assert list(result["timings"]) == ["preprocess_s", "encode_s", "prefill_s", "decode_s"]
     assert all(seconds > 0 for seconds in result["timings"].values())
     words = byte_tokenizer().decode(result["prompt_ids"])
-    assert words == f"User:{QUESTION}\nAssistant:"
+    assert words == f"User: {QUESTION}\nAssistant:"  # the space is transformers 5's
 
 
 def test_splitting_is_the_checkpoints_own_unless_told(
@@ -169,7 +170,7 @@ def test_a_base_model_goes_on_after_the_question(folder: Path, tmp_path: Path) -
     answer = idefics2.answer(
         model, processor, [Image.new("RGB", (9, 9))], "The picture shows", max_new_tokens=1
     )
-    assert byte_tokenizer().decode(answer.prompt_ids) == "The picture shows"
+    assert byte_tokenizer().decode(answer.prompt_ids) == " The picture shows"
     assert answer.prompt_ids[1] == FAKE_ID
 
 
@@ -186,6 +187,97 @@ def test_dtypes_and_a_question_without_pictures(folder: Path) -> None:
     answer = idefics2.answer(model, processor, [], "Hello", max_new_tokens=3)
     assert answer.visual_tokens == 0
     assert answer.grids == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "compat"),
+    [
+        ("4.40.2", "release"),
+        ("4.57.1", "release"),
+        ("5.0.0", "transformers>=5"),
+        (None, "release"),
+    ],
+)
+def test_token_ids_are_those_of_the_transformers_that_wrote_the_folder(
+    version: str | None,
+    compat: idefics2.Compat,
+    folder: Path,
+    tmp_path: Path,
+    pictures: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    content = json.loads((copy / "config.json").read_text())
+    content |= {"transformers_version": version}
+    (copy / "config.json").write_text(json.dumps(content))
+    model, processor = idefics2.load(copy)
+    assert processor.compat == compat
+    images = [Image.open(path) for path in pictures]
+    told = idefics2.load(folder, compat=compat).processor
+    expected = told.chat([idefics2.Message("user", (*images, QUESTION))]).ids
+    assert ask(copy, "--json", "--max-new-tokens", "1", *pictures, QUESTION) == 0
+    assert tuple(json.loads(capsys.readouterr().out)["prompt_ids"]) == expected
+    assert idefics2.answer(model, processor, images, QUESTION).prompt_ids == expected
+
+
+def test_the_ids_of_a_transformers_5_folder_are_transformers_5s(
+    folder: Path, pictures: list[str]
+) -> None:
+    theirs = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
+    messages = [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}
+    ]
+    text = theirs.apply_chat_template(messages, add_generation_prompt=True)
+    image = Image.open(pictures[0])
+    expected = theirs(text=text, images=[[image]])["input_ids"][0]
+    processor = idefics2.load(folder).processor
+    prompt = processor.chat([idefics2.Message("user", (image, QUESTION))])
+    assert list(prompt.ids) == list(expected)
+
+
+def test_a_trainers_checkpoint_is_asked_with_the_processor_of_another_folder(
+    folder: Path, tmp_path: Path, pictures: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(folder, "--max-new-tokens", "3", *pictures, QUESTION) == 0
+    expected = capsys.readouterr().out
+    run = tmp_path / "run" / "checkpoint-500"
+    run.mkdir(parents=True)
+    for name in ("config.json", "generation_config.json", "model.safetensors"):
+        shutil.copyfile(folder / name, run / name)
+    assert ask(run, *pictures, QUESTION) == 2
+    missing = "no tokenizer.json, tokenizer_config.json, preprocessor_config.json"
+    assert f"{missing}: give --processor a folder" in capsys.readouterr().err
+    for path in (path for path in folder.iterdir() if not (run / path.name).exists()):
+        shutil.copyfile(path, run.parent / path.name)
+    assert ask(run, *pictures, QUESTION) == 2
+    assert f"{missing}: give --processor {run.parent}" in capsys.readouterr().err
+    found = ["--processor", str(run.parent)]
+    assert ask(run, "--max-new-tokens", "3", *found, *pictures, QUESTION) == 0
+    assert capsys.readouterr().out == expected
+
+
+def test_an_adapter_beside_the_weights_is_said_and_changes_the_answer(
+    folder: Path, tmp_path: Path, pictures: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "base_model.model.model.text_model.layers.0.mlp.down_proj.lora"
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    config = {"peft_type": "LORA", "lora_alpha": 8, "base_model_name_or_path": str(folder)}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    halves = {f"{name}_A.weight": torch.randn(2, 64), f"{name}_B.weight": torch.randn(48, 2)}
+    save_file(halves, adapter / "adapter_model.safetensors")
+    beside = Path(shutil.copytree(folder, tmp_path / "beside"))
+    shutil.copytree(adapter, beside, dirs_exist_ok=True)
+    question = ["--max-new-tokens", "8", *pictures, QUESTION]
+    commands = [(folder, []), (adapter, []), (beside, []), (folder, ["--adapter", str(adapter)])]
+    said = []
+    for model, flags in commands:
+        assert ask(model, *flags, *question) == 0
+        said.append(capsys.readouterr())
+    assert said[0].err == ""
+    assert all("merged the adapter" in output.err for output in said[1:])
+    assert said[0].out != said[1].out == said[2].out == said[3].out
 
 
 MISTAKES = {

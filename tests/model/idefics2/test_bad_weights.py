@@ -95,8 +95,43 @@ def test_a_truncated_file_is_refused_by_name(num_bytes: int, checkpoint: Path) -
 def test_a_missing_shard_is_refused_by_name(sharded: Path) -> None:
     shard = sorted(sharded.glob("*.safetensors"))[1]
     shard.unlink()
-    with pytest.raises(ValueError, match=f"cannot read .*{shard.name}"):
+    with pytest.raises(ValueError, match=f"cannot read .*{shard.name}, which .*index.json names"):
         load_model(sharded)
+
+
+def test_shards_without_an_index_are_read(sharded: Path) -> None:
+    expected = load_model(sharded)
+    (sharded / "model.safetensors.index.json").unlink()
+    found = load_model(sharded)
+    for (name, ours), (_, theirs) in zip(
+        found.named_parameters(), expected.named_parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "base_model.model."])
+def test_a_wrappers_prefix_before_every_name_is_left_out(prefix: str, checkpoint: Path) -> None:
+    path = checkpoint / "model.safetensors"
+    tensors = load_file(path)
+    save_file({prefix + name: tensor for name, tensor in tensors.items()}, path)
+    assert torch.equal(load_model(checkpoint).lm_head.weight, tensors["lm_head.weight"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\nsize 9\n", "a Git-LFS pointer"),
+        (b"\x40" + bytes(7) + b"{", "it is cut short: 9 of 72 bytes or more; get it again"),
+        (b"\xff" * 100, "header too large"),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_reason(
+    content: bytes, message: str, checkpoint: Path
+) -> None:
+    path = checkpoint / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"cannot read .*{path.name}: .*{message}"):
+        load_model(checkpoint)
 
 
 def test_a_tensor_in_two_shards_is_refused_by_name(sharded: Path) -> None:
@@ -123,7 +158,7 @@ def test_a_broken_index_is_refused(index: str, message: str, sharded: Path) -> N
 
 def test_pickled_weights_are_not_read(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"has neither model\.safetensors nor"):
+    with pytest.raises(ValueError, match=r"has neither .*its pytorch_model\.bin is a pickle"):
         load_model(checkpoint)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from idefics2.config import IDEFICS2_8B, Idefics2Config, PerceiverConfig, TextConfig, VisionConfig
+from idefics2.weights import load_model
 
 RELEASED: dict[str, Any] = {
     "architectures": ["Idefics2ForConditionalGeneration"],
@@ -39,6 +41,9 @@ RELEASED: dict[str, Any] = {
     },
 }
 """The whole config.json of HuggingFaceM4/idefics2-8b."""
+
+WRITTEN = sorted(Path(__file__).with_name("configs").glob("transformers_*.json"))
+"""One small config, each as `Idefics2Config.save_pretrained` of that version writes it."""
 
 
 def test_the_released_file_has_the_released_sizes() -> None:
@@ -104,6 +109,44 @@ def test_text_defaults_are_those_that_transformers_resolves(text: dict[str, Any]
     assert Idefics2Config.from_json(content).text == Idefics2Config.from_json(resolved).text
 
 
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
+def test_a_file_of_any_transformers_version_means_what_transformers_takes_it_for(
+    path: Path,
+    tmp_path: Path,
+    theirs_of: Callable[[dict[str, Any]], Any],
+    make_case: Callable[..., Any],
+    assert_same_logits: Callable[..., None],
+) -> None:
+    content = json.loads(path.read_text())
+    theirs = theirs_of(content)
+    theirs.save_pretrained(tmp_path)
+    shutil.copyfile(path, tmp_path / "config.json")
+    ours = load_model(tmp_path)
+    assert_same_logits(ours, theirs, [make_case(ours.config, (3, (20, 36), 4))])
+
+
+@pytest.mark.parametrize("part", ["vision_config", "perceiver_config", "text_config"])
+@pytest.mark.parametrize(
+    ("key", "value"), [("add_cross_attention", True), ("pruned_heads", {"0": [1]})]
+)
+def test_what_an_old_file_says_of_another_network_is_refused(
+    part: str, key: str, value: object
+) -> None:
+    content = json.loads(WRITTEN[0].read_text())
+    assert content[part][key] in (False, {})
+    content[part][key] = value
+    with pytest.raises(ValueError, match=f"{part}: {key} .* is not implemented"):
+        Idefics2Config.from_json(content)
+
+
+@pytest.mark.parametrize("part", ["vision_config", "perceiver_config", "text_config"])
+def test_a_key_that_no_transformers_version_wrote_is_refused(part: str) -> None:
+    content = json.loads(WRITTEN[0].read_text())
+    content[part]["rope_scale"] = 2
+    with pytest.raises(ValueError, match=f"{part}: unknown key 'rope_scale'"):
+        Idefics2Config.from_json(content)
+
+
 def test_files_written_by_transformers_are_read(tmp_path: Path) -> None:
     from transformers import Idefics2Config as TheirConfig
 
@@ -156,9 +199,7 @@ def test_a_plain_file_holds_none_of_our_own_keys() -> None:
     ("changes", "message"),
     [
         pytest.param({"model_type": "llava"}, "model_type is 'llava'", id="another model"),
-        pytest.param(
-            {"quantization_config": {}}, "unknown key 'quantization_config'", id="unknown"
-        ),
+        pytest.param({"quantisation": {}}, "unknown key 'quantisation'", id="unknown"),
         pytest.param({"image_tokens_id": 3}, "did you mean image_token_id", id="misspelt"),
         pytest.param(
             {"text": {"num_layers": 3}}, "text_config: unknown key", id="ours, not theirs"

@@ -13,7 +13,7 @@ from torch import Tensor
 from idefics2.config import TextConfig
 from idefics2.cross_attention import GatedCrossAttention, VisualContext
 from idefics2.generate import Sampling, generate, log_likelihoods
-from idefics2.layers import KeysValues
+from idefics2.layers import KeysValues, MaskedAttention
 from idefics2.model import Idefics2
 from idefics2.weights import checkpoint_shapes
 
@@ -50,7 +50,7 @@ def test_the_gated_block_equals_that_of_transformers_idefics() -> None:
     x_BTD, latents_IRD = torch.randn(2, 7, 24), torch.randn(3, 4, 24)
     image_BT = torch.tensor([[0, 0, 1, 1, 1, 2, 2], [0, 3, 3, 3, 3, 3, 3]])  # last seen, from 1
     mask_BTL = image_BT[..., None] == torch.arange(1, 4).repeat_interleave(4)
-    context = VisualContext((ours.read(latents_IRD),), mask_BTL)
+    context = VisualContext((ours.keys_values(latents_IRD),), mask_BTL)
     additive = torch.zeros(2, 1, 7, 12).masked_fill(~mask_BTL[:, None], torch.finfo().min)
     with torch.inference_mode():
         expected = theirs(
@@ -107,7 +107,8 @@ def test_with_closed_gates_it_is_the_decoder_without_images(
         x_BTD = plain.text_model.embed_tokens(torch.tensor([case.prompt.ids]))
         positions_BT = torch.arange(len(case.prompt.ids))[None]
         with torch.inference_mode():
-            expected_TV = plain.lm_head(plain.text_model(x_BTD, positions_BT))[0]
+            y_BTD = plain.text_model(x_BTD, positions_BT, MaskedAttention())
+            expected_TV = plain.lm_head(y_BTD)[0]
         torch.testing.assert_close(logits_TV, expected_TV, rtol=1e-5, atol=1e-5)
     opened = our_logits(model, cases)[0]
     assert (opened - our_logits(closed, cases)[0]).abs().max() > 0.1

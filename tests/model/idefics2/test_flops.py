@@ -37,7 +37,7 @@ def test_work_equals_torchs_count(
     num_new: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("idefics2.products.prefers_onednn", lambda: False)  # torch counts its own
+    monkeypatch.setattr("idefics2.onednn.prefers_onednn", lambda: False)  # torch counts its own
     model = random_model(small(**CHANGES[name])).requires_grad_(False)
     prompt = make_case(model.config, parts).prompt
     # the CPU's fused attention is no operation that torch counts: it is taken apart

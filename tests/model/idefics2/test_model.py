@@ -12,6 +12,7 @@ from torch import Tensor
 
 from idefics2.cache import Cache
 from idefics2.config import Idefics2Config
+from idefics2.layers import MaskedAttention
 from idefics2.model import Idefics2, initialize, normalize
 from idefics2.prompt import Prompt
 
@@ -255,6 +256,6 @@ def test_hidden_states_of_wanted_tokens_are_those_of_all(
     positions_BT = torch.arange(7).expand(2, -1)
     wanted_W = torch.tensor(wanted, dtype=torch.int64)
     with torch.no_grad():
-        all_BTD = decoder(x_BTD, positions_BT)
-        found_BWD = decoder(x_BTD, positions_BT, wanted_W=wanted_W)
+        all_BTD = decoder(x_BTD, positions_BT, MaskedAttention())
+        found_BWD = decoder(x_BTD, positions_BT, MaskedAttention(), wanted_W=wanted_W)
     torch.testing.assert_close(found_BWD, all_BTD[:, wanted_W])

@@ -346,6 +346,12 @@ def test_settings_come_from_the_released_files(folder: Path) -> None:
     assert processor.bad_ids == ((FAKE_ID,), (IMAGE_ID,))
 
 
+@pytest.mark.parametrize("eos", [2, [2], None])
+def test_a_chat_that_ends_turns_with_end_of_utterance_stops_there(copy: Path, eos: object) -> None:
+    (copy / "generation_config.json").write_text(json.dumps({"eos_token_id": eos}))
+    assert load(copy).stop_ids == (2, END_ID)
+
+
 def test_the_base_model_has_no_chat_and_stops_at_eos(copy: Path) -> None:
     (copy / "processor_config.json").write_text('{"image_seq_len": 64}')
     (copy / "generation_config.json").write_text('{"eos_token_id": 2}')

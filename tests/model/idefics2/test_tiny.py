@@ -12,7 +12,7 @@ import idefics2
 from idefics2.generate import Sampling, generate
 from vlmbench.backends.checkpoint import folder_of
 from vlmbench.data import mini
-from vlmbench.data.mini.stream import samples
+from vlmbench.data.mini.drawn_rows import drawn_rows
 from vlmbench.task import prompts
 from vlmbench.task.loading import find
 
@@ -35,8 +35,11 @@ def test_transformers_gives_the_same_ids_and_answers(name: str, theirs: tuple[An
     processor, their_model = theirs
     model, our_processor = idefics2.load(TINY)
     sampling = Sampling(max_new_tokens=12, stop_ids=our_processor.stop_ids)
-    for sample in samples(name, "test", 1)[:2]:
-        asked = prompts.request(sample, form=find(name).form, style="idefics2", max_new_tokens=None)
+    task = find(name)
+    for row in drawn_rows(name, "test", 1)[:2]:
+        asked = prompts.request(
+            task.read(row), form=task.form, style="idefics2", max_new_tokens=None
+        )
         content = [p if isinstance(p, str) else p.decode() for p in asked.messages[-1].content]
         prompt = our_processor.chat([idefics2.Message("user", tuple(content))])
         parts = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from idefics2.checkpoint import Checkpoint
+from idefics2.checkpoint import Checkpoint, load
 from idefics2.train import (
     AdamW,
     Adapters,
@@ -34,6 +35,7 @@ from idefics2.train import (
     Turn,
 )
 from idefics2.train.adapters import attach, choose_trained, merge
+from idefics2.train.checkpoints import export
 from idefics2.train.mixture import Lines, Mixture
 from idefics2.train.muon import Muon, orthogonalize
 from idefics2.train.objectives import AnswerLoss, neftune
@@ -142,6 +144,18 @@ def test_merged_adapters_equal_unmerged(checkpoint: Checkpoint, kind: Any) -> No
     merge(model)
     assert [name for name, _ in model.named_parameters()] == names
     torch.testing.assert_close(outputs(), unmerged, rtol=1e-3, atol=1e-4)
+
+
+def test_a_trained_model_keeps_the_version_that_its_token_ids_are_of(
+    checkpoint: Checkpoint, start_folder: Path, tmp_path: Path
+) -> None:
+    origin = Path(shutil.copytree(start_folder, tmp_path / "origin"))
+    content = json.loads((origin / "config.json").read_text())
+    for version, compat in (("5.23.0", "transformers>=5"), ("4.40.2", "release")):
+        (origin / "config.json").write_text(json.dumps(content | {"transformers_version": version}))
+        export(checkpoint.model, tmp_path / version, origin)
+        assert load(origin).processor.compat == compat
+        assert load(tmp_path / version).processor.compat == compat
 
 
 def test_orthogonalized_matrices_have_singular_values_near_one() -> None:

@@ -253,7 +253,7 @@ def test_only_the_latest_checkpoints_are_kept_and_load(uninterrupted: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["tinny", "--out", "x"], "no recipe named 'tinny'"),
+        (["tinny"], "no recipe named 'tinny'; did you mean tiny"),
         (["none.py", "--out", "x"], "no recipe file none.py"),
         ([f"{SMALL}:smal", "--out", "x"], "there are: questions, recipe"),
         ([str(SMALL)], "name a folder with --out"),
@@ -262,8 +262,8 @@ def test_only_the_latest_checkpoints_are_kept_and_load(uninterrupted: Path) -> N
         ([str(SMALL), "--out", "x", "--set", "questions.batch_size=0"], "must be positive"),
         ([str(SMALL), "--out", "x", "--set", "questions.adapters=lora"], "must be Adapters | None"),
         ([str(SMALL), "--out", "x", "--set", "questions.trained_tokens=5"], "must be tuple[int"),
-        ([str(SMALL), "--out", "x", "--set", "batch_size"], "no key=value"),
-        ([str(SMALL), "--out", "x", "--steps", "0"], "must be positive"),
+        ([str(SMALL), "--out", "x", "--set", "batch_size"], "not key=value"),
+        ([str(SMALL), "--out", "x", "--steps", "0"], "'0' is no whole number from 1"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -272,6 +272,17 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert main(["train", *arguments]) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("recipe", ["tiny", str(SMALL)])
+def test_a_rank_without_the_number_of_processes_is_refused_at_once(
+    recipe: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert main(["train", recipe]) == 2
+    error = capsys.readouterr().err
+    assert "RANK is set and WORLD_SIZE is not" in error and error.count("\n") == 1
 
 
 def test_settings_of_the_command_line_reach_the_recipe(

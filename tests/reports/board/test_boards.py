@@ -108,7 +108,7 @@ def test_every_drawn_split_counts_as_a_stand_in(
     made: Made, edited: Callable[..., Path], board_json: Any
 ) -> None:
     folder = made("yes", "textvqa")
-    source = open_run(folder).manifest["data"]["textvqa@validation"]["source"]
+    source = open_run(folder).manifest.data["textvqa@validation"].source
     drawn = edited(
         folder, ("textvqa@validation", "textvqa@easy"), (source, "vlmbench.mini.easy_vqa")
     )
@@ -121,6 +121,12 @@ def test_every_drawn_split_counts_as_a_stand_in(
     [
         pytest.param({"shots": 2}, [], "shots (0 and 2)", id="shots"),
         pytest.param({}, [('"style": "idefics2"', '"style": "other"')], "prompt style", id="style"),
+        pytest.param(
+            {},
+            [('"style_version": 1', '"style_version": 2')],
+            "prompt style (idefics2 and idefics2 v2)",
+            id="style's version",
+        ),
         pytest.param({}, [('"version": 1', '"version": 2')], "task version (1 and 2)", id="task"),
         pytest.param({"ocr": True}, [], "with OCR tokens", id="OCR tokens"),
     ],
@@ -180,7 +186,7 @@ def test_other_rows_under_the_same_name_are_told(
     made: Made, edited: Callable[..., Path], board: Any
 ) -> None:
     first = made("A", "textvqa")
-    fingerprint = open_run(first).tasks[0].fingerprint
+    fingerprint = open_run(first).tasks[0].data.fingerprint
     other = edited(made("yes", "textvqa"), (fingerprint, "0" * 32))
     assert "read different copies of its rows" in board(first, other, "--baselines", "none")
 
@@ -301,7 +307,9 @@ def test_a_reference_may_be_left_out_of_the_table(made: Made, board_json: Any) -
         pytest.param(["--task", "dcvqa"], "did you mean docvqa", id="task"),
         pytest.param(["--sort", "score"], "no task named 'score'", id="sort key"),
         pytest.param(["--reference", "GPT4V"], "did you mean GPT-4V", id="reference"),
-        pytest.param(["--where", "params<"], "ends where a value should be", id="condition"),
+        pytest.param(
+            ["--where", "params<"], "'<' is out of place (at character 7)", id="condition"
+        ),
         pytest.param(["--where", "docqa>1"], "did you mean docvqa", id="fact"),
         pytest.param(["--where", "params>1e15"], "no cell is left", id="nothing left"),
         pytest.param(["--out", "board.pdf"], "give --format", id="ending"),

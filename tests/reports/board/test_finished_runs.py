@@ -50,8 +50,8 @@ def test_responses_stand_in_step_with_scores(made: Callable[..., Path]) -> None:
     for task in open_run(made("A")).tasks:
         pairs = list(zip(task.scores(), task.responses(), strict=True))
         assert len(pairs) == task.num_selected
-        assert all(score["id"] == response["id"] for score, response in pairs)
-        assert {response["response"] for _, response in pairs} == {"A"}
+        assert all(score.id == response.id for score, response in pairs)
+        assert {response.response for _, response in pairs} == {"A"}
 
 
 def test_hidden_answers_have_responses_and_no_scores(made: Callable[..., Path]) -> None:
@@ -71,7 +71,7 @@ def test_a_run_that_grew_keeps_its_first_tasks(hub_copies: Path, tmp_path: Path)
 def test_titles_say_what_was_unusual(made: Callable[..., Path]) -> None:
     assert open_run(made("A")).title == "constant:A"
     blind = open_run(made("A", "textvqa", blind=True))
-    assert (blind.title, blind.tasks[0].is_blind) == ("constant:A, no pictures", True)
+    assert (blind.title, blind.tasks[0].prompt.blind) == ("constant:A, no pictures", True)
 
 
 def test_what_is_no_finished_run_is_one_line(

@@ -60,7 +60,7 @@ def test_a_data_set_of_the_hub_is_named_and_a_local_path_is_not(
     made: Made, edited: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = made("A", "textvqa")
-    source = open_run(folder).manifest["data"]["textvqa@validation"]["source"]
+    source = open_run(folder).manifest.data["textvqa@validation"].source
     (local,) = exported(folder, capsys)["model-index"][0]["results"]
     assert source not in str(local)
     assert local["dataset"]["type"] == "textvqa@validation"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +12,9 @@ import pytest
 from vlmbench import files
 from vlmbench.data.rows import Row
 from vlmbench.runs import scoring
-from vlmbench.runs.folder.manifest import SCHEMA_VERSION, write_manifest
+from vlmbench.runs.folder.manifest import Manifest, write_manifest
 from vlmbench.runs.plan import Item
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 from vlmbench.task.loading import parse_spec
 
 Answered = Callable[..., Path]
@@ -32,7 +31,7 @@ def answered(tmp_path: Path, made_rows: Callable[..., list[dict[str, Any]]]) -> 
         name: str,
         answers: Mapping[str, Mapping[str, str]],
         ids: Sequence[str] | None = None,
-        **asking: Any,
+        **prompt: Any,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
@@ -46,31 +45,36 @@ def answered(tmp_path: Path, made_rows: Callable[..., list[dict[str, Any]]]) -> 
                     items.append(item)
         log = [_record(item, answers[item.task].get(item.id)) for item in items]
         (folder / "responses-0.jsonl").write_bytes(b"".join(map(files.encode, log)))
-        tasks = scoring.scored(folder, sources, items).tasks
-        manifest: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
-            "model": {"spec": f"replay:{name}"},
-            "generation": {},
-            "prompt": asdict(Asking(**asking)),
-            "status": "complete",
-            "tasks": {task.name: task.as_manifest() for task in tasks},
-            "data": {
-                source.name: {
-                    **{"version": 1, "source": "made", "revision": "", "fingerprint": "f"},
-                    "num_rows": len(source.rows),
-                }
-                for source in sources
-            },
-        }
+        settings = PromptSettings(**prompt)
+        tasks = scoring.scored(folder, sources, items, settings)
+        manifest = Manifest(
+            vlmbench="0",
+            packages={},
+            hardware={},
+            model={"spec": f"replay:{name}"},
+            generation={},
+            prompt=settings,
+            data={task.name: task.data for task in tasks},
+            status="complete",
+            started=None,
+            finished=None,
+            tasks={task.name: task.record for task in tasks},
+        )
         write_manifest(folder, manifest)
         return folder
 
     return make
 
 
+class Made(list[Row]):
+    """Rows in memory."""
+
+    source, revision, fingerprint = "made", "", "f"
+
+
 def _source(name: str, made_rows: Callable[..., list[dict[str, Any]]]) -> SimpleNamespace:
     task, split, _ = parse_spec(name)
-    rows = [Row(values, where=name) for values in made_rows(task.name, split.name)]
+    rows = Made(Row(values, where=name) for values in made_rows(task.name, split.name))
     return SimpleNamespace(name=name, task=task, rows=rows, figures=lambda folder: {})
 
 

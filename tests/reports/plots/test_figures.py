@@ -150,7 +150,7 @@ def test_series_can_be_told_apart_without_colour(drawings: Drawings) -> None:
 
 
 def test_help_loads_no_matplotlib() -> None:
-    code = "import sys; from vlmbench.cli import parser_of; parser_of('plot').format_help(); "
+    code = "import sys; from vlmbench.cli.main import parser_of; parser_of('plot').format_help(); "
     code += "parser_of('submit'); sys.exit(bool({'matplotlib', 'datasets'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -113,7 +113,8 @@ def test_only_like_results_stand_beside_runs(bare_run: Path) -> None:
 def test_labels_say_what_runs_differ_in(bare_run: Path, two_runs: list[Path]) -> None:
     runs = [open_run(folder) for folder in (bare_run, *two_runs)]
     assert [one.label for one in series.series_of(runs)] == [run.title for run in runs]
-    shots = {**runs[0].manifest, "prompt": {**runs[0].manifest["prompt"], "shots": 4}}
+    manifest = runs[0].manifest
+    shots = replace(manifest, prompt=replace(manifest.prompt, shots=4))
     other = replace(runs[0], manifest=shots, folder=bare_run / "other")
     labels = [one.label for one in series.series_of([runs[0], other])]
     assert labels == ["constant:A, 0 shots", "constant:A, 4 shots"]
@@ -129,7 +130,8 @@ def test_runs_that_cannot_share_a_figure_are_refused(bare_run: Path) -> None:
     many = [replace(run, folder=bare_run / str(number)) for number in range(len(style.LOOKS) + 1)]
     with pytest.raises(VlmbenchError, match="can tell 8 runs apart"):
         series.series_of(many)
-    newer = replace(many[0], tasks=(replace(run.tasks[0], version=2),))
+    (task,) = run.tasks
+    newer = replace(many[0], tasks=(replace(task, data=replace(task.data, version=2)),))
     with pytest.raises(VlmbenchError, match="has version 1 of textvqa@validation and"):
         series.by_task(series.series_of([run, newer]), "official")
 
@@ -139,7 +141,8 @@ def test_a_partial_run_says_so(bare_run: Path) -> None:
     (cell,) = series.by_task([one], "official")["textvqa@validation"]
     whole = series.described([(cell, cell.estimate)])  # type: ignore[list-item]  # it has a score
     assert whole == "Version 1, official rules; 95 % intervals, clustered by picture; n = 12."
-    partial = replace(cell, task=replace(cell.task, num_selected=5, num_failed=2))
+    record = replace(cell.task.record, num_selected=5, num_failed=2)
+    partial = replace(cell, task=replace(cell.task, record=record))
     text = series.described([(partial, cell.estimate)])  # type: ignore[list-item]  # as above
     assert "failed and left out: 2 (constant:A)" in text
     assert "not the whole split: constant:A" in text

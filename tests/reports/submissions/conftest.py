@@ -14,7 +14,7 @@ import vlmbench
 from vlmbench.cli.main import main
 from vlmbench.data.splits import Split
 from vlmbench.reports import submissions
-from vlmbench.reports.submissions import benchmarks
+from vlmbench.reports.submissions import writing
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.task import Task
 
@@ -89,5 +89,5 @@ def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
         train = task.train and next((one for one in splits if one.name == task.train.name), None)
         return replace(task, splits=splits, train=train), replace(split, size=None), is_named
 
-    monkeypatch.setattr(benchmarks, "parse_spec", sizeless)
-    assert submissions.submit is benchmarks.submit
+    monkeypatch.setattr(writing, "parse_spec", sizeless)
+    assert submissions.submit is writing.submit

@@ -11,7 +11,8 @@ import pytest
 
 import vlmbench
 from vlmbench.backends import registry
-from vlmbench.runs import execute
+from vlmbench.runs.execute import execute
+from vlmbench.runs.prepare import prepare
 from vlmbench.runs.selection import Selection
 
 Command = Callable[..., Any]
@@ -34,14 +35,14 @@ def test_a_limited_run_is_refused_with_the_command_to_finish_it(
     words += ["--data-dir", str(hub_copies), "--fresh", "--out", "elsewhere"]
     model = registry.open_backend("constant:a b")
     for limit in (5, None):
-        planned = execute.prepare(
+        planned = prepare(
             "constant:a b",
             ["docvqa@test"],
             out=out,
             selection=Selection(limit=limit),
             data_dir=hub_copies,
         )
-        execute.execute(planned, backend=model, command=words)
+        execute(planned, backend=model, command=words)
         submit = ("submit", out, "--to", "docvqa-rrc", "--data-dir", hub_copies, "--rehearsal")
         done = command(*submit)
         if limit is None:

@@ -12,6 +12,8 @@ from typing import Any
 import openpyxl
 import pytest
 
+from vlmbench.reports.submissions import servers
+
 Command = Callable[..., Any]
 Answered = Callable[..., Path]
 PUBLIC = [
@@ -38,6 +40,10 @@ def own_score(folder: Path, name: str) -> float:
     lines = (folder / f"scores-{name}.jsonl").read_bytes().splitlines()
     values = [record["value"] for record in map(json.loads, lines) if record["value"] is not None]
     return 100 * math.fsum(values) / len(values)
+
+
+def test_every_server_has_a_round_trip_here() -> None:
+    assert {server for server, _ in PUBLIC} | {"mmmu-evalai"} == servers().keys()
 
 
 @pytest.mark.parametrize(("server", "name"), PUBLIC)

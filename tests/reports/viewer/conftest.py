@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from vlmbench.reports.viewer import Report, build
-from vlmbench.runs import execute
+from vlmbench.runs.execute import execute
+from vlmbench.runs.prepare import prepare
 from vlmbench.schema import Probe, Request, Response, Timings
-from vlmbench.task.binding import Asking
+from vlmbench.task.binding import PromptSettings
 
 HOSTILE = (
     '<script>window.wasRun = 1</script>"><img src=x onerror="window.wasRun = 2">\u2028</script'
@@ -58,15 +59,15 @@ OTHERS: list[str | None] = ["yes", "no", "2", "3", "A", "D", "The answer is (C).
 def make_run(hub_copies: Path) -> Callable[..., Path]:
     """A function: folder, answers and tasks -> the folder, with a finished run in it."""
 
-    def make(folder: Path, answers: list[str | None], *tasks: str, **asking: Any) -> Path:
-        planned = execute.prepare(
+    def make(folder: Path, answers: list[str | None], *tasks: str, **prompt: Any) -> Path:
+        planned = prepare(
             "constant:known",
             tasks,
             out=folder,
             data_dir=hub_copies,
-            asking=Asking(**asking),
+            prompt=PromptSettings(**prompt),
         )
-        execute.execute(planned, backend=Known(answers), command=["vlmbench", "run", "a b"])
+        execute(planned, backend=Known(answers), command=["vlmbench", "run", "a b"])
         return folder
 
     return make

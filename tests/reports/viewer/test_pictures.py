@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from vlmbench.reports.viewer.pictures import EXIF_ORIENTATION, Pictures
+from vlmbench.schema import Picture
 
 
 @dataclass
-class Stored:
+class Stored(Picture):
     """A picture that counts how often it is read."""
 
     content: bytes

@@ -129,7 +129,7 @@ def test_rows_that_are_known_by_number_keep_it_and_match_no_id(
     imported(lmms_folder)
     task = open_run(tmp_path / "runs" / LMMS_RUN).task("docvqa@validation")
     assert task is not None
-    assert [score["id"] for score in task.scores()][:2] == ["row-0", "row-1"]
+    assert [score.id for score in task.scores()][:2] == ["row-0", "row-1"]
 
 
 def test_a_folder_of_vlmevalkit_is_imported_once_though_it_is_linked_twice(

@@ -8,12 +8,12 @@ from typing import Any, NoReturn
 
 import pytest
 
-from vlmbench.schema import Message, Request, Sample
+from vlmbench.schema import Message, Picture, Request, Sample
 from vlmbench.task.prompts import request
 
 
 @dataclass(frozen=True)
-class Photo:
+class Photo(Picture):
     """A picture that must not be looked into: a prompt only places it."""
 
     number: int

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Message, Request, Sample
-from vlmbench.task.prompts import FORMS, STYLES, draw_shots, request, variant
+from vlmbench.task.binding import PromptSettings
+from vlmbench.task.prompts import FORMS, STYLES, draw_shots, request
 
 Make = Callable[..., Sample]
 Ask = Callable[..., Request]
@@ -144,10 +145,11 @@ def test_ocr_tokens_of_another_form_are_an_error(made: Make, ask: Ask) -> None:
         ask(made("Who?"), "lmms", "docvqa", ocr=True)
 
 
-def test_a_variant_has_its_own_name() -> None:
-    assert variant("lmms") == "lmms"
-    assert variant("lmms", ocr=True) == "lmms+ocr"
-    assert variant("idefics2", num_shots=8, blind=True) == "idefics2+8-shot+blind"
+def test_settings_are_named_by_what_is_not_usual_in_them() -> None:
+    assert PromptSettings(style="lmms").name == "lmms"
+    assert PromptSettings(style="lmms", style_version=1, ocr=True).name == "lmms+ocr"
+    assert PromptSettings(style="idefics2", shots=8, blind=True).name == "idefics2+8-shot+blind"
+    assert PromptSettings(style_version=2, pictures="other").name == "idefics2 v2+other-pictures"
 
 
 def test_a_wrong_style_or_form_is_named_with_what_there_is(made: Make, ask: Ask) -> None:

@@ -68,7 +68,7 @@ def test_a_wrong_file_or_task_is_one_line(
     ("arguments", "message"),
     [
         pytest.param(["scor"], "no command named 'scor'; did you mean score", id="command"),
-        pytest.param(["score"], "required: --task, --predictions", id="nothing given"),
+        pytest.param(["score"], "required: --tasks, --predictions", id="nothing given"),
         pytest.param(
             ["score", "--task", "vqav2", "--predictions", "none.jsonl"], "none.jsonl", id="no file"
         ),

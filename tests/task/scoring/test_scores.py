@@ -154,7 +154,7 @@ def test_intervals_are_the_same_in_every_process() -> None:
     program = """
 import random
 from vlmbench.schema import Verdict
-from vlmbench.scoring import Score, Tally
+from vlmbench.task.scoring import Score, Tally
 draw = random.Random(0)
 for _ in range(50):
     tally = Tally(["official"])

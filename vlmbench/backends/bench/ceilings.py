@@ -26,14 +26,15 @@ def measure(device: str, dtype: str) -> Ceilings:
     """On a device as torch names it, in a second or so."""
     import torch
 
-    from idefics2.products import Linear
+    from idefics2 import onednn
 
     is_cuda = torch.device(device).type == "cuda"
     kind = getattr(torch, dtype)
     side, num_values = (8192, 2**29) if is_cuda else (1024, 2**26)
     one = torch.ones((side, side), device=device, dtype=kind)
     out = torch.empty_like(one)
-    layer = Linear(side, side, bias=False, device=device, dtype=kind).requires_grad_(False)
+    layer = torch.nn.Linear(side, side, bias=False, device=device, dtype=kind)
+    layer = onednn.prepare(layer.requires_grad_(False))
     products: tuple[Callable[[], object], ...] = (
         lambda: torch.mm(one, one, out=out),
         lambda: layer(one),

@@ -16,8 +16,13 @@ from vlmbench.backends.bench.ceilings import Ceilings
 from vlmbench.backends.bench.latency import answers
 from vlmbench.backends.bench.workloads import DrawnPicture, Question, draw, shape_of
 from vlmbench.backends.protocol import Backend, Forecast
-from vlmbench.data.pictures import size_of
 from vlmbench.schema import Message, Probe, Request, Response
+
+STAGES = (
+    *("image_wait", "encode", "connector"),
+    *("prefill", "prefill_sampling", "decode", "decode_sampling"),
+)
+"""Of the engine's seconds; "connector" and the two kinds of sampling are parts of others."""
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -121,28 +126,30 @@ def _stages(
     probe: Probe,
 ) -> list[Stage]:
     spent: Mapping[str, float] = counts["seconds"]
-    took = {name: spent.get(name, 0.0) for name in ("wait", "encode", "connector", "read")}
-    took |= {name: spent.get(name, 0.0) for name in ("go on", "choose first", "choose next")}
+    took = {name: spent.get(name, 0.0) for name in ("image_wait", "encode", "connector", "prefill")}
+    took |= {
+        name: spent.get(name, 0.0) for name in ("decode", "prefill_sampling", "decode_sampling")
+    }
     flops = _flops(questions, responses, forecast)
-    read_share = counts["tokens_read"] / max(1, counts["tokens_requested"])
+    computed = counts["num_prefill_tokens"] / max(1, counts["num_prompt_tokens"])
     weights = forecast.flops([], 1, 2)["decode"] / 2 * BYTES.get(probe.dtype, 4)
     stages = [
-        Stage(name="pictures", seconds=took["wait"]),
+        Stage(name="pictures", seconds=took["image_wait"]),
         Stage(name="vision", seconds=took["encode"] - took["connector"], flops=flops["vision"]),
         Stage(name="connector", seconds=took["connector"], flops=flops["connector"]),
         Stage(
             name="prefill",
-            seconds=took["read"] - took["choose first"],
-            flops=flops["prefill"] * read_share,
-            num_bytes=weights * counts["steps_reading"],
+            seconds=took["prefill"] - took["prefill_sampling"],
+            flops=flops["prefill"] * computed,
+            num_bytes=weights * counts["num_prefill_steps"],
         ),
         Stage(
             name="decode",
-            seconds=took["go on"] - took["choose next"],
+            seconds=took["decode"] - took["decode_sampling"],
             flops=flops["decode"],
-            num_bytes=weights * counts["steps_going_on"],
+            num_bytes=weights * counts["num_decode_steps"],
         ),
-        Stage(name="sampling", seconds=took["choose first"] + took["choose next"]),
+        Stage(name="sampling", seconds=took["prefill_sampling"] + took["decode_sampling"]),
     ]
     rest = seconds - sum(stage.seconds for stage in stages)
     return [*stages, Stage(name="python", seconds=rest)]
@@ -155,7 +162,7 @@ def _flops(
     pictures: set[DrawnPicture] = {p for question in questions for p in question.pictures}
     total = dict.fromkeys(("vision", "connector", "prefill", "decode"), 0.0)
     for picture in pictures:
-        work = forecast.flops([size_of(picture)], 0, 1)
+        work = forecast.flops([picture.size], 0, 1)
         total["vision"] += work["vision"]
         total["connector"] += work["connector"]
     for response in responses:

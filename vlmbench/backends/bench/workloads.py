@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from vlmbench.schema import Picture
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -28,8 +30,8 @@ Value = TypeVar("Value")
 NUM_NOISE = 8  # of 256 grey values: photographs are not smooth
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnPicture:
+@dataclass(frozen=True)
+class DrawnPicture(Picture):
     """An encoded picture."""
 
     content: bytes
@@ -120,12 +122,14 @@ SHAPES = {
         option_words=8,
     ),
 }
+"""Workloads by name, each shaped like the benchmark of that name. A task need not have one."""
+
 ONE_QUESTION = "one question"
 """VQAv2's pictures and questions, one a picture: nothing to share."""
 
 
 def shape_of(name: str) -> Shape:
-    """Of a task, or of `ONE_QUESTION`; raises KeyError for another name."""
+    """The shape of a workload: one of `SHAPES`, or `ONE_QUESTION`. Raises: KeyError."""
     if name != ONE_QUESTION:
         return SHAPES[name]
     like = SHAPES["vqav2"]

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+PREFIX = "idefics2:"
+"""What the model's name begins with in the other commands."""
+
 
 def run(arguments: Sequence[str]) -> int:
     from vlmbench.backends import idefics2
 
-    return idefics2.ask(arguments)
+    before = ["", *arguments]
+    return idefics2.ask(
+        [
+            word.removeprefix(PREFIX) if flag == "--model" else word
+            for flag, word in zip(before, arguments, strict=False)
+        ]
+    )

@@ -12,40 +12,68 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from vlmbench.cli.arguments import count, model_arguments, model_settings
+from vlmbench.cli.arguments import (
+    count,
+    cut,
+    json_argument,
+    model_arguments,
+    model_settings,
+    names,
+    settings_arguments,
+)
 from vlmbench.errors import VlmbenchError, no_such
 
 if TYPE_CHECKING:
     from vlmbench.backends.bench.ceilings import Ceilings
-    from vlmbench.backends.bench.latency import Latency, Quantiles
+    from vlmbench.backends.bench.latency import Latency
     from vlmbench.backends.bench.profiling import Profile
     from vlmbench.backends.protocol import Backend
     from vlmbench.schema import Probe
 
 EXAMPLES = """examples:
   vlmbench bench --model idefics2:HuggingFaceM4/idefics2-8b --device cuda
-  vlmbench bench --model idefics2:HuggingFaceM4/idefics2-8b --profile --workloads vqav2,docvqa
+  vlmbench bench --model idefics2:tiny --profile --workloads vqav2,docvqa
 
 Measure on a machine that does nothing else.
 """
 
 SIDES = "378,640,980"
 
+MAX_SIDE = 10_000
+"""Pixels: a larger picture takes gigabytes to draw."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
     parser.add_argument("--profile", action="store_true", help="stages instead of latency")
-    parser.add_argument("--json", action="store_true", help="print all figures as JSON")
+    json_argument(parser, help="print all figures as JSON")
     work = parser.add_argument_group("what is measured")
-    work.add_argument("--sides", default=SIDES, metavar="N,...", help="pixels, for latency")
-    work.add_argument("--requests", type=count(1), default=16, metavar="N", help="of each kind")
-    work.add_argument("--new-tokens", type=count(1), default=16, metavar="N", help="for latency")
-    work.add_argument("--workloads", default="", metavar="TASK,...", help="for --profile")
-    work.add_argument("--pictures", type=count(1), default=4, metavar="N", help="of a workload")
+    work.add_argument(
+        "--sides",
+        default=SIDES,
+        metavar="N,...",
+        help=f"pixels of a side, for latency (default: {SIDES})",
+    )
+    work.add_argument(
+        "--requests", type=count(1), default=16, metavar="N", help="of each kind (default: 16)"
+    )
+    work.add_argument(
+        "--new-tokens",
+        type=count(1),
+        default=16,
+        metavar="N",
+        help="of an answer, for latency (default: 16)",
+    )
+    work.add_argument("--workloads", metavar="TASK,...", help="for --profile (default: all)")
+    work.add_argument(
+        "--pictures", type=count(1), default=4, metavar="N", help="of a workload (default: 4)"
+    )
+    settings_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from vlmbench.backends import registry
+    from vlmbench.backends.bench import tables
 
     settings = dict(model_settings(args))
     registry.check(args.model, settings)
@@ -66,15 +94,15 @@ def run(args: argparse.Namespace) -> int:
             if args.profile:
                 found = _profiles(backend, args, own, workloads)
                 documents.append(head | {"profiles": [asdict(one) for one in found]})
-                text = _profile_table(found, ceilings)
+                text = tables.profile_table(found, ceilings)
             else:
                 measured = _latencies(backend, args, sides)
                 documents.append(head | {"latencies": [asdict(one) for one in measured]})
-                text = _latency_table(measured, ceilings)
+                text = tables.latency_table(measured, ceilings)
         finally:
             backend.close()
         if not args.json:
-            print(f"{_title(probe, split, ceilings)}\n{text}\n")
+            print(f"{tables.title(probe, split, ceilings)}\n{text}\n")
     if args.json:
         print(json.dumps(documents, indent=1))
     return 0
@@ -115,91 +143,24 @@ def _ceilings(probe: Probe) -> Ceilings | None:
     return ceilings.measure(probe.device, probe.dtype)
 
 
-def _title(probe: Probe, split: bool | None, ceilings: Ceilings | None) -> str:
-    parts = [probe.model]
-    if split is not None:
-        parts.append(f"splitting {'on' if split else 'off'}")
-    if ceilings is not None:
-        parts.append(f"{probe.device_name or probe.device}, {probe.dtype}")
-        parts.append(f"measured ceilings {ceilings.flops_per_s / 1e9:,.0f} GFLOP/s")
-        parts.append(f"{ceilings.bytes_per_s / 1e9:,.1f} GB/s")
-    return ", ".join(parts)
-
-
-def _latency_table(found: Sequence[Latency], ceilings: Ceilings | None) -> str:
-    from vlmbench.tables import aligned
-
-    header = ["side", "at once", "visual tokens", "total ms p50/p90/p99", "first token ms"]
-    header += ["token ms", "answers/s", "tokens/s", "GFLOP", "of peak", "GB"]
-    rows = []
-    for one in found:
-        used = one.flops_per_s / ceilings.flops_per_s if one.flops_per_s and ceilings else None
-        peak = one.peak_device_memory_bytes
-        rows.append(
-            [
-                *(str(one.side), str(one.at_once), _figure(one.visual_tokens, "d")),
-                *(_times(one.total), _times(one.first_token), _times(one.token)),
-                *(f"{one.answers_per_s:.2f}", _figure(one.tokens_per_s, ".1f")),
-                *(_figure(one.flops and one.flops / 1e9, ",.1f"), _figure(used, ".0%")),
-                _figure(peak and peak / 1e9, ".1f"),
-            ]
-        )
-    return aligned(header, rows)
-
-
-def _profile_table(found: Sequence[Profile], ceilings: Ceilings | None) -> str:
-    """A line a stage: its share of the time, then of what the machine can do in that time."""
-    from vlmbench.backends.bench.profiling import share
-    from vlmbench.tables import aligned
-
-    header = ["workload", "stage", "seconds", "share", "GFLOP/s", "of peak", "GB/s", "of peak"]
-    rows = []
-    for one in found:
-        for stage in one.stages:
-            took = stage.seconds or None
-            flops = stage.flops / took / 1e9 if took and stage.flops is not None else None
-            num_bytes = stage.num_bytes / took / 1e9 if took and stage.num_bytes else None
-            shares = share(stage, ceilings) if ceilings else (None, None)
-            rows.append(
-                [
-                    *(one.workload, stage.name, f"{stage.seconds:.3f}"),
-                    *(f"{stage.seconds / one.seconds:.0%}", _figure(flops, ",.1f")),
-                    *(_figure(shares[0], ".0%"), _figure(num_bytes, ",.1f")),
-                    _figure(shares[1], ".0%"),
-                ]
-            )
-        whole = [f"all {one.n} questions", f"{one.seconds:.3f}", "100%"]
-        rows.append([one.workload, *whole, *[""] * 4])
-    return aligned(header, rows, num_left=2)
-
-
-def _times(found: Quantiles | None) -> str:
-    if found is None:
-        return ""
-    return "/".join(_milliseconds(seconds) for seconds in asdict(found).values())
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:.0f}" if seconds >= 0.1 else f"{seconds * 1e3:.1f}"
-
-
-def _figure(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
-
-
 def _sides(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
-        raise VlmbenchError(f"--sides {text}: write numbers of pixels, such as {SIDES}")
-    return [int(part) for part in parts]
+    try:
+        sides = [count(1)(part) for part in names(text)]
+    except argparse.ArgumentTypeError:
+        sides = []
+    if not sides or max(sides) > MAX_SIDE:
+        raise VlmbenchError(
+            f"--sides {cut(text)}: write numbers of pixels up to {MAX_SIDE}, such as {SIDES}"
+        )
+    return sides
 
 
-def _workloads(text: str) -> list[str]:
+def _workloads(text: str | None) -> list[str]:
     from vlmbench.backends.bench.workloads import ONE_QUESTION, SHAPES
 
     known = [*SHAPES, ONE_QUESTION]
-    names = [part.strip() for part in text.split(",")] if text else known
-    for name in names:
+    wanted = known if text is None else names(text)
+    for name in wanted:
         if name not in known:
             raise no_such("workload", name, known)
-    return names
+    return wanted

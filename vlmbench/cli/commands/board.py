@@ -10,20 +10,30 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
-from vlmbench.cli.arguments import path, result_path
+from vlmbench.cli.arguments import (
+    format_of,
+    joined,
+    json_argument,
+    names,
+    path,
+    profile_argument,
+    result_path,
+    tasks_argument,
+    where_argument,
+)
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import put
-from vlmbench.schema import PROFILES
 
 if TYPE_CHECKING:
     from vlmbench.reports.board.leaderboard import Board
 
 EXAMPLES = """examples:
-  vlmbench board runs/idefics2-8b runs/other --reference idefics2:HuggingFaceM4/idefics2-8b
-  vlmbench board --baselines all --task docvqa,mmmu --where "params<10e9 and verified" --sort docvqa
+  vlmbench board runs/one-crop runs/five-crops --controls
+  vlmbench board --tasks docvqa,mmmu --where "params<10e9 and verified"
 
 Conditions ask for params, tokens (of an image), system, kind (run, control, open, proprietary),
-source, trust, verified, or a task (its score), joined by and, or, not and parentheses.
+source, trust, verified, or a task (its score): "kind=run or source=*2405*". They are joined by and,
+or, not and parentheses; * and ? are wildcards; text of several words stands in quotes.
 """
 
 FORMATS = {"markdown": ".md", "json": ".json", "csv": ".csv", "latex": ".tex", "html": ".html"}
@@ -39,18 +49,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controls", action="store_true", help="for mini tasks: chance, majority, question only"
     )
-    parser.add_argument("--task", metavar="TASK[@SPLIT],...", help="these columns only")
-    parser.add_argument("--where", metavar="CONDITION", help="these cells only, see below")
+    tasks_argument(parser, help="these columns only (default: all)")
+    where_argument(parser, help="these cells only, see below; several must all hold")
     parser.add_argument(
         "--sort", metavar="KEY", help="a task (best first), or name, params, tokens (least first)"
     )
     parser.add_argument("--reference", metavar="ROW", help="show distances to this row's scores")
-    parser.add_argument("--profile", default="official", choices=PROFILES, help="the runs' rules")
+    profile_argument(parser)
     parser.add_argument(
         "--allow-mixed",
         action="store_true",
         help="give prompt styles, shots and task versions columns of their own",
     )
+    json_argument(parser, help="the same as --format json")
     parser.add_argument("--format", choices=FORMATS, help="default: as --out ends, else markdown")
     parser.add_argument(
         "--out", type=result_path, metavar="FILE", help="write there, not to stdout"
@@ -59,18 +70,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     board = _board(args)
-    if args.task:
-        board = board.only([name.strip() for name in args.task.split(",")])
-    if args.reference:
+    if args.tasks is not None:
+        board = board.only(names(args.tasks))
+    if args.reference is not None:
         board = board.against(args.reference)
     if args.where:
-        from vlmbench.reports.board import conditions
+        from vlmbench import conditions
 
-        board = board.where(conditions.parse(args.where, board.fact_names()))
-    if args.sort:
+        board = board.where(conditions.parse(joined(args.where), board.fact_names()))
+    if args.sort is not None:
         board = board.sorted_by(args.sort)
     if not board.rows:
-        raise VlmbenchError("no cell is left on the board; leave out --where or --task")
+        raise VlmbenchError("no cell is left on the board; leave out --where or --tasks")
     put(_rendered(board, _format(args), _command(args)), args.out)
     return 0
 
@@ -80,12 +91,12 @@ def _board(args: argparse.Namespace) -> Board:
     from vlmbench.reports.board import rows as board_rows
     from vlmbench.runs.folder.finished import open_run
 
-    given = args.baselines
+    given: str | None = args.baselines
     if given == "none" and not args.runs:
         raise VlmbenchError("there is nothing to show: give run folders, or --baselines all")
     systems = () if given == "none" else baselines.load()
     if given not in (None, "all", "none"):
-        systems = baselines.choose(systems, [name.strip() for name in given.split(",")])
+        systems = baselines.choose(systems, names(given))
     board = board_rows.board_of(
         [open_run(folder) for folder in args.runs],
         systems,
@@ -97,10 +108,8 @@ def _board(args: argparse.Namespace) -> Board:
 
 
 def _format(args: argparse.Namespace) -> str:
-    if args.format:
-        return str(args.format)
-    if args.out is None:
-        return "markdown"
+    if args.format or args.json or args.out is None:
+        return format_of(args, "markdown")
     for name, ending in FORMATS.items():
         if args.out.suffix == ending:
             return name
@@ -127,9 +136,11 @@ def _rendered(board: Board, form: str, command: str) -> str:
 def _command(args: argparse.Namespace) -> str:
     """What makes this board again, without where it is written."""
     words = ["vlmbench", "board", *(folder.as_posix() for folder in args.runs)]
-    for name in ("baselines", "task", "where", "sort", "reference"):
-        if getattr(args, name):
+    for name in ("baselines", "tasks", "sort", "reference"):
+        if getattr(args, name) is not None:
             words += [f"--{name}", getattr(args, name)]
+    for condition in args.where:
+        words += ["--where", condition]
     words += ["--controls"] if args.controls else []
     words += ["--profile", args.profile] if args.profile != "official" else []
     words += ["--allow-mixed"] if args.allow_mixed else []

@@ -14,12 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vlmbench.cli.arguments import data_arguments, path
-from vlmbench.data.predictions import harness_runs
+from vlmbench.cli.arguments import data_arguments, json_argument, path
+from vlmbench.data import predictions
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs import importing
 from vlmbench.runs.importing import Imported, ImportedTask
-from vlmbench.tables import aligned
+from vlmbench.tables import aligned, shortened
+from vlmbench.task import loading
 
 EXAMPLES = """examples:
   vlmbench import lmms-eval/logs --out runs
@@ -28,9 +29,6 @@ EXAMPLES = """examples:
 Where the files carry their samples, no data set is needed; else it comes from the hub's cache, the
 hub or --data-dir. Exit code 1: some tasks were left out, and stderr says why.
 """
-
-MAX_WIDTH = 60
-"""Characters of a response in a text table; JSON has it whole."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,11 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--list", action="store_true", help="list the samples that the harness scores differently"
     )
     data_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    found, skipped = harness_runs.find(args.folder)
+    benchmarks = {task.name: task.conventions for task in loading.every(args.tasks_dir)}
+    found, skipped = predictions.find_runs(args.folder, benchmarks)
     problems = [f"{one.what}: {one.reason}" for one in skipped]
     imported, names = [], list[str]()
     for part in (part for one in found for part in importing.separated(one)):
@@ -115,8 +114,8 @@ def _listing(task: ImportedTask) -> list[str]:
     rows = [
         (
             one.id,
-            _short(one.response),
-            _short(str(one.parsed)),
+            shortened(one.response),
+            shortened(str(one.parsed)),
             f"{one.theirs:.3g}",
             f"{one.official:.3g}",
             "-" if one.by_profile is None else f"{one.by_profile:.3g}",
@@ -149,8 +148,3 @@ def _task_as_json(task: ImportedTask, has_list: bool) -> dict[str, Any]:
 
 def _figure(percent: float | None) -> str:
     return "-" if percent is None else f"{percent:.2f}"
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= MAX_WIDTH else text[: MAX_WIDTH - 3] + "..."

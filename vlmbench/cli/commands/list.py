@@ -10,19 +10,19 @@ import json
 from pathlib import PurePosixPath
 from typing import Any
 
-from vlmbench.cli.arguments import path
+from vlmbench.cli.arguments import TASKS_DIR, json_argument, path
 from vlmbench.data.splits import Drawn, Hub, Split, Url
 from vlmbench.tables import aligned
 from vlmbench.task import loading, task
 
 EXAMPLES = """examples:
   vlmbench list
-  vlmbench list --json"""
+  vlmbench list --tasks-dir my_tasks --json"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON, with all sources")
-    parser.add_argument("--tasks-dir", type=path, metavar="DIR", help="your own task files")
+    json_argument(parser, help="print JSON, with all sources")
+    parser.add_argument("--tasks-dir", type=path, metavar="DIR", help=TASKS_DIR)
 
 
 def run(args: argparse.Namespace) -> int:

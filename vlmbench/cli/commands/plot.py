@@ -7,16 +7,16 @@ the runs lack the data for is left out, with the reason on stderr.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
-from vlmbench.cli.arguments import path
+from vlmbench.cli.arguments import json_argument, names, path, profile_argument, tasks_argument
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.reports import plots
 from vlmbench.reports.board.baselines import choose, load
 from vlmbench.reports.plots import Drawing, Skipped, training
 from vlmbench.runs.folder.finished import open_run
-from vlmbench.schema import PROFILES
 
 EXAMPLES = """examples:
   vlmbench plot runs/one-crop runs/five-crops --out figures
@@ -28,6 +28,7 @@ KINDS = (*plots.KINDS, "training", "all")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", type=path, metavar="RUN", help="run folders")
+    tasks_argument(parser)
     parser.add_argument("--kind", default="all", metavar="KIND,...", help=", ".join(KINDS))
     parser.add_argument(
         "--training",
@@ -37,20 +38,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LOG",
         help="a training log; several are drawn together",
     )
-    parser.add_argument("--out", type=path, default=Path("plots"), metavar="DIR")
+    parser.add_argument(
+        "--out", type=path, default=Path("plots"), metavar="DIR", help="default: plots"
+    )
     parser.add_argument(
         "--format", default="png,svg", metavar="NAME,...", help=", ".join(plots.FORMATS)
     )
     parser.add_argument(
         "--size", default="column", choices=plots.SIZES, help="of a paper's column or a slide"
     )
-    parser.add_argument("--profile", default="official", choices=PROFILES, help="scoring rules")
+    profile_argument(parser)
     parser.add_argument(
         "--baselines",
         default="*",
         metavar="NAME,...",
         help="reported systems beside the runs (default: all that fit; none: no others)",
     )
+    json_argument(parser, help="print the files' names as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,26 +74,31 @@ def run(args: argparse.Namespace) -> int:
     drawings: list[Drawing | Skipped] = []
     if args.runs:
         systems = () if args.baselines == "none" else choose(load(), args.baselines.split(","))
-        found = [open_run(folder) for folder in args.runs]
+        found = [open_run(folder).only(names(args.tasks)) for folder in args.runs]
         drawings += plots.figures(found, kinds, profile=args.profile, systems=systems, size=size)
     if args.training:
         drawings.append(training.drawing([plots.read_log(log) for log in args.training], size))
-    num_drawn = 0
+    paths: list[Path] = []
+    skipped = [drawing.reason for drawing in drawings if isinstance(drawing, Skipped)]
+    for reason in skipped:
+        print(f"vlmbench: left out: {reason}", file=sys.stderr)
     for drawing in drawings:
         if isinstance(drawing, Skipped):
-            print(f"vlmbench: left out: {drawing.reason}", file=sys.stderr)
             continue
-        num_drawn += 1
         for written in plots.write(drawing, args.out, formats):
-            print(written, flush=True)
-    if not num_drawn:
+            paths.append(written)
+            if not args.json:
+                print(written, flush=True)
+    if not paths:
         raise VlmbenchError("no figure could be drawn: the reasons are above")
+    if args.json:
+        print(json.dumps({"files": [str(one) for one in paths], "left_out": skipped}, indent=1))
     return 0
 
 
 def _listed(value: str, known: tuple[str, ...], what: str) -> list[str]:
-    names = [name.strip() for name in value.split(",")]
-    for name in names:
+    wanted = names(value)
+    for name in wanted:
         if name not in known:
             raise no_such(what, name, known)
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(wanted))

@@ -11,33 +11,47 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from vlmbench import files
-from vlmbench.cli.arguments import data_arguments, path, result_path
+from vlmbench.cli.arguments import (
+    data_arguments,
+    json_argument,
+    path,
+    profile_argument,
+    result_path,
+    tasks_argument,
+)
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import OutputFile
 from vlmbench.reports.summary import as_json, as_text
-from vlmbench.schema import PROFILES
-from vlmbench.task.judging import judged, open_judge
+from vlmbench.runs.folder.scores import record_of
+from vlmbench.schema import Json
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.matching import Matched
 from vlmbench.task.scoring import Tally, score
 
+if TYPE_CHECKING:
+    from vlmbench.runs.judging import Judge
+    from vlmbench.task.task import Task
+
 EXAMPLES = """examples:
-  vlmbench score --task textvqa@validation --predictions answers.jsonl
-  vlmbench score --task mmbench@dev-en --predictions MMBench_DEV_EN.xlsx --out scores.jsonl
+  vlmbench score --tasks textvqa@validation --predictions answers.jsonl
+  vlmbench score --tasks mathvista --predictions answers.jsonl --out scores.jsonl \\
+      --judge openai:http://localhost:8000#my-judge
 
 Failed samples (no response) are not in the mean but counted beside it, and the exit code is 1.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--task", required=True, metavar="TASK[@SPLIT]")
-    parser.add_argument("--predictions", required=True, type=path, metavar="FILE")
+    tasks_argument(parser, help="see `vlmbench list`", metavar="TASK[@SPLIT]", is_required=True)
     parser.add_argument(
-        "--profile", default="official", choices=PROFILES, help="the headline's rules"
+        "--predictions", required=True, type=path, metavar="FILE", help="answers, see above"
     )
+    profile_argument(parser)
     data_arguments(parser)
     parser.add_argument(
         "--out", type=result_path, metavar="FILE", help="write one JSON line a sample"
@@ -45,42 +59,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-missing", action="store_true", help="score an incomplete prediction file"
     )
-    parser.add_argument(
+    json_argument(parser)
+    judge = parser.add_argument_group("a model that extracts the answers (MathVista)")
+    judge.add_argument(
         "--judge",
-        metavar="URL#MODEL",
-        help="let a model on an OpenAI-compatible server extract the answers (MathVista)",
+        metavar="BACKEND:MODEL",
+        help="openai:URL#MODEL, or any other that `vlmbench run` takes; with --out its replies are "
+        "kept in judge-*.jsonl beside the scores, and nothing is asked twice",
     )
-    parser.add_argument(
-        "--judge-key-env", default="", metavar="NAME", help="variable that holds its key"
+    judge.add_argument(
+        "--judge-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of its backend: concurrency=4, timeout_s=60, max_retries=2",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    judge.add_argument(
+        "--judge-key-env", metavar="NAME", help="variable that holds a server's key (api_key_env)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    task, split, is_named = parse_spec(args.task, args.tasks_dir)
+    if "," in args.tasks:
+        raise VlmbenchError(f"--tasks {args.tasks}: a file holds the answers to one task; name it")
+    task, split, is_named = parse_spec(args.tasks, args.tasks_dir)
     if args.profile not in task.profiles:
         raise VlmbenchError(
             f"{task.name} has no profile {args.profile!r}; it has: {', '.join(task.profiles)}"
         )
     if args.out and os.path.realpath(args.out) == os.path.realpath(args.predictions):
         raise VlmbenchError(f"--out would replace the predictions in {args.out}; name another file")
-    if args.judge_key_env and not args.judge:
-        raise VlmbenchError("--judge-key-env is the key of a judge; name one with --judge")
+    settings = _judge_settings(args)
     matched = Matched(
         task, split, args.predictions, args.data_dir, allow_missing=args.allow_missing
     )
-    pairs = matched.pairs()
-    if args.judge:
-        pairs = judged(task, pairs, open_judge(args.judge, args.judge_key_env))
     tally = Tally(task.profiles)
     first_error = ""
     with ExitStack() as stack:
+        pairs = matched.pairs()
+        if args.judge:
+            pairs = stack.enter_context(_judge(task, args, settings)).judged(pairs)
         output = stack.enter_context(OutputFile(args.out)) if args.out else None
         for scored in score(task, pairs):
             tally.add(scored)
             first_error = first_error or scored.error
             if output:
-                output.write(files.encode(scored.record(args.profile)))
+                output.write(files.encode(record_of(scored, args.profile)))
     name = f"{task.name}@{split.name}" if is_named or not matched.has_samples else task.name
     summaries = {profile: tally.summary(profile) for profile in task.profiles}
     total = tally.num_rows + matched.num_missing
@@ -96,3 +120,36 @@ def run(args: argparse.Namespace) -> int:
         why = f"; the first: {first_error}" if first_error else ""
         print(f"vlmbench: {tally.failed:,} of {total:,} samples failed{why}", file=sys.stderr)
     return 1 if tally.failed else 0
+
+
+def _judge_settings(args: argparse.Namespace) -> dict[str, Json]:
+    """Raises: VlmbenchError for one without a judge, and for one that is no NAME=VALUE."""
+    given = [f"api_key_env={args.judge_key_env}"] if args.judge_key_env else []
+    settings: dict[str, Json] = {}
+    for pair in (*given, *args.judge_arg):
+        name, equals, text = pair.partition("=")
+        name = name.replace("-", "_")
+        if not (name and equals and text):
+            raise VlmbenchError(f"--judge-arg {pair}: write NAME=VALUE, such as concurrency=4")
+        if name in settings:
+            raise VlmbenchError(f"--judge-arg {pair}: {name} is given twice")
+        try:
+            settings[name] = json.loads(text)
+        except ValueError:
+            settings[name] = text
+    if settings and not args.judge:
+        raise VlmbenchError(f"{', '.join(settings)} is for a judge; name one with --judge")
+    return settings
+
+
+def _judge(task: Task, args: argparse.Namespace, settings: Mapping[str, Json]) -> Judge:
+    """Raises: VlmbenchError for a judge that cannot be, or a log that cannot be written."""
+    from vlmbench.runs.folder.judge_log import log_file
+    from vlmbench.runs.judging import Judge, model_of
+
+    log = log_file(args.out) if args.out else None
+    if log and os.path.realpath(log) == os.path.realpath(args.predictions):
+        raise VlmbenchError(
+            f"{log} are the predictions, and the judge's replies would go there; name another --out"
+        )
+    return Judge(task, model_of(args.judge), settings, log)

@@ -7,15 +7,16 @@ Pictures and prompts come from the data set, which must be on this machine (vlmb
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
 
-from vlmbench.cli.arguments import count, data_arguments, path
+from vlmbench.cli.arguments import count, data_arguments, json_argument, names, path, tasks_argument
 
 EXAMPLES = """examples:
   vlmbench view runs/idefics2-tiny --open
-  vlmbench view runs/one-crop runs/five-crops --out report --picture-size 1024
+  vlmbench view runs/one-crop runs/five-crops --tasks docvqa --picture-size 1024
 
 The report is a folder; open its index.html. It needs no server and no network.
 """
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=path, default=Path("report"), metavar="DIR", help="default: report"
     )
+    tasks_argument(parser)
     data_arguments(parser)
     parser.add_argument(
         "--limit-pictures", type=count(0), metavar="N", help="copy at most N pictures"
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-plots", dest="has_plots", action="store_false", help="draw none")
     parser.add_argument("--open", action="store_true", help="show it in the browser")
+    json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     report = build(
         args.runs,
         args.out,
+        tasks=names(args.tasks),
         data_dir=args.data_dir,
         tasks_dir=args.tasks_dir,
         limit_pictures=args.limit_pictures,
@@ -56,7 +60,16 @@ def run(args: argparse.Namespace) -> int:
     )
     for note in report.notes:
         print(f"vlmbench: {note}", file=sys.stderr)
-    print(f"{report.page}  {report.num_samples:,} samples, {report.num_pictures:,} pictures")
+    if args.json:
+        document = {
+            "page": str(report.page),
+            "samples": report.num_samples,
+            "pictures": report.num_pictures,
+            "notes": list(report.notes),
+        }
+        print(json.dumps(document, indent=1))
+    else:
+        print(f"{report.page}  {report.num_samples:,} samples, {report.num_pictures:,} pictures")
     if args.open:
         import webbrowser
 

@@ -26,7 +26,7 @@ class Chart(NamedTuple):
 
 
 def values(rng: random.Random, part: Part, count: int) -> dict[str, int]:
-    """Of the combinations of colour and value a third are the test part's; practice has all."""
+    """Colours with values; a third of the combinations are the test part's, practice has all."""
     order = rng.sample(COLORS_OF_BARS, len(COLORS_OF_BARS))
     chosen: dict[str, int] = {}
     while len(chosen) < count:
@@ -37,7 +37,7 @@ def values(rng: random.Random, part: Part, count: int) -> dict[str, int]:
 
 
 def labelled(rng: random.Random, part: Part, size: int, count: int) -> Chart:
-    """With each bar's value above it."""
+    """A chart with each bar's value above it."""
     shown = values(rng, part, count)
     canvas = Canvas(size, size)
     face, type_size = rng.choice(FACES[part]), rng.randint(13, 16)
@@ -50,7 +50,7 @@ def labelled(rng: random.Random, part: Part, size: int, count: int) -> Chart:
 
 
 def scaled(rng: random.Random, part: Part, size: int, count: int) -> Chart:
-    """With a scale of every third value at the left and a line across for each."""
+    """A chart with a scale of every third value at the left, and a line for each value."""
     shown = values(rng, part, count)
     canvas = Canvas(size, size)
     face, type_size = rng.choice(FACES[part]), 12
@@ -85,7 +85,7 @@ def _bars(
 
 
 def bar(canvas: Canvas, part: Part, box: Box, color: str) -> None:
-    """Filled; to practise, its outline."""
+    """Draws a bar: filled, or as an outline in the practice part."""
     if part == "practice":
         canvas.rectangle(box, outline=color, width=2)
     else:

@@ -26,7 +26,7 @@ from vlmbench.data.mini.scenes import Part
 from vlmbench.data.mini.words import words
 
 TRIES = 20
-"""Draws of a line until it is left out: it has to fit."""
+"""Attempts at a line that fits, after which it is left out."""
 
 FORM_HEADINGS = ("form", "record", "report", "card", "notice", "details")
 LIST_HEADINGS = (
@@ -44,7 +44,7 @@ class Block:
     facts: list[Fact] = field(default_factory=list)
 
     def add(self, line: Line | None, *facts: Fact) -> bool:
-        """Whether there was a line to add."""
+        """Adds a line with its facts, and returns whether there was one."""
         if line is None:
             return False
         self.lines.append(line)

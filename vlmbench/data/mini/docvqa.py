@@ -22,28 +22,28 @@ from vlmbench.data.mini.words import divided
 
 SIDES: tuple[Side, ...] = ("left", "right")
 STYLES = tuple(product(KEY_STYLES, SIDES, HEADING_STYLES, SEPARATORS))
-"""How a page is set; its parts differ in the combinations, not in what is combined."""
+"""Typesettings of a page; parts have different combinations of the same choices."""
 
 PAGES = tuple(
     kinds
     for kinds in product(sorted(BUILDERS), repeat=4)
     if kinds.count("letter") <= 1 and len(set(kinds)) > 1
 )
-"""Which block stands in which quarter; divided in parts too."""
+"""Kinds of the blocks in a page's quarters; parts have different combinations."""
 
 MARGIN = 4
 """Pixels between a text and the picture's edges and cuts."""
 
 
 def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
-    """Up to four questions about a slip, six about a page."""
+    """Rows of a scene: up to four questions about a slip, six about a page."""
     canvas, facts = _sheet_of(rng, part, index)
     most = 4 if text_level(index) == LARGE else 6
     return _rows(rng, part, index, canvas, rng.sample(facts, min(len(facts), most)))
 
 
 def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
-    """All that the page says."""
+    """A question for every fact on the page."""
     canvas, facts = _sheet_of(rng, part, index)
     return [Exercise(row) for row in _rows(rng, part, index, canvas, facts)]
 

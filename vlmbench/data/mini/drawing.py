@@ -1,4 +1,4 @@
-"""A picture being drawn: text whose every glyph's place is kept, and shapes."""
+"""A canvas for text and shapes that records the place of every glyph and shape."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Color = str | tuple[int, int, int]
 
 
 class Box(NamedTuple):
-    """Pixels from left and top up to, without, right and bottom."""
+    """A rectangle in pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -40,24 +40,24 @@ class Box(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What lies where: a character, or a shape's name."""
+    """A character or a shape on the canvas, with its place."""
 
     name: str
     box: Box
     color: Color
     line: Box
-    """What the line of text covers that the character is in; of a shape its own box."""
+    """Box of the character's line of text; for a shape its own box."""
 
 
 @dataclass(slots=True)
 class Canvas:
-    """A picture and what was drawn on it so far."""
+    """A picture, and the marks drawn on it so far."""
 
     width: int
     height: int
     background: Color = "white"
     marks: list[Mark] = field(default_factory=list)
-    """Glyphs and shapes in the order in which they were drawn: labels for the patches."""
+    """Glyphs and shapes in the order in which they were drawn."""
     image: Image.Image = field(init=False)
     _draw: ImageDraw.ImageDraw = field(init=False)
 
@@ -66,7 +66,7 @@ class Canvas:
         self._draw = ImageDraw.Draw(self.image)
 
     def write(self, x: int, y: int, text: str, face: str, size: int, color: Color = "black") -> Box:
-        """One line of text whose top left corner is (x, y); gives the box that it covers."""
+        """Draws a line of text with its top left corner at (x, y), and returns its box."""
         used = font(face, size)
         self._draw.text((x, y), text, font=used, fill=rgb(color))
         left, top, right, bottom = used.getbbox(text)
@@ -86,7 +86,7 @@ class Canvas:
     def shape(
         self, kind: str, x: int, y: int, radius: int, color: Color, *, is_hollow: bool = False
     ) -> Box:
-        """A shape about a centre, within `radius` of it; one of SHAPES; filled, or its outline."""
+        """Draws one of SHAPES within `radius` of a centre, filled or hollow; returns its box."""
         outline = points(kind, x, y, radius)
         fill, edge = (None, rgb(color)) if is_hollow else (rgb(color), None)
         width = max(2, radius // 4) if is_hollow else 1
@@ -107,7 +107,7 @@ class Canvas:
     def rectangle(
         self, box: Box, fill: Color | None = None, outline: Color | None = None, width: int = 1
     ) -> None:
-        """A rectangle that covers the box, its outline so wide; it leaves no mark."""
+        """Draws a rectangle that covers the box; it leaves no mark."""
         self._draw.rectangle(
             (box.left, box.top, box.right - 1, box.bottom - 1),
             fill=None if fill is None else rgb(fill),
@@ -121,25 +121,25 @@ def rgb(color: Color) -> tuple[int, int, int]:
 
 
 def luma(color: Color) -> float:
-    """How bright a colour looks, of 255."""
+    """Luma of a colour, from 0 to 255."""
     red, green, blue = rgb(color)
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def text_width(text: str, face: str, size: int) -> int:
-    """Pixels that a line of text takes."""
+    """Width of a line of text in pixels."""
     return math.ceil(font(face, size).getlength(text))
 
 
 def ink(text: str, face: str, size: int) -> Box:
-    """What a line of text covers whose top left corner is (0, 0)."""
+    """Box of a line of text whose top left corner is (0, 0)."""
     left, top, right, bottom = font(face, size).getbbox(text)
     return Box(math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
 
 
 @cache
 def _glyph(character: str, face: str, size: int) -> tuple[float, float, float, float, float]:
-    """Its advance, and the box that it covers at (0, 0)."""
+    """A glyph's advance, and its box at (0, 0)."""
     used = font(face, size)
     return used.getlength(character), *used.getbbox(character)
 

@@ -23,7 +23,7 @@ class Question(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What it asks about: "shape" or "color"; "is there" or "is there not"."""
+        """Kind of question: "shape" or "color"; "is there" or "is there not"."""
         if self.answer in ("yes", "no"):
             words = self.text.split()
             return "is there not" if "not" in words or "no" in words else "is there"
@@ -31,7 +31,7 @@ class Question(NamedTuple):
 
     @property
     def topic(self) -> str:
-        """Of a yes/no question: what the picture may contain, a "shape" or a "color"."""
+        """Topic of a yes/no question: a "shape" or a "color"."""
         return "shape" if any(shape in self.text for shape in SHAPES) else "color"
 
 
@@ -72,14 +72,17 @@ def row(
 
 
 def picture(part: Part, index: int) -> Image.Image:
-    """Raises: VlmbenchError where the package is not installed."""
+    """A picture of the package.
+
+    Raises: VlmbenchError where the package is not installed.
+    """
     number = index % len(_questions(part))
     with Image.open(_folder() / part / "images" / f"{number}.png") as image:
         return image.convert("RGB")
 
 
 def questions(part: Part, index: int) -> tuple[Question, ...]:
-    """Those of a picture; numbers beyond the last picture start again."""
+    """Questions of a picture; numbers beyond the last picture start again."""
     by_picture = _questions(part)
     return by_picture[index % len(by_picture)]
 

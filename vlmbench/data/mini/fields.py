@@ -1,4 +1,4 @@
-"""What documents say: fields with their values, and what can be asked about them."""
+"""Fields of documents, their values, and the questions for them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIELDS: dict[str, Kind] = {
     **dict.fromkeys(("time", "start", "end"), "time"),
     **dict.fromkeys(("team", "brand", "street", "school"), "word"),
 }
-"""A closed set: 43 names of fields."""
+"""All 43 names of fields, by kind of value."""
 
 ASKED: dict[Kind, tuple[str, ...]] = {
     "person": ("what is the {field}'s name?", "who is the {field}?"),
@@ -36,7 +36,7 @@ ASKED: dict[Kind, tuple[str, ...]] = {
     "time": ("what is the {field} time?", "what time is given for {field}?"),
     "word": ("what is the {field}?", "which {field} is given?"),
 }
-"""Besides ANY_FIELD. Some names have questions of their own: see OWN."""
+"""Questions for fields by kind, beside ANY_FIELD; those of some names are in OWN."""
 
 ANY_FIELD = ("what is written for {field}?", "what does it say after {field}?")
 
@@ -86,12 +86,12 @@ DAYS_OF_MONTH = 28
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """Something that a document says, and the ways to ask for it."""
+    """A statement of a document, and the ways to ask for it."""
 
     questions: tuple[str, ...]
     answer: str
     type: str
-    """Of the hub's question types: "form", "table/list", "layout", "free_text"."""
+    """One of the hub's question types: "form", "table/list", "layout", "free_text"."""
 
 
 def field_fact(field: str, value: str) -> Fact:
@@ -102,7 +102,7 @@ def field_fact(field: str, value: str) -> Fact:
 
 
 def value(rng: random.Random, part: Part, kind: Kind) -> str:
-    """A value of the part; hardly one in a hundred is like another."""
+    """A value of the part; fewer than one in a hundred are equal."""
     if kind == "person":
         return person(rng, part)
     if kind == "city":

@@ -27,14 +27,14 @@ HINTS = {
     "list": "Please answer the question requiring a Python list as an answer and provide the final "
     "list, e.g., [1, 2, 3], [1.2, 1.3, 1.4], at the end.",
 }
-"""By answer type. Source: MathVista, evaluation/build_query.py, `create_one_query`."""
+"""Hints of prompts by answer type. Source: MathVista, evaluation/build_query.py."""
 
 
 CHART_QUESTIONS = (
     *("value", "value", "value", "extreme", "extreme", "extreme", "above", "above"),
     *("difference", "sum", "mean"),
 )
-"""As often as they are asked; one chart in twenty is asked for all its values too."""
+"""Questions for charts, repeated by frequency; one chart in twenty is asked all its values too."""
 
 
 class Problem(NamedTuple):
@@ -43,12 +43,12 @@ class Problem(NamedTuple):
     answer_type: str = "integer"
     choices: tuple[str, ...] = ()
     unit: str | None = None
-    working: str = ""
-    """See `Exercise`."""
+    rationale: str = ""
+    """Reasoning before the answer; see `Exercise`."""
 
 
 class Topic(NamedTuple):
-    """What a kind of scene counts as in MathVista's breakdown."""
+    """Categories of a kind of scene in MathVista's breakdown."""
 
     task: str
     context: str
@@ -60,7 +60,7 @@ class Scene(NamedTuple):
     image: Image.Image
     problems: Sequence[Problem]
     others: Sequence[Problem] = ()
-    """What else can be asked about the picture, to learn from."""
+    """Further questions about the picture, for training."""
 
 
 CHART = Topic("figure question answering", "bar chart", "statistical reasoning")
@@ -82,14 +82,14 @@ def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
 
 
 def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
-    """All that can be asked; kinds that give one question come oftener than in the task."""
+    """All questions of a scene; kinds with a single one are more frequent than in the task."""
     kind = rng.choice(("bars", "count", "rectangle", "ruler", "ruler", "clock", "clock"))
     level = rng.choice(("easy", "hard"))
     scene = _SCENES[kind](rng, part, level)
     source = f"mini {kind}, {level}"
     problems = {problem.question: problem for problem in (*scene.problems, *scene.others)}
     return [
-        Exercise(_row(f"{index}-{i}", source, part, scene, problem), problem.working)
+        Exercise(_row(f"{index}-{i}", source, part, scene, problem), problem.rationale)
         for i, problem in enumerate(problems.values())
     ]
 
@@ -156,13 +156,13 @@ def _about(rng: random.Random, values: dict[str, int], what: str) -> Problem:
     listed = ", ".join(f"{color} {value}" for color, value in values.items())
     if what == "value":
         text = f"what is the value of the {a} bar?"
-        return Problem(text, str(values[a]), working=f"{listed}: {a} {values[a]} =")
+        return Problem(text, str(values[a]), rationale=f"{listed}: {a} {values[a]} =")
     if what == "extreme":
         word, found = rng.choice((("highest", max), ("lowest", min)))
         choices = rng.sample(sorted(values), len(values))
         answer = found(values, key=values.__getitem__)
         return Problem(
-            f"which bar is the {word}?", answer, "text", tuple(choices), working=f"{listed}:"
+            f"which bar is the {word}?", answer, "text", tuple(choices), rationale=f"{listed}:"
         )
     if what == "above":
         num_above = rng.randint(0, len(values))  # drawn first: all are equally likely
@@ -171,20 +171,20 @@ def _about(rng: random.Random, values: dict[str, int], what: str) -> Problem:
         bound = rng.choice(bounds)
         each = ", ".join(f"{v} {'yes' if v > bound else 'no'}" for v in values.values())
         text = f"how many bars are higher than {bound}?"
-        return Problem(text, str(num_above), working=f"{each} =")
+        return Problem(text, str(num_above), rationale=f"{each} =")
     if what == "difference":
         text = f"what is the difference between the {a} bar and the {b} bar?"
         larger, smaller = max(values[a], values[b]), min(values[a], values[b])
         both_listed = f"{a} {values[a]}, {b} {values[b]}"
-        working = f"{listed}: {both_listed}: {larger} - {smaller} ="
-        return Problem(text, str(larger - smaller), working=working)
+        rationale = f"{listed}: {both_listed}: {larger} - {smaller} ="
+        return Problem(text, str(larger - smaller), rationale=rationale)
     if what == "sum":
         text = f"what is the sum of the {a} bar and the {b} bar?"
-        return Problem(text, str(both), working=f"{listed}: {pair} =")
+        return Problem(text, str(both), rationale=f"{listed}: {pair} =")
     if what == "mean":
         text = f"what is the mean of the {a} bar and the {b} bar?"
-        working = f"{pair} = {both}, {both} / 2 ="
-        return Problem(text, f"{both / 2:.1f}", "float", working=working)
+        rationale = f"{pair} = {both}, {both} / 2 ="
+        return Problem(text, f"{both / 2:.1f}", "float", rationale=rationale)
     return Problem("what are the values from left to right?", str([*values.values()]), "list")
 
 
@@ -250,12 +250,12 @@ def _rectangle(rng: random.Random, part: Part, level: str) -> Scene:
             "what is the perimeter of the rectangle?",
             str(2 * half),
             unit=unit,
-            working=f"2 * ({shorter} + {longer}) = 2 * {half} =",
+            rationale=f"2 * ({shorter} + {longer}) = 2 * {half} =",
         ),
         Problem(
             "what is the area of the rectangle?",
             str(width * height),
-            working=f"{shorter} * {longer} =",
+            rationale=f"{shorter} * {longer} =",
         ),
     ]
     asked = [rng.choice(sides)] if level == "easy" else whole
@@ -292,7 +292,7 @@ def _ruler(rng: random.Random, part: Part, level: str) -> Scene:
             label = str(tick)
             canvas.write(x - text_width(label, face, type_size) // 2, y + 6, label, face, type_size)
     problem = Problem(
-        f"how long is the {color} bar?", str(length), unit=UNIT, working=f"{end} - {start} ="
+        f"how long is the {color} bar?", str(length), unit=UNIT, rationale=f"{end} - {start} ="
     )
     return Scene(MEASURE, canvas.image, [problem])
 

@@ -17,7 +17,7 @@ from vlmbench.data.mini.words import words
 ROTATION = 1_000_000
 LETTERS = "ABCD"
 MISSING = "nan"
-"""What the hub's copies have in an empty cell."""
+"""An empty cell in the hub's copies."""
 
 POSITIONS = ("top left", "top right", "bottom left", "bottom right")
 DIRECTIONS = {"above": (0, -1), "below": (0, 1), "left": (-1, 0), "right": (1, 0)}
@@ -126,7 +126,7 @@ def _position(rng: random.Random, part: Part, level: str) -> Problem:
 
 
 def _count(rng: random.Random, part: Part, level: str) -> Problem:
-    """How many shapes of one form, among up to two of another."""
+    """Shapes of one form to count, among up to two of another."""
     answer = rng.randint(1, MAX_COUNT)
     kind = rng.choice(kinds(part))
     different = [other for other in kinds(part) if other.shape != kind.shape]

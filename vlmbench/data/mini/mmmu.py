@@ -33,11 +33,11 @@ class Problem(NamedTuple):
     images: Sequence[Image.Image]
     answer: str
     options: Sequence[str] = ()
-    """In the order in which they are shown, the answer among them; empty: an open question."""
+    """Options in the order shown, the answer among them; empty: an open question."""
 
     is_hard: bool = False
-    working: str = ""
-    """See `Exercise`."""
+    rationale: str = ""
+    """Reasoning before the answer; see `Exercise`."""
 
 
 def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
 
 
 def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
-    """The task's own questions, worked out."""
+    """The task's own questions, with rationales."""
     subject = sorted(_SUBJECTS)[index % len(_SUBJECTS)]
     problem = rng.choice(_SUBJECTS[subject])(rng, part)
     pictures: dict[str, Image.Image | None] = dict.fromkeys(map(_column, range(MAX_IMAGES)))
@@ -65,7 +65,7 @@ def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
         "question_type": "multiple-choice" if problem.options else "open",
         "subfield": problem.subfield,
     }
-    return [Exercise(row, problem.working)]
+    return [Exercise(row, problem.rationale)]
 
 
 def _column(i: int) -> str:
@@ -80,7 +80,7 @@ def _corners(rng: random.Random, part: Part) -> Problem:
     kind = _cornered(rng, part)
     question = "<image 1> how many corners does the shape have?"
     number = str(NUM_CORNERS[kind.shape])
-    return Problem("Corners", question, [_one(rng, kind)], number, working=f"{kind.shape} =")
+    return Problem("Corners", question, [_one(rng, kind)], number, rationale=f"{kind.shape} =")
 
 
 def _corners_of_two(rng: random.Random, part: Part) -> Problem:
@@ -89,9 +89,9 @@ def _corners_of_two(rng: random.Random, part: Part) -> Problem:
     sums = {x + y for x in NUM_CORNERS.values() for y in NUM_CORNERS.values()} - {total}
     options = _shuffled(rng, [str(total), *map(str, rng.sample(sorted(sums), 3))])
     question = "how many corners do the shapes in <image 1> and <image 2> have together?"
-    working = f"{a.shape} {NUM_CORNERS[a.shape]} + {b.shape} {NUM_CORNERS[b.shape]} ="
+    rationale = f"{a.shape} {NUM_CORNERS[a.shape]} + {b.shape} {NUM_CORNERS[b.shape]} ="
     images = [_one(rng, a), _one(rng, b)]
-    return Problem("Corners", question, images, str(total), options, True, working)
+    return Problem("Corners", question, images, str(total), options, True, rationale)
 
 
 def _cornered(rng: random.Random, part: Part) -> Kind:
@@ -101,7 +101,7 @@ def _cornered(rng: random.Random, part: Part) -> Kind:
 
 
 def _larger(rng: random.Random, part: Part) -> Problem:
-    """Of one kind, one shape in each of two pictures of equal size."""
+    """The larger or smaller of two shapes of one kind, each in a picture of its own."""
     kind = rng.choice(objects.kinds(part))
     word = rng.choice(("larger", "smaller"))
     small = rng.randint(8, 15)
@@ -135,8 +135,8 @@ def _find_word(rng: random.Random, part: Part) -> Problem:
     options = [_named(i + 1) for i in range(len(chosen))]
     images = [_word(rng, part, word) for word in chosen]
     question = f"in which picture is the word {chosen[wanted]}?"
-    working = _lettered(chosen)
-    return Problem("Search", question, images, options[wanted], options, len(chosen) > 2, working)
+    rationale = _lettered(chosen)
+    return Problem("Search", question, images, options[wanted], options, len(chosen) > 2, rationale)
 
 
 def _short_words(part: Part) -> list[str]:
@@ -156,8 +156,8 @@ def _dots_of_two(rng: random.Random, part: Part) -> Problem:
     first = rng.randint(max(1, total - MAX_DOTS), min(MAX_DOTS, total - 1))
     images = [_several(rng, *pair) for pair in zip(kinds, (first, total - first), strict=True)]
     question = "how many shapes are there in <image 1> and <image 2> together?"
-    working = f"{first} + {total - first} ="
-    return Problem("Counts", question, images, str(total), is_hard=True, working=working)
+    rationale = f"{first} + {total - first} ="
+    return Problem("Counts", question, images, str(total), is_hard=True, rationale=rationale)
 
 
 def _most(rng: random.Random, part: Part) -> Problem:
@@ -167,12 +167,12 @@ def _most(rng: random.Random, part: Part) -> Problem:
     options = [_named(i + 1) for i in range(len(counts))]
     question = f"which picture has the {word} shapes?"
     answer = options[counts.index(find(counts))]
-    working = _lettered(counts)
-    return Problem("Comparison", question, images, answer, options, len(counts) > 2, working)
+    rationale = _lettered(counts)
+    return Problem("Comparison", question, images, answer, options, len(counts) > 2, rationale)
 
 
 def _odd_one_out(rng: random.Random, part: Part) -> Problem:
-    """All but one are of a colour and a form. Hard: of a form alone, in different colours."""
+    """One shape unlike the others, which share colour and form, or, if hard, the form alone."""
     is_hard = rng.random() < 0.5
     num_shown = rng.randint(3, 4)
     odd, common = objects.distinct(rng, part, 2)
@@ -184,8 +184,8 @@ def _odd_one_out(rng: random.Random, part: Part) -> Problem:
     what = "shape" if is_hard else "picture"
     question = f"which {what} is different?"
     images = [_one(rng, kind) for kind in shown]
-    working = _lettered([kind.shape for kind in shown])
-    return Problem("Odd one out", question, images, options[place], options, is_hard, working)
+    rationale = _lettered([kind.shape for kind in shown])
+    return Problem("Odd one out", question, images, options[place], options, is_hard, rationale)
 
 
 def _next(rng: random.Random, part: Part) -> Problem:
@@ -210,12 +210,12 @@ def _next(rng: random.Random, part: Part) -> Problem:
     question = "<image 1> <image 2> <image 3> which picture is next?"
     images = [*shown, *(candidates[i] for i in order)]
     answer = options[order.index(0)]
-    working = f"{', '.join(names[:3])}, {_lettered([names[3 + i] for i in order])}"
-    return Problem("Sequences", question, images, answer, options, is_hard, working)
+    rationale = f"{', '.join(names[:3])}, {_lettered([names[3 + i] for i in order])}"
+    return Problem("Sequences", question, images, answer, options, is_hard, rationale)
 
 
 def _same(rng: random.Random, part: Part) -> Problem:
-    """Of two pictures: the same colour, or the same form?"""
+    """Whether the shapes of two pictures have the same colour, or form."""
     field = rng.randrange(2)
     a, b = objects.distinct(rng, part, 2)
     is_same = rng.random() < 0.5
@@ -224,8 +224,8 @@ def _same(rng: random.Random, part: Part) -> Problem:
     question = f"do <image 1> and <image 2> show the same {('color', 'shape')[field]}?"
     images = [_one(rng, a), _one(rng, b)]
     answer, options = "yes" if is_same else "no", ["yes", "no"]
-    working = f"{a[field]}, {b[field]}:"
-    return Problem("Comparison", question, images, answer, options, working=working)
+    rationale = f"{a[field]}, {b[field]}:"
+    return Problem("Comparison", question, images, answer, options, rationale=rationale)
 
 
 def _find_place(rng: random.Random, part: Part) -> Problem:
@@ -260,7 +260,7 @@ def _direction(rng: random.Random, part: Part) -> Problem:
 
 
 def _lettered(names: Sequence[object]) -> str:
-    """What is in the pictures of the options: "a 3 b 5:"."""
+    """Contents of the options' pictures, as in "a 3 b 5:"."""
     return " ".join(f"{letter} {name}" for letter, name in zip("abcd", names, strict=False)) + ":"
 
 

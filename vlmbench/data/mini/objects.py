@@ -93,7 +93,7 @@ def draw(
 
 
 def lies(a: Object, b: Object, relation: str) -> bool | None:
-    """Whether `a` lies so of `b`; None: too close to call, as the shapes overlap on that axis."""
+    """Whether `a` is in that relation to `b`; None: the shapes overlap on that axis."""
     is_vertical = relation in ("above", "below")
     distance = (a.y - b.y) if is_vertical else (a.x - b.x)
     if abs(distance) < 0.6 * (a.radius + b.radius):

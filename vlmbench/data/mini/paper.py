@@ -1,4 +1,4 @@
-"""How a document is set: its type, its column's width, and how keys stand to values."""
+"""Typesetting of a document: type, column width, and the layout of keys and values."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ class Line:
 
     left: str
     right: str = ""
-    """What stands at the column's right edge."""
+    """Text at the column's right edge."""
 
     is_heading: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paper:
-    """What all blocks of a page share."""
+    """Typesetting that all blocks of a page share."""
 
     face: str
     size: int
     """Pixels, as those below."""
 
     width: int
-    """Of the column."""
+    """Width of the column."""
 
     room: int
-    """Of the column without its margins."""
+    """Width of the column without its margins."""
 
     keys: KeyStyle
     side: Side
-    """Where the values stand."""
+    """Side at which the values stand."""
 
     headings: HeadingStyle
     separator: str
@@ -60,7 +60,7 @@ class Paper:
 
     @property
     def pitch(self) -> int:
-        """From one line to the next."""
+        """Distance from one line to the next."""
         box = line_ink(self.face, self.size)
         return box.bottom - box.top + 3
 
@@ -99,5 +99,5 @@ class Paper:
 
 @cache
 def line_ink(face: str, size: int) -> Box:
-    """What letters of a line at (0, 0) can cover from top to bottom."""
+    """Vertical extent of the letters of a line at (0, 0)."""
     return ink("Agjy", face, size)

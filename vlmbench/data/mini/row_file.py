@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import io
 import os
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlmbench.data.mini.columns import COLUMNS, IMAGE, TASK_OF, pictures
 from vlmbench.data.mini.scenes import NUM_SCENES, Part, scene
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from vlmbench.data.pictures import png
 
 
 @cache
@@ -71,12 +68,6 @@ def encoded(rows: list[dict[str, Any]], columns: list[str]) -> list[dict[str, An
                     files[id(image)] = {"bytes": png(image), "path": None}
                 row[column] = files[id(image)]
     return rows
-
-
-def png(image: Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
 
 
 def _feature(kind: Any) -> Any:

@@ -10,22 +10,21 @@ from typing import Any, Literal, NamedTuple, cast
 Part = Literal["train", "test", "practice"]
 """Train and test have different words, values, layouts, faces and combinations of colour and shape.
 
-What is never combined in training is learnt as impossible long before it is seen. So a model can
-practise too: with made-up words, and with outlines that come in every combination.
+A model learns that combinations absent from training do not occur. The practice part is for
+training too: it has made-up words, and outlines in every combination.
 """
-TRAINING: tuple[Part, Part] = ("train", "practice")
 
 
 class Exercise(NamedTuple):
-    """A row to learn from."""
+    """A row to train on."""
 
     row: dict[str, Any]
-    working: str = ""
-    """What leads to the answer and stands before it, as in "3 + 4 = 7"; empty: nothing."""
+    rationale: str = ""
+    """The reasoning before the answer, such as the "3 + 4 =" of "3 + 4 = 7"; "": none."""
 
 
 Draw = Callable[[random.Random, Part, int], list[dict[str, Any]]]
-"""From the scene's own random numbers, its part and its number to its rows."""
+"""Maps a scene's own generator, its part and its number to its rows."""
 
 TASKS = ("vqav2", "textvqa", "docvqa", "mmmu", "mathvista", "mmbench")
 
@@ -41,20 +40,20 @@ NUM_SCENES = {
 """Scenes of each test part; the train part has no end."""
 
 SEED = "vlmbench mini 1"
-"""Changes with anything that changes a row."""
+"""Part of every scene's seed; it changes with anything that changes a row."""
 
 
 LARGE, SMALL = "large text", "small text"
-"""Two levels of signs and pages."""
+"""Levels of signs and pages."""
 
 
 def text_level(number: int) -> str:
-    """Every second scene is large."""
+    """Level of a scene: every second one has large text."""
     return (LARGE, SMALL)[number % 2]
 
 
 def has(part: Part, combination: int) -> bool:
-    """Whether a combination is in a part: every third is in the test part's; practice has all."""
+    """Whether a part has a combination: every third is the test part's; practice has all."""
     return part == "practice" or (combination % 3 == 2) == (part == "test")
 
 
@@ -65,7 +64,7 @@ def scene(task: str, part: Part, number: int) -> list[dict[str, Any]]:
 
 
 def exercises(task: str, part: Part, number: int) -> list[Exercise]:
-    """Rows of a scene as the task draws them, but with as many questions as it can ask."""
+    """A scene for training: all questions about a picture, with rationales."""
     module = _module(task)
     rng = random.Random(f"{SEED}/{task}/{part}/{number}/exercises")
     if hasattr(module, "exercises"):

@@ -39,7 +39,7 @@ ALONE: dict[Kind, tuple[str, ...]] = {
     "price": ("what is the price?", "what price is shown?", "how much does it cost?"),
     "code": ("what is the code?", "what code is shown?"),
 }
-"""Asked where the picture has one text of this kind."""
+"""Questions by kind of text, for a picture with one text of the kind."""
 
 SINGLE = (
     "what does the sign say?",
@@ -47,7 +47,7 @@ SINGLE = (
     "what is written here?",
     "what is the text?",
 )
-"""Asked where the picture has one text."""
+"""Questions for a picture with a single text."""
 
 AT = (
     "what is the {noun} at the {place}?",
@@ -93,7 +93,7 @@ class Text:
     text: str
     kind: Kind
     places: tuple[str, ...]
-    """Places where it is alone: "top", "bottom left"."""
+    """Places that name it uniquely, such as "top" or "bottom left"."""
 
     color: str
     plate: str
@@ -101,14 +101,14 @@ class Text:
 
 
 def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
-    """A question a text."""
+    """Rows of a scene: one question for each text."""
     canvas, texts = _picture(rng, part, index)
     asked = [(text, _cased(rng, rng.choice(_forms(text, texts)))) for text in texts]
     return _rows(part, index, canvas, texts, asked)
 
 
 def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
-    """Every question that names a text."""
+    """All questions that name a text."""
     canvas, texts = _picture(rng, part, index)
     asked = [(text, _cased(rng, form)) for text in texts for form in _forms(text, texts)]
     return [Exercise(row) for row in _rows(part, index, canvas, texts, asked)]
@@ -148,7 +148,7 @@ def _rows(
 
 
 def sign(rng: random.Random) -> Canvas:
-    """A large one to learn reading from, without questions."""
+    """A sign with large text, without questions, for training."""
     canvas, cells = _ground(rng, LARGE)
     _write(rng, "practice", LARGE, canvas, cells)
     return canvas

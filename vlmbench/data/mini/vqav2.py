@@ -24,7 +24,7 @@ def draw(rng: random.Random, part: Part, index: int) -> list[dict[str, Any]]:
 
 
 def exercises(rng: random.Random, part: Part, index: int) -> list[Exercise]:
-    """Drawn pictures alone, and several questions of each kind."""
+    """Several questions of each kind, for drawn pictures alone."""
     return [Exercise(row) for row in _drawn(rng, part, index, num_rounds=4)]
 
 
@@ -45,7 +45,9 @@ def _drawn(rng: random.Random, part: Part, index: int, num_rounds: int) -> list[
 
 
 def balanced(rng: random.Random, questions: Sequence[Question]) -> list[Question]:
-    """At most one about shape, one about colour, and a "yes" and a "no" in the same words but one.
+    """Balanced questions: at most one for shape, one for colour, and a "yes" and a "no".
+
+    The last two differ in one word.
 
     Of the package's own questions three quarters are yes/no ones, and their wording gives four in
     five of these away.
@@ -103,7 +105,7 @@ def _shape(rng: random.Random, part: Part, placed: Sequence[Object]) -> Question
 
 
 def _beside(rng: random.Random, part: Part, placed: Sequence[Object]) -> Question | None:
-    """Which shape is the only one on one side of another."""
+    """A question for the only shape on one side of another."""
     found = []
     for b in _unique(placed):
         for relation in RELATIONS:
@@ -144,7 +146,7 @@ def _unique(placed: Sequence[Object]) -> list[Object]:
 
 
 def _only(rng: random.Random, placed: Sequence[Object], field: int) -> Kind | None:
-    """A shape of its own colour (field 0) or form (1)."""
+    """A shape whose colour (field 0) or form (1) no other has."""
     values = [o.kind[field] for o in placed]
     alone = [o.kind for o in placed if values.count(o.kind[field]) == 1]
     return rng.choice(alone) if alone else None

@@ -1,4 +1,4 @@
-"""Words, names and numbers that pictures show, divided in two parts."""
+"""Words and numbers that pictures show, divided between train and test part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LIST = Path(__file__).with_name("words.txt")
 """BIP-39's English list: 2,048 words of 3 to 8 letters (MIT licence, Trezor)."""
 
 _TEST_SHARE = 6
-"""Every so manieth word is of the test part."""
+"""One word in so many is of the test part."""
 
 
 _NUM_MADE = 20_000
@@ -55,7 +55,7 @@ def _made_up() -> tuple[str, ...]:
 
 
 def divided(items: tuple[Item, ...], part: Part) -> tuple[Item, ...]:
-    """The part's share of any list: one in six is the test part's; all else is for training."""
+    """A part's share of any list: one item in six is the test part's."""
     every_sixth = slice(_TEST_SHARE - 1, None, _TEST_SHARE)
     if part == "test":
         return items[every_sixth]

@@ -1,13 +1,14 @@
-"""Which format a prediction file has, told from its content."""
+"""Formats recognised from content: of a prediction file, and of a harness's result folder."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vlmbench.data.predictions import (
+    harness_runs,
     lmms_eval,
     own_lines,
     sheets,
@@ -15,6 +16,8 @@ from vlmbench.data.predictions import (
     text_file,
     vlmevalkit,
 )
+from vlmbench.data.predictions.conventions import Conventions
+from vlmbench.data.predictions.harness_runs import HarnessRun, Skipped
 from vlmbench.data.predictions.line import Predictions, kind, nearest
 from vlmbench.data.predictions.own_lines import Record
 from vlmbench.errors import VlmbenchError
@@ -23,6 +26,10 @@ from vlmbench.schema import Json
 EXPECTED = (
     'expected JSON lines {"id": ..., "response": ...}, or a file of lmms-eval, VLMEvalKit or the '
     "benchmark's own submission format"
+)
+EXPECTED_RUNS = (
+    "expected lmms-eval's *_results.json and *_samples_TASK.jsonl, or VLMEvalKit's "
+    "MODEL_DATASET.xlsx, .tsv or .json"
 )
 OTHER_FILES = {
     b"PAR1": "a Parquet file",
@@ -36,8 +43,8 @@ OTHER_FILES = {
 }
 
 
-def read(path: Path, task: str) -> Predictions:
-    """The predictions of a file for the task of that name (no split), in the file's order.
+def read(path: Path, conventions: Conventions) -> Predictions:
+    """The predictions of a file for a task with these conventions, in the file's order.
 
     JSON lines are read one by one as `lines` is consumed; other files are loaded whole. Ids are
     checked for their type only: whether each is there once, the data set's reader can tell.
@@ -49,18 +56,41 @@ def read(path: Path, task: str) -> Predictions:
         if head.startswith(signature):
             raise VlmbenchError(f"{path} is {what}; {EXPECTED}")
     if head.startswith(b"PK"):
-        return _sheet(path, task, sheets.read_xlsx(path), "xlsx")
+        return _sheet(path, conventions, sheets.read_xlsx(path), "xlsx")
     first = next(text_file.lines(path), None)
     if first is None:
         raise VlmbenchError(f"{path} is empty; {EXPECTED}")
     number, line = first
     if line.lstrip().startswith("["):
-        return _list(path, task)
+        return _list(path, conventions)
     if line.lstrip().startswith("{"):
-        return _objects(path, task, line, f"{path}:{number}")
+        return _objects(path, conventions, line, f"{path}:{number}")
     if "\t" in line:
-        return _sheet(path, task, sheets.read_tsv(path), "tsv")
+        return _sheet(path, conventions, sheets.read_tsv(path), "tsv")
     raise VlmbenchError(f"{path}:{number}: starts with {line.strip()[:40]!r}; {EXPECTED}")
+
+
+def find_runs(
+    folder: Path, benchmarks: Mapping[str, Conventions]
+) -> tuple[list[HarnessRun], list[Skipped]]:
+    """Runs of other harnesses in a folder and its subfolders, and tasks without a counterpart here.
+
+    `benchmarks`: our tasks by name.
+
+    Raises: VlmbenchError where there is no such folder, or nothing of either harness in it.
+    """
+    if not folder.is_dir():
+        raise VlmbenchError(f"no folder {folder}; {EXPECTED_RUNS}")
+    paths = sorted({path.resolve(): path for path in folder.rglob("*") if path.is_file()}.items())
+    files = [real for real, _ in paths]  # VLMEvalKit links its latest files from the folder above
+    found = [
+        *lmms_eval.runs(files, harness_runs.by_name(benchmarks, "lmms-eval")),
+        *vlmevalkit.runs(files, harness_runs.by_name(benchmarks, "VLMEvalKit")),
+    ]
+    if not found:
+        raise VlmbenchError(f"{folder} holds no results of another harness; {EXPECTED_RUNS}")
+    runs = [run for run in found if isinstance(run, HarnessRun)]
+    return runs, [one for one in found if isinstance(one, Skipped)]
 
 
 def _head(path: Path) -> bytes:
@@ -77,25 +107,21 @@ def _head(path: Path) -> bytes:
         raise VlmbenchError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _objects(path: Path, task: str, first: str, where: str) -> Predictions:
+def _objects(path: Path, conventions: Conventions, first: str, where: str) -> Predictions:
     """JSON lines of ours or lmms-eval's, or one object by id: the first line tells."""
-    if first.strip() == "{" or (task in submissions.BY_ID and _is_by_id(path, first, where)):
-        return _by_id(path, task)
+    could_be_by_id = submissions.is_by_id(conventions)
+    if first.strip() == "{" or (could_be_by_id and _is_by_id(path, first, where)):
+        return _by_id(path, conventions)
     record = own_lines.record(first, where)
+    if lmms_eval.is_sample(record):
+        return lmms_eval.samples(path, record, conventions)
     records = own_lines.records(path)
-    if not lmms_eval.is_sample(record):
-        lines = (own_lines.ours(record, where, task) for where, record in records)
-        return Predictions(format="vlmbench jsonl", lines=lines)
-    by_row = not lmms_eval.has_id(record, task)
-    return Predictions(
-        format="lmms-eval samples",
-        lines=(lmms_eval.line(r, where, task, by_row_number=by_row) for where, r in records),
-        by_row_number=by_row,
-    )
+    lines = (own_lines.ours(record, where, conventions) for where, record in records)
+    return Predictions(format="vlmbench jsonl", lines=lines)
 
 
 def _is_by_id(path: Path, first: str, where: str) -> bool:
-    """Whether the file is one object on one line, or one that is broken between its entries."""
+    """True for one object on one line, or one with line breaks between its entries."""
     try:
         record = own_lines.record(first, where)
     except VlmbenchError:
@@ -105,17 +131,17 @@ def _is_by_id(path: Path, first: str, where: str) -> bool:
     return num_lines == 1 and not is_ours and not lmms_eval.is_sample(record)
 
 
-def _by_id(path: Path, task: str) -> Predictions:
+def _by_id(path: Path, conventions: Conventions) -> Predictions:
     document = _load(path, own_lines.refuse_constant)
-    if not isinstance(document, dict) or task not in submissions.BY_ID:
+    if not isinstance(document, dict) or not submissions.is_by_id(conventions):
         raise VlmbenchError(f"{path}: one JSON object, which is no prediction file; {EXPECTED}")
     if not document:
         raise VlmbenchError(f"{path} holds no predictions")
-    lines = submissions.by_id(path, document, task)
-    return Predictions(format=submissions.NAMES[task], lines=lines)
+    lines = submissions.by_id(path, document, conventions)
+    return Predictions(format=submissions.name(conventions), lines=lines)
 
 
-def _list(path: Path, task: str) -> Predictions:
+def _list(path: Path, conventions: Conventions) -> Predictions:
     """A list of answers, of VLMEvalKit's rows, or of objects that are lines of ours."""
     constants: list[str] = []
     document = _load(path, constants.append)
@@ -129,15 +155,15 @@ def _list(path: Path, task: str) -> Predictions:
         raise VlmbenchError(f"{path} holds no predictions")
     columns = entries[0][1]
     if "prediction" in columns and "response" not in columns:
-        lines = vlmevalkit.lines(path, task, columns, entries)
+        lines = vlmevalkit.lines(path, conventions, columns, entries)
         return Predictions(format="VLMEvalKit json", lines=lines)
     if constants:  # VLMEvalKit writes NaN for an empty cell; elsewhere it is a mistake
         raise VlmbenchError(f"{path}: {constants[0]} is not JSON; write null or text")
     if nearest("response", columns):
-        lines = (own_lines.ours(entry, where, task) for where, entry in entries)
+        lines = (own_lines.ours(entry, where, conventions) for where, entry in entries)
         return Predictions(format="vlmbench json", lines=lines)
-    lines = submissions.answers(entries, task)
-    return Predictions(format=submissions.NAMES.get(task, "list of answers"), lines=lines)
+    lines = submissions.answers(entries, conventions)
+    return Predictions(format=submissions.name(conventions), lines=lines)
 
 
 def _load(path: Path, constant: Callable[[str], None]) -> Json:
@@ -160,12 +186,12 @@ def _load(path: Path, constant: Callable[[str], None]) -> Json:
     return document
 
 
-def _sheet(path: Path, task: str, sheet: sheets.Sheet, suffix: str) -> Predictions:
+def _sheet(path: Path, conventions: Conventions, sheet: sheets.Sheet, suffix: str) -> Predictions:
     rows = ((f"{path}:{number}", cells) for number, cells in sheet.rows)
-    lines = vlmevalkit.lines(path, task, sheet.columns, rows)
+    lines = vlmevalkit.lines(path, conventions, sheet.columns, rows)
     if not sheet.rows:
         raise VlmbenchError(f"{path} holds no predictions")
-    is_upload = task == "mmbench" and "category" not in sheet.columns
-    return Predictions(
-        format=f"{'MMBench upload' if is_upload else 'VLMEvalKit'} {suffix}", lines=lines
-    )
+    submission = conventions.submission
+    is_upload = submission and submission.format == "sheet" and "category" not in sheet.columns
+    whose = submissions.name(conventions) if is_upload else "VLMEvalKit"
+    return Predictions(format=f"{whose} {suffix}", lines=lines)

@@ -1,13 +1,13 @@
-"""A prediction with its place in its file, and the checks that all formats share."""
+"""One prediction with its place in the file, and the checks that all formats share."""
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from vlmbench import errors
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Prediction
 
@@ -29,8 +29,12 @@ class Line:
     @property
     def key(self) -> str:
         """The id as data sets have it: text, and 5 for a sheet's 5.0."""
-        id = self.prediction.id
-        return str(int(id)) if isinstance(id, float) and id.is_integer() else str(id)
+        return key_of(self.prediction.id)
+
+
+def key_of(id: str | int | float) -> str:
+    """A prediction's id as text, and 5 for a sheet's 5.0."""
+    return str(int(id)) if isinstance(id, float) and id.is_integer() else str(id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +50,7 @@ class Predictions:
 
 
 def identity(record: Mapping[str, Json], key: str, where: str) -> str | int | float:
-    """The id under `key`, as it is given."""
+    """The id under `key`, with its type as given. Raises: VlmbenchError for any other type."""
     if key not in record:
         raise missing(key, record, where)
     value = record[key]
@@ -76,9 +80,7 @@ def missing(key: str, record: Mapping[str, Json], where: str) -> VlmbenchError:
 
 def nearest(key: str, names: Iterable[str], likeness: float = 0.65) -> str | None:
     """The name that looks most like a misspelt `key`, if one does."""
-    by_lower = {name.lower(): name for name in names}
-    found = difflib.get_close_matches(key.lower(), by_lower, n=1, cutoff=likeness)
-    return by_lower[found[0]] if found else None
+    return next(iter(errors.nearest(key, names, most=1, likeness=likeness)), None)
 
 
 def wrong(key: str, value: object, expected: str, where: str) -> VlmbenchError:

@@ -1,4 +1,4 @@
-"""JSON objects, one a line; and a line of ours: `{"id": ..., "response": "..."}`."""
+"""JSON lines, and the format of our own: `{"id": ..., "response": "..."}`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from vlmbench.data.predictions import text_file
+from vlmbench.data.predictions.conventions import Conventions
 from vlmbench.data.predictions.line import Line, identity, kind, missing, nearest, wrong
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Prediction
@@ -16,12 +17,10 @@ from vlmbench.schema import Json, Prediction
 Record = dict[str, Json]
 
 OPTIONAL = ("sample", "extraction", "error")
-NO_EXTRACTION = ("vqav2", "textvqa", "docvqa", "mmbench")
-"""Built-in tasks whose official evaluator takes the response as it is."""
 
 
 def records(path: Path) -> Iterator[tuple[str, Record]]:
-    """Each object with its place, lazily: a bad line is an error when it is reached."""
+    """Objects of a JSON lines file with their places, lazily: a bad line raises when reached."""
     prefix = f"{path}:"
     for number, line in text_file.lines(path):
         where = prefix + str(number)
@@ -48,7 +47,7 @@ def decode(line: str, where: str) -> object:
 
 
 def reason(error: Exception) -> str:
-    """Why a text that is JSON by its grammar cannot be read all the same."""
+    """The reason why text that is JSON by its grammar cannot be read."""
     if isinstance(error, _ConstantError):
         return f"{error} is not JSON; write null or text"
     if isinstance(error, RecursionError):
@@ -57,19 +56,22 @@ def reason(error: Exception) -> str:
 
 
 class _ConstantError(ValueError):
-    """NaN, Infinity or -Infinity, which Python's reader would let pass."""
+    """NaN, Infinity or -Infinity, which Python's JSON reader would accept."""
 
 
 def refuse_constant(name: str) -> NoReturn:
-    """For `parse_constant`. Raises: ValueError."""
+    """Hook for json's `parse_constant`. Raises: ValueError."""
     raise _ConstantError(name)
 
 
 _DECODER = json.JSONDecoder(parse_constant=refuse_constant)
 
 
-def ours(record: Mapping[str, Json], where: str, task: str) -> Line:
-    """A line of ours, or of a run's own log: keys beyond ours are let be, misspelt ones are not."""
+def ours(record: Mapping[str, Json], where: str, conventions: Conventions) -> Line:
+    """A line of our format, or of a run's log.
+
+    Unknown keys are passed over, but for those that look like a misspelt one of ours.
+    """
     key = identity(record, "id", where)
     if "response" not in record:
         raise missing("response", record, where)
@@ -81,8 +83,8 @@ def ours(record: Mapping[str, Json], where: str, task: str) -> Line:
     for name in record:
         if meant := _misspelt(name):
             raise VlmbenchError(f"{where}: unknown key {name!r}; is {meant!r} meant?")
-    if "extraction" in record and task in NO_EXTRACTION:
-        raise VlmbenchError(f"{where}: {task} is scored from the response; drop 'extraction'")
+    if "extraction" in record and not conventions.has_extraction:
+        raise VlmbenchError(f"{where}: the task is scored from the response; drop 'extraction'")
     row, error = record.get("sample"), record.get("error")
     if row is not None and not isinstance(row, Mapping):
         raise wrong("sample", row, "an object with the hub's column names", where)
@@ -102,7 +104,7 @@ def ours(record: Mapping[str, Json], where: str, task: str) -> Line:
 
 @functools.lru_cache(maxsize=1024)
 def _misspelt(name: str) -> str | None:
-    """The optional key that an unknown one looks like: passed over, it would change the score."""
+    """The optional key that an unknown one looks like; ignoring it would change the score."""
     if name in OPTIONAL:
         return None
     return next((key for key in OPTIONAL if nearest(key, [name], likeness=0.8)), None)

@@ -1,4 +1,4 @@
-"""Sheets as they are on disk: xlsx and tsv; what is text in a cell stays that text."""
+"""Reading of xlsx and tsv sheets; text in a cell stays that text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sheet:
 
 
 def read_xlsx(path: Path) -> Sheet:
-    """The first sheet. Text that looks like a number, a formula or a missing value stays text."""
+    """The first sheet of a workbook; text that looks like a number or a formula stays text."""
     try:
         with zipfile.ZipFile(path) as archive:
             is_workbook = "xl/workbook.xml" in archive.namelist()
@@ -66,7 +66,7 @@ def _cell(value: object, where: str) -> Cell:
 
 
 def read_tsv(path: Path) -> Sheet:
-    """Tab-separated with a header; every cell is text, an empty one is None."""
+    """A tab-separated file with a header; every cell is text, an empty one is None."""
     limit = csv.field_size_limit(sys.maxsize)  # a long response exceeds the default of 128 KiB
     try:
         return _sheet(path, _tsv_rows(path))

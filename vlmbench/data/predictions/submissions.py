@@ -1,51 +1,51 @@
-"""The files that the benchmarks' own servers take: one JSON list, or one JSON object by id."""
+"""Submission files read back: a JSON list of answers, or one JSON object by id."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vlmbench.data.predictions import columns
+from vlmbench.data.predictions.conventions import Conventions
 from vlmbench.data.predictions.line import Line, identity, kind, missing, text, wrong
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Prediction
-
-ID_KEYS = {
-    "vqav2": ("question_id",),
-    "textvqa": ("question_id",),
-    "docvqa": ("questionId", "question_id"),
-}
-NAMES = {
-    "vqav2": "VQA submission",
-    "textvqa": "VQA submission",
-    "docvqa": "DocVQA submission",
-    "mmmu": "MMMU submission",
-    "mathvista": "MathVista submission",
-}
-BY_ID = ("mmmu", "mathvista")
-"""Tasks whose file is an object with an entry for each id."""
 
 OUTPUT_KEYS = ("response", "extraction", "prediction", "true_false")
 """What MathVista's scripts add to a problem."""
 
 
-def answers(entries: Sequence[tuple[str, Mapping[str, Json]]], task: str) -> Iterator[Line]:
-    """`[{"question_id": 1, "answer": "yes"}, ...]`; DocVQA's id is `questionId`."""
-    known = ID_KEYS.get(task, columns.IDS)
+def name(conventions: Conventions) -> str:
+    """What the task's own format is called for the user: "docvqa-rrc submission"."""
+    found = conventions.submission
+    return f"{found.server} submission" if found else "list of answers"
+
+
+def is_by_id(conventions: Conventions) -> bool:
+    """True where the task's file is one object with an entry for each id."""
+    found = conventions.submission
+    return found is not None and found.format in ("letters by id", "problems by id")
+
+
+def answers(
+    entries: Sequence[tuple[str, Mapping[str, Json]]], conventions: Conventions
+) -> Iterator[Line]:
+    """`[{"question_id": 1, "answer": "yes"}, ...]`, with the data set's own name of the id."""
     for where, entry in entries:
-        key = next((name for name in known if name in entry), known[0])
+        key = next((name for name in conventions.ids if name in entry), conventions.ids[0])
         prediction = Prediction(
             id=identity(entry, key, where), response=text(entry, "answer", where)
         )
         yield Line(prediction=prediction, row=None, where=where)
 
 
-def by_id(path: Path, entries: Mapping[str, Json], task: str) -> Iterator[Line]:
-    line = _mmmu if task == "mmmu" else _mathvista
+def by_id(path: Path, entries: Mapping[str, Json], conventions: Conventions) -> Iterator[Line]:
+    """The entries of a file for which `is_by_id`."""
+    assert conventions.submission is not None
+    line = _letter if conventions.submission.format == "letters by id" else _problem
     return (line(key, entry, f"{path}: {key!r}") for key, entry in entries.items())
 
 
-def _mmmu(key: str, answer: Json, where: str) -> Line:
+def _letter(key: str, answer: Json, where: str) -> Line:
     """`{"validation_Art_1": "B", ...}`: the official evaluator takes the answers as final."""
     if answer is False:  # VLMEvalKit's transfer where it found no option in the response
         answer = ""
@@ -55,7 +55,7 @@ def _mmmu(key: str, answer: Json, where: str) -> Line:
     return Line(prediction=prediction, row=None, where=where)
 
 
-def _mathvista(key: str, problem: Json, where: str) -> Line:
+def _problem(key: str, problem: Json, where: str) -> Line:
     """`{"1": {"question": ..., "response": ..., "extraction": ...}, ...}`."""
     if not isinstance(problem, Mapping):
         raise VlmbenchError(f"{where} is {kind(problem)}, expected an object with 'response'")

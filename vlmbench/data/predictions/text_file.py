@@ -1,4 +1,4 @@
-"""UTF-8 text from disk, by lines or whole, with errors that name the line and the byte."""
+"""Reading of UTF-8 text, by lines or whole, with errors that name the line and the byte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vlmbench.errors import VlmbenchError
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank with their numbers from 1, read one at a time."""
+    """Lines that are not blank, each with its number from 1; read one at a time."""
     with path.open("rb") as file:
         if file.read(3) != codecs.BOM_UTF8:
             file.seek(0)

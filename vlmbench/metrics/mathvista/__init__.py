@@ -1,4 +1,4 @@
-"""MathVista (Lu et al., 2024, arXiv:2310.02255): answers out of responses, and their verdicts."""
+"""MathVista (Lu et al., 2024, arXiv:2310.02255): answer extraction and scoring."""
 
 from vlmbench.metrics.mathvista.extraction import Extraction, extract
 from vlmbench.metrics.mathvista.problem import Problem

@@ -1,7 +1,7 @@
-"""The value of a Python expression, in bounded time and memory, out of reach of everything else.
+"""Safe evaluation of Python expressions: bounded time and memory, no access to anything else.
 
-Numbers, texts, containers, comparisons, comprehensions, a few methods and built-in functions, and
-the `math` module are understood. What is not, and what grows too large, is refused.
+Supported are numbers, strings, containers, comparisons, comprehensions, a few methods and built-in
+functions, and the `math` module. Anything else, and any value that grows too large, is refused.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 
 MAX_STEPS = 5_000
 MAX_SIZE = 1_000
-"""Letters of a text; items of a container, with all that is in them; bits of a power."""
+"""Limit on a string's characters, a container's items (nested ones included), a power's bits."""
 
 Names = ChainMap[str, Any]
 
 
 class RefusedError(Exception):
-    """The program uses what is not understood, or too much of what is."""
+    """The program uses an unsupported feature, or exceeds a limit."""
 
 
 MATH: Mapping[str, Any] = MappingProxyType(
@@ -36,7 +36,7 @@ MATH: Mapping[str, Any] = MappingProxyType(
         )
     }
 )
-"""The part of the `math` module that a program sees: no function with huge results."""
+"""Members of the `math` module that programs may use: none with huge results."""
 
 _METHODS: Mapping[type, Sequence[str]] = {
     str: (
@@ -79,7 +79,7 @@ _FORMAT = re.compile(r",?(?:\.\d)?[dfeg%]?")
 
 
 class Evaluator:
-    """Evaluates one program's expressions and counts its steps."""
+    """Evaluator of one program's expressions; it counts steps."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -90,7 +90,7 @@ class Evaluator:
             raise RefusedError
 
     def value(self, node: ast.expr, names: Names) -> Any:
-        """What `node` amounts to; `names` are the variables, the innermost scope's first."""
+        """The value of an expression; `names` are the variables, the innermost scope first."""
         self.step()
         return bounded(self._value(node, names))
 
@@ -198,7 +198,7 @@ class Evaluator:
 
 
 def binary(op: ast.operator, left: Any, right: Any) -> Any:
-    """`left` `op` `right`, refused before it takes much time or memory."""
+    """`left` `op` `right`; refused before it takes much time or memory."""
     match op, left, right:
         case (ast.Mult(), str() | list() | tuple() as items, int(times)) | (
             ast.Mult(),
@@ -216,7 +216,7 @@ def binary(op: ast.operator, left: Any, right: Any) -> Any:
 
 
 def bounded(value: Any) -> Any:
-    """The value itself, refused if it is too large or of a type that programs here do not have."""
+    """The value itself; refused if too large, or of a type that is not supported."""
     left = MAX_SIZE
     parts = [value]
     while parts:
@@ -238,7 +238,7 @@ def bounded(value: Any) -> Any:
 
 
 def listed(items: Iterable[Any]) -> list[Any]:
-    """The items as a list, refused before it grows too long."""
+    """The items as a list; refused before it grows too long."""
     found: list[Any] = []
     for item in items:
         if len(found) == MAX_SIZE:

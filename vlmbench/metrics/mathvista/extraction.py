@@ -1,4 +1,4 @@
-"""What a response answers, found by rules in a fixed order instead of by a language model."""
+"""Answer extraction by rules in a fixed order, instead of by a language model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Extraction:
 
 
 def extract(response: str, problem: Problem) -> Extraction:
-    """The answer that a response gives, without a language model.
+    """The answer in a response, extracted without a language model.
 
     After `shortcut` come the rules of `option_rules` or `number_rules`, of which the first that
     applies decides. What stands in `<think>` tags, or after an echo of the prompt, is not read.
@@ -48,7 +48,7 @@ def extract(response: str, problem: Problem) -> Extraction:
 
 
 def shortcut(response: str, problem: Problem) -> Extraction | None:
-    """What the official script takes without asking a model; None: it would ask.
+    """The answer that the official script takes without asking a model; None: it would ask.
 
     A response that is a choice's exact text, or that Python reads as the number asked for.
     Source: lupantech/MathVista, evaluation/extract_answer.py.

@@ -1,4 +1,4 @@
-"""One plain spelling for what responses and choices write in LaTeX, Markdown or Unicode."""
+"""Normalisation of LaTeX, Markdown and Unicode in responses and choices to plain text."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def plain(text: str) -> str:
 
 
 def key(text: str) -> str:
-    """What two plain texts have in common if they differ only in case, blanks and outer marks."""
+    """The comparison key of a plain text: without case, repeated blanks and outer punctuation."""
     return re.sub(r"[\s{}]+", " ", text).strip(" \"'.,;:!?()").casefold()
 
 

@@ -1,4 +1,4 @@
-"""Which option a piece of plain text names."""
+"""Options named or mentioned in plain text."""
 
 from __future__ import annotations
 

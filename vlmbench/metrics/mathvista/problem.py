@@ -1,4 +1,4 @@
-"""A MathVista question, as far as extraction and comparison need it."""
+"""A MathVista question: the fields that extraction and comparison need."""
 
 from __future__ import annotations
 

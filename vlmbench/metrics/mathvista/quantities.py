@@ -1,4 +1,4 @@
-"""Numbers in running text, and which of a sentence's numbers it is about."""
+"""Numbers in running text, and the number that a sentence states."""
 
 from __future__ import annotations
 

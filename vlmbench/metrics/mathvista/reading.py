@@ -1,4 +1,4 @@
-"""A response made ready for the extraction rules."""
+"""A response in the forms that the extraction rules read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REFUSAL = re.compile(
 
 
 class Reading:
-    """What a response says, in the forms that the rules look at; each is made once, when asked."""
+    """A response in the forms that the rules read; each is computed once, on first use."""
 
     def __init__(self, response: str, problem: Problem) -> None:
         self.problem = problem

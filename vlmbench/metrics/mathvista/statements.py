@@ -1,4 +1,4 @@
-"""Whether a statement says yes or no to a question, and which of several texts it repeats."""
+"""Statements compared with a yes/no question, and with the texts of several options."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ _MIN_OVERLAP = 0.6
 
 
 def affirms(sentences: Sequence[str], question: str) -> bool | None:
-    """Whether the response's statement on the question, if it has one, amounts to yes.
+    """True if the response's statement on the question amounts to yes, False if to no.
+
+    None: it makes no such statement.
 
     The statement is the first sentence that repeats at least half of the question's words, or the
     last such one that begins with "therefore" or the like. It says no if it is negated, if it says

@@ -1,11 +1,10 @@
-"""Whether an answer is right: by MathVista's rules, stricter ones and two harnesses' rules."""
+"""Verdicts on answers: by MathVista's rules, stricter ones and those of two harnesses."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from rapidfuzz.distance import Levenshtein
 
@@ -13,7 +12,7 @@ from vlmbench.metrics.mathvista.extraction import NOTHING, extract
 from vlmbench.metrics.mathvista.notation import plain
 from vlmbench.metrics.mathvista.options import named
 from vlmbench.metrics.mathvista.problem import Problem
-from vlmbench.metrics.parse import Choice, infer_option
+from vlmbench.metrics.parse import NO_CHOICE, Choice, infer_option
 from vlmbench.schema import Json, Profile, Verdict
 
 NEAREST = "nearest option"
@@ -36,16 +35,25 @@ def verdict(response: str, problem: Problem, profile: Profile = "official") -> V
     and lmms compare as ever, and for a choice problem take the nearest option. For an empty
     extraction that is the shortest one: on testmini it is right in 168 of 540 choice problems.
     """
-    if profile == "vlmevalkit" and problem.is_choice:
-        option = _inferred(response, problem)
-        if option.letter:
-            own = verdict_of_extraction(option.letter, problem, profile)
-            return replace(own, how=option.how)
-    found = extract(response.strip() if profile == "lmms" else response, problem)
+    match profile:
+        case "official" | "strict":
+            found = extract(response, problem)
+            unanswered = found.value or ""
+        case "lmms":
+            found = extract(response.strip(), problem)
+            unanswered = found.value or ""
+        case "vlmevalkit":
+            option = _inferred(response, problem) if problem.is_choice else NO_CHOICE
+            if option.letter:
+                own = verdict_of_extraction(option.letter, problem, profile)
+                return replace(own, how=option.how)
+            found = extract(response, problem)
+            unanswered = ""
+        case _:
+            assert_never(profile)
     if found.is_answer:
         return replace(verdict_of_extraction(found.value, problem, profile), how=found.how)
-    phrase = "" if profile == "vlmevalkit" else found.value or ""
-    free = verdict_of_extraction(phrase, problem, profile)
+    free = verdict_of_extraction(unanswered, problem, profile)
     return replace(free, parsed=None, how=found.how)
 
 
@@ -72,7 +80,17 @@ def verdict_of_extraction(
     Source: lupantech/MathVista at 53d5258, evaluation/calculate_score.py; lmms-eval 0.7.3,
     tasks/mathvista/mathvista_evals.py; VLMEvalKit, vlmeval/dataset/utils/mathvista.py.
     """
-    prediction, is_right, how = _RULES[profile](extraction, problem)
+    match profile:
+        case "official":
+            prediction, is_right, how = _official(extraction, problem)
+        case "strict":
+            prediction, is_right, how = _strict(extraction, problem)
+        case "lmms":
+            prediction, is_right, how = _lmms(extraction, problem)
+        case "vlmevalkit":
+            prediction, is_right, how = _vlmevalkit(extraction, problem)
+        case _:
+            assert_never(profile)
     if isinstance(extraction, str) and not extraction.strip():
         return Verdict(value=float(is_right), parsed=None, how=NOTHING)
     return Verdict(value=float(is_right), parsed=prediction, how=how)
@@ -137,14 +155,6 @@ def _vlmevalkit(extraction: Json, problem: Problem) -> _Outcome:
     except (OverflowError, TypeError, ValueError):
         pass
     return _Outcome(None, False, "none")
-
-
-_RULES: Mapping[Profile, Callable[[Json, Problem], _Outcome]] = {
-    "official": _official,
-    "strict": _strict,
-    "lmms": _lmms,
-    "vlmevalkit": _vlmevalkit,
-}
 
 
 def _nearest(extraction: Json, problem: Problem) -> _Outcome:

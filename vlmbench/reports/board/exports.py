@@ -9,6 +9,7 @@ from typing import Any
 
 from vlmbench.reports.board.baselines import Reported
 from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row
+from vlmbench.tables import csv_safe
 
 PLACES = 4
 """Of scores in percent: far below any interval, and the same on every machine."""
@@ -67,12 +68,8 @@ def as_csv(board: Board) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Truth in JSON's words; text that a spreadsheet would run as a formula after an apostrophe."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return value
+    """Truth in JSON's words, and no formula of a spreadsheet."""
+    return str(value).lower() if isinstance(value, bool) else csv_safe(value)
 
 
 def _row(row: Row) -> dict[str, Any]:

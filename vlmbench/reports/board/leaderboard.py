@@ -6,20 +6,20 @@ another harness stands in another table; a mini task never shares a table with a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
+from vlmbench.conditions import Condition, Fact
 from vlmbench.errors import no_such
 from vlmbench.reports.board.baselines import Reported
-from vlmbench.reports.board.conditions import Condition, Fact
+from vlmbench.task.loading import installed
 from vlmbench.task.scoring import Summary
 
 Kind = Literal["run", "control", "open", "proprietary"]
 """What a row is: a run of ours, a control (ours or reported), or a system others report on."""
-
-TASKS = ("vqav2", "textvqa", "docvqa", "mmmu", "mathvista", "mmbench")
-"""In the order in which the board shows them; others follow."""
 
 FACTS = ("params", "tokens", "system", "kind", "source", "trust", "verified")
 """What a condition may ask for beside tasks, each of which stands for the row's score."""
@@ -75,8 +75,9 @@ class Column:
         return f"{self.metric}, {self.profile}, {self.prompt_style}, v{self.version}"
 
     @property
-    def order(self) -> tuple[int, str, bool, str, bool]:
-        place = TASKS.index(self.task) if self.task in TASKS else len(TASKS)
+    def order(self) -> tuple[float, str, bool, str, bool]:
+        """Sort key: the task's `board_order`, tasks without one last; then by names."""
+        place = _board_order(self.task)
         return place, self.task, self.split is None, self.split or "", self.version is None
 
 
@@ -197,7 +198,7 @@ class Board:
         Raises: VlmbenchError for one that no column has.
         """
         columns = self.columns
-        _check_columns(tasks, columns, "--task")
+        _check_columns(tasks, columns, "--tasks")
         kept = {column for column in columns if {column.task, column.name} & set(tasks)}
         return self._with_cells(lambda row, column: column in kept)
 
@@ -251,6 +252,12 @@ class Board:
             for row in self.rows
         ]
         return replace(self, rows=tuple(row for row in rows if row.cells))
+
+
+@cache
+def _board_order(name: str) -> float:
+    task = installed(name)
+    return math.inf if task is None or task.board_order is None else task.board_order
 
 
 def _place(key: str, columns: Sequence[Column]) -> Callable[[Row], tuple[bool, float, str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from msgspec import UNSET
+
 from vlmbench.errors import VlmbenchError
 from vlmbench.reports import efficiency
 from vlmbench.reports.board import controls
@@ -12,9 +14,10 @@ from vlmbench.reports.board.baselines import Reported, System
 from vlmbench.reports.board.leaderboard import Board, Cell, Column, Kind, Row, Setting
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.schema import Profile
+from vlmbench.task.loading import installed
 
-SERVER_METRIC = {"mmbench": "circular_accuracy"}
-"""What a report calls accuracy where the benchmark's own server gives something special."""
+CIRCULAR = "circular_accuracy"
+"""What reports call accuracy of a benchmark whose own server counts questions, not rows."""
 
 WITH_OCR = " with OCR tokens"
 
@@ -65,10 +68,10 @@ def _run_column(task: FinishedTask, profile: Profile) -> Column:
     return Column(
         task=task.task,
         split=task.split,
-        setting=Setting(is_mini=task.is_mini, shots=task.shots),
+        setting=Setting(is_mini=task.is_mini, shots=task.prompt.shots),
         metric=task.metric,
         version=task.version,
-        prompt_style=task.prompt_style + (WITH_OCR if task.has_ocr else ""),
+        prompt_style=task.prompt_style + (WITH_OCR if task.prompt.ocr else ""),
         profile=profile,
     )
 
@@ -77,7 +80,7 @@ def _run_cell(
     run: FinishedRun, task: FinishedTask, profile: Profile, tokens_per_image: float | None
 ) -> Cell:
     summary = task.summaries[profile]
-    cell = Cell.of(summary, split_rows=task.num_rows, fingerprint=task.fingerprint)
+    cell = Cell.of(summary, split_rows=task.num_rows, fingerprint=task.data.fingerprint)
     return replace(
         cell,
         missing=task.num_missing,
@@ -160,8 +163,8 @@ def _reported_column(result: Reported, run_columns: Sequence[Column]) -> Column:
         harness=result.harness,
     )
     metric = result.metric
-    if metric == "accuracy":
-        metric = SERVER_METRIC.get(result.task, metric)
+    if metric == "accuracy" and (task := installed(result.task)) and task.metric == CIRCULAR:
+        metric = CIRCULAR
     same = [
         column
         for column in run_columns
@@ -202,14 +205,14 @@ def _notes(runs: Sequence[FinishedRun], rows: Sequence[Row]) -> Iterable[str]:
 
 def _imported(run: FinishedRun) -> Iterable[str]:
     """What the harness that made the answers says of them, beside our scores."""
-    if "imported" not in run.manifest:
+    origin = run.manifest.imported
+    if origin is UNSET:
         return
-    origin = run.manifest["imported"]
-    for name, task in origin["tasks"].items():
-        if task["reported"] is not None and task["official"] is not None:
-            difference = task["official"] - task["reported"]
+    for name, task in origin.tasks.items():
+        if task.reported is not None and task.official is not None:
+            difference = task.official - task.reported
             yield (
-                f"{run.title} on {name} was asked by {origin['harness']}, which reports "
-                f"{task['reported']:.2f} of these answers; the official rules give "
-                f"{task['official']:.2f} ({difference:+.2f})."
+                f"{run.title} on {name} was asked by {origin.harness}, which reports "
+                f"{task.reported:.2f} of these answers; the official rules give "
+                f"{task.official:.2f} ({difference:+.2f})."
             )

@@ -15,6 +15,7 @@ from vlmbench.metrics.paired import Difference, MeanDifference, difference, holm
 from vlmbench.reports import efficiency
 from vlmbench.reports.efficiency import Efficiency
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
+from vlmbench.runs.folder.manifest import as_builtins
 from vlmbench.schema import Json, Profile
 from vlmbench.task.loading import parse_spec
 
@@ -23,7 +24,12 @@ Kind = Literal["flips", "wrong", "right"]
 
 KINDS: tuple[Kind, ...] = ("flips", "wrong", "right")
 
-ASKED = {"style": "prompt style", "max_new_tokens": "limit of new tokens", "seed": "shots' seed"}
+ASKED = {
+    "style": "prompt style",
+    "style_version": "version of the prompt style",
+    "max_new_tokens": "limit of new tokens",
+    "seed": "shots' seed",
+}
 """Parts of how a run asks whose names are not words; others' are: shots, blind, pictures, ocr."""
 
 
@@ -179,20 +185,20 @@ def _paired(
     a: FinishedTask, b: FinishedTask, profile: Profile
 ) -> tuple[dict[str, tuple[float, float]], list[int], int, int]:
     """Values by id, each one's cluster, and how many samples only A, only B has scored."""
-    of_a = {str(r["id"]): v for r in a.scores() if (v := r["profiles"].get(profile)) is not None}
+    of_a = {str(r.id): v for r in a.scores() if (v := r.profiles.get(profile)) is not None}
     values: dict[str, tuple[float, float]] = {}
     clusters: list[int] = []
     numbers: dict[str, int] = {}
     only_b = 0
     for record in b.scores():
-        id, value = str(record["id"]), record["profiles"].get(profile)
+        id, value = str(record.id), record.profiles.get(profile)
         if value is None:
             continue
         if id not in of_a:
             only_b += 1
             continue
         values[id] = (of_a[id], value)
-        clusters.append(numbers.setdefault(record["cluster"], len(numbers)))
+        clusters.append(numbers.setdefault(record.cluster, len(numbers)))
     return values, clusters, len(of_a) - len(values), only_b
 
 
@@ -201,7 +207,7 @@ def _unlike(
 ) -> Iterator[str]:
     """What beside the model differs, or is not whole."""
     for part in ("prompt", "generation"):
-        old, new = a.manifest[part], b.manifest[part]
+        old, new = (as_builtins(getattr(run.manifest, part)) for run in (a, b))
         for key in sorted(old.keys() | new.keys()):
             if old.get(key) != new.get(key):
                 was, now = (str(found.get(key, "-")) for found in (old, new))
@@ -212,7 +218,9 @@ def _unlike(
                 f"{task_a.name} has task version {task_a.version} in A and {task_b.version} in B: "
                 "their scores may mean different things"
             )
-        fingerprints = {task_a.fingerprint, task_b.fingerprint} - {""}  # unknown: imported
+        fingerprints = {task_a.data.fingerprint, task_b.data.fingerprint} - {
+            ""
+        }  # unknown: imported
         if len(fingerprints) > 1:
             yield f"{task_a.name} has other rows in A than in B (its data was changed or re-made)"
         for label, task in (("A", task_a), ("B", task_b)):
@@ -228,8 +236,8 @@ class Listed:
     id: str
     a: float
     b: float
-    response_a: str
-    response_b: str
+    response_a: str | None
+    response_b: str | None
     parsed_a: Json
     parsed_b: Json
     question: str = ""
@@ -257,13 +265,13 @@ def listed(comparison: Comparison, kind: Kind) -> Iterator[Listed]:
             )
 
 
-def _said(task: FinishedTask | None, ids: set[str]) -> dict[str, tuple[str, Any]]:
+def _said(task: FinishedTask | None, ids: set[str]) -> dict[str, tuple[str | None, Any]]:
     """Id to response and parsed answer."""
     assert task is not None
     return {
-        str(score["id"]): (record["response"], score["parsed"])
+        str(score.id): (record.response, score.parsed)
         for score, record in zip(task.scores(), task.responses(), strict=True)
-        if str(score["id"]) in ids
+        if str(score.id) in ids
     }
 
 

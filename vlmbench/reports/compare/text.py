@@ -12,7 +12,7 @@ from typing import Any
 from vlmbench.metrics.paired import Difference, MeanDifference
 from vlmbench.reports.compare.comparison import Comparison, Kind, Listed, TaskComparison
 from vlmbench.reports.efficiency import Efficiency
-from vlmbench.tables import aligned
+from vlmbench.tables import aligned, csv_safe, shortened
 
 HEADER = (
     *("task", "n", "A", "B", "B - A", "95 % interval", "p", "p (Holm)"),
@@ -29,9 +29,6 @@ MEANINGS = {
     "wrong": "samples on which neither run has credit",
     "right": "samples on which both runs have full credit",
 }
-
-MAX_WIDTH = 60
-"""Characters of a response in a text table; JSON and CSV have it whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +149,11 @@ def listing_as_text(kind: Kind, samples: Sequence[Listed], with_gold: bool) -> s
     rows = []
     for one in samples:
         row = [one.task, one.id, f"{one.a:.2f}", f"{one.b:.2f}"]
-        row += [_short(one.response_a), _short(one.response_b)]
-        row += [_short(" | ".join(one.answers)), _short(one.question)] if with_gold else []
+        row += [shortened(one.response_a or ""), shortened(one.response_b or "")]
+        row += [shortened(" | ".join(one.answers)), shortened(one.question)] if with_gold else []
         rows.append(row)
     title = f"{len(samples):,} {MEANINGS[kind]}"
     return "\n".join([title, "", aligned(header, rows, num_left=len(header))] if rows else [title])
-
-
-def _short(text: str) -> str:
-    """On one line, without control characters, which could move a terminal's cursor."""
-    flat = "".join(c if c.isprintable() else " " for c in text)
-    flat = " ".join(flat.split())
-    return flat if len(flat) <= MAX_WIDTH else f"{flat[: MAX_WIDTH - 3]}..."
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
@@ -233,9 +223,5 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(names)
-    writer.writerows([[_cell(value) for value in row] for row in rows])
+    writer.writerows([[csv_safe(value) for value in row] for row in rows])
     return file.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value

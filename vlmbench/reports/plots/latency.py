@@ -29,9 +29,9 @@ def drawings(name: str, cells: Sequence[Cell], size: Size) -> Drawings:
     curves = []
     for cell in cells:
         seconds = [
-            record["timings"]["total_s"]
+            record.timings["total_s"]
             for record in cell.task.responses()
-            if record["response"] is not None and "total_s" in record["timings"]
+            if record.response is not None and "total_s" in record.timings
         ]
         if seconds:
             curves.append((cell, np.sort(np.array(seconds, dtype=np.float64))))

@@ -12,6 +12,7 @@ from vlmbench.metrics.intervals import Estimate
 from vlmbench.reports.plots.style import Look, Size, look
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.schema import Profile
+from vlmbench.task.styles import versioned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,13 +71,13 @@ def series_of(runs: Sequence[FinishedRun]) -> list[Series]:
     folders = [run.folder.resolve() for run in runs]
     if len(set(folders)) < len(folders):
         raise VlmbenchError("a run is named twice")
-    styles = {run.manifest["prompt"]["style"] for run in runs}
-    shots = {run.manifest["prompt"]["shots"] for run in runs}
+    styles = {_style(run) for run in runs}
+    shots = {run.manifest.prompt.shots for run in runs}
     labels = []
     for run in runs:
-        prompt, parts = run.manifest["prompt"], [run.title]
-        parts += [f"prompt of {prompt['style']}"] if len(styles) > 1 else []
-        parts += [f"{prompt['shots']} shots"] if len(shots) > 1 else []
+        prompt, parts = run.manifest.prompt, [run.title]
+        parts += [f"prompt of {_style(run)}"] if len(styles) > 1 else []
+        parts += [f"{prompt.shots} shots"] if len(shots) > 1 else []
         labels.append(", ".join(parts))
     if len(set(labels)) < len(labels):
         places = _places(folders)
@@ -87,6 +88,11 @@ def series_of(runs: Sequence[FinishedRun]) -> list[Series]:
         Series(label=label, look=look(index), run=run)
         for index, (label, run) in enumerate(zip(labels, runs, strict=True))
     ]
+
+
+def _style(run: FinishedRun) -> str:
+    prompt = run.manifest.prompt
+    return versioned(prompt.style, prompt.style_version)
 
 
 def _places(folders: Sequence[Path]) -> list[str]:
@@ -146,7 +152,7 @@ def described(cells: Sequence[tuple[Cell, Estimate]]) -> str:
     missing = [c for c, _ in cells if c.task.num_missing or c.task.num_selected < c.task.num_rows]
     if missing:
         parts.append("not the whole split: " + ", ".join(c.series.label for c in missing))
-    if len({c.task.fingerprint for c, _ in cells}) > 1:
+    if len({c.task.data.fingerprint for c, _ in cells}) > 1:
         parts.append("the runs' copies of the data differ")
     if cell.task.is_mini:
         parts.append("embedded stand-ins, not the benchmark")

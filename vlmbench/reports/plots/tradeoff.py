@@ -229,7 +229,7 @@ def comparable(systems: Sequence[System], cells: Sequence[Cell]) -> list[Reporte
     for one in (result for system in systems for result in system.results):
         tokens = one.tokens_per_image
         fits = (one.task, one.split) == (task.task, task.split) and one.metric in metrics
-        is_alike = one.shots in {cell.task.shots for cell in cells} and not one.is_finetuned
+        is_alike = one.shots in {cell.task.prompt.shots for cell in cells} and not one.is_finetuned
         if tokens is None or not (fits and is_alike and one.is_verified):
             continue
         key = one.system, tokens

@@ -1,5 +1,5 @@
-"""Files for the benchmarks' own servers, made from a run and checked against the whole split."""
+"""Submission files for the benchmarks' own servers, made from a run and checked for gaps."""
 
-from vlmbench.reports.submissions.benchmarks import SERVERS, Server, Written, submit
+from vlmbench.reports.submissions.writing import Written, servers, submit
 
-__all__ = ["SERVERS", "Server", "Written", "submit"]
+__all__ = ["Written", "servers", "submit"]

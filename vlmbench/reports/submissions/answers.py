@@ -1,9 +1,8 @@
-"""A run's answers to a whole split, in the split's order; or why it has not all of them."""
+"""A run's answers to a whole split, in the split's order; an error where any is missing."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +32,7 @@ class Answer:
     response: str
 
     def verdict(self) -> Verdict:
-        """By the official rules; `value` means nothing where the gold answer is not public."""
+        """The official verdict; `value` is void where the gold answer is not public."""
         sample = replace(self.sample, answers=self.sample.answers or HIDDEN)
         prediction = Prediction(id=sample.id, response=self.response)
         return self.task.score(sample, prediction, "official")
@@ -61,12 +60,10 @@ def complete(
             record = log.get(of.name, sample.id)
             if record is None:
                 continue
-            if record["response"] is None:
+            if record.response is None:
                 num_failed += 1
             else:
-                answers.append(
-                    Answer(task=task, row=row, sample=sample, response=record["response"])
-                )
+                answers.append(Answer(task=task, row=row, sample=sample, response=record.response))
         strange = [id for id in log.ids(of.name) if id not in seen]
     finally:
         log.close()
@@ -88,7 +85,7 @@ def complete(
 
 def _finishing(run: FinishedRun, of: FinishedTask) -> str:
     """The command that asks for the rest of the split, in the same folder."""
-    command: Sequence[str] = run.manifest["command"]
+    command = run.manifest.command
     if list(command[1:2]) != ["run"]:  # the run was started from Python
         return f'vlmbench.evaluate({run.model!r}, {of.name!r}, out="{run.folder}", ...) as before'
     kept: list[str] = []

@@ -1,4 +1,4 @@
-"""What a submission's builders hand over."""
+"""A submission as it is written."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Content:
     """The file that the server takes."""
 
     num_entries: int
+    suffix: str = ".json"
     scores: bytes | None = None
     """MathVista's second file; None: the server takes one."""
 

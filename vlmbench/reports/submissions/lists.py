@@ -1,34 +1,26 @@
-"""The JSON lists that EvalAI takes for VQAv2 and TextVQA, and RRC for DocVQA."""
+"""JSON lists of answers, which EvalAI takes for VQAv2 and TextVQA, and RRC for DocVQA."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from vlmbench.errors import VlmbenchError
 from vlmbench.reports.submissions.answers import Answer
 from vlmbench.reports.submissions.content import Content
 
 
-def vqa(answers: Sequence[Answer], others: Sequence[str]) -> Content:
-    """`[{"question_id": 262144000, "answer": "yes"}, ...]`: a whole number and text.
+def answers(key: str, answered: Sequence[Answer], others: Sequence[str]) -> Content:
+    """The list `[{"question_id": 262144000, "answer": "yes"}, ...]`: a whole number and text.
 
-    `others`: ids that the server counts too, though they are not of this phase; answered by "".
-    Source: MMF, docs/source/challenges/vqa_challenge.md and textvqa_challenge.md.
+    `key`: the data set's name of the id. `others`: ids that the server counts too, though they are
+    not of this phase; answered by "".
+
+    Source: for VQAv2 and TextVQA MMF, docs/source/challenges/vqa_challenge.md and
+    textvqa_challenge.md; for DocVQA lmms-eval 0.7.3, tasks/docvqa/utils.py, and
+    huggingface/smollm, vision/m4/evaluation.
     """
-    return _list("question_id", answers, others)
-
-
-def docvqa(answers: Sequence[Answer], others: Sequence[str]) -> Content:
-    """`[{"questionId": 57344, "answer": "18742"}, ...]`: a whole number and text.
-
-    Source: lmms-eval 0.7.3, tasks/docvqa/utils.py; huggingface/smollm, vision/m4/evaluation.
-    """
-    return _list("questionId", answers, others)
-
-
-def _list(key: str, answers: Sequence[Answer], others: Iterable[str]) -> Content:
-    entries = [{key: _number(a.sample.id, key), "answer": a.response} for a in answers]
+    entries = [{key: _number(a.sample.id, key), "answer": a.response} for a in answered]
     entries += [{key: _number(id, key), "answer": ""} for id in others]
     return Content(main=json.dumps(entries).encode(), num_entries=len(entries))
 

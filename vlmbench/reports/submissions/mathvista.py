@@ -1,4 +1,4 @@
-"""MathVista's output file, problems with responses, and the file of scores that goes with it."""
+"""MathVista's output file: problems with responses; and the scores file that goes with it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ GROUPS = (
 """What the official scores file counts by, in its order."""
 
 
-def by_pid(answers: Sequence[Answer], others: Sequence[str]) -> Content:
-    """`{"1": {"question": ..., "response": ..., "extraction": ..., ...}, ...}` and its scores.
+def by_pid(answers: Sequence[Answer]) -> Content:
+    """The object `{"1": {"question": ..., "response": ..., "extraction": ...}, ...}`, and scores.
 
     Where answers are hidden there is no `true_false` and no scores file: the authors make it.
 
@@ -72,7 +72,7 @@ def _problem(row: Row) -> mathvista.Problem:
 
 
 def _scores(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Accuracies are text in percent, and sorted, as the official script writes them."""
+    """The scores file; accuracies are text in percent, sorted, as the official script does."""
     average = _accuracy(entries)
     average["accuracy"] = str(round(100 * average["correct"] / average["total"], 2))
     scores: dict[str, Any] = {"average": average}

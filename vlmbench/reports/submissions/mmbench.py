@@ -17,8 +17,8 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f]")
 _LOOKS_ESCAPED = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
 
 
-def sheet(answers: Sequence[Answer], others: Sequence[str]) -> Content:
-    """Columns index, question, A to D, prediction, answer (where it is public) and split.
+def sheet(answers: Sequence[Answer]) -> Content:
+    """The sheet: columns index, question, A to D, prediction, answer (where public) and split.
 
     `prediction` is the letter that the official rules find in the response, or the response itself
     where they find none, for the server's judge to read. An absent option is an empty cell. Text is
@@ -49,7 +49,12 @@ def sheet(answers: Sequence[Answer], others: Sequence[str]) -> Content:
     file = io.BytesIO()
     book.save(file)
     notes = [f"{num_cut:,} responses are cut to a cell's {LONGEST_CELL:,} characters"]
-    return Content(main=file.getvalue(), num_entries=len(answers), notes=notes if num_cut else ())
+    return Content(
+        main=file.getvalue(),
+        num_entries=len(answers),
+        suffix=".xlsx",
+        notes=notes if num_cut else (),
+    )
 
 
 def _cells(answer: Answer) -> dict[str, str]:
@@ -66,7 +71,7 @@ def _cells(answer: Answer) -> dict[str, str]:
 
 
 def _as_stored(text: str) -> str:
-    """With what XML cannot hold written as xlsx has it: _x0007_ for a control character.
+    """The text with xlsx's escapes for what XML cannot hold: _x0007_ for a control character.
 
     Source: ECMA-376, part 1, 22.9.2.19 (ST_Xstring).
     """

@@ -10,8 +10,8 @@ from vlmbench.reports.submissions.answers import Answer
 from vlmbench.reports.submissions.content import Content
 
 
-def by_id(answers: Sequence[Answer], others: Sequence[str]) -> Content:
-    """`{"test_Art_1": "D", "test_Art_2": "red", ...}`.
+def by_id(answers: Sequence[Answer]) -> Content:
+    """The object `{"test_Art_1": "D", "test_Art_2": "red", ...}`.
 
     A choice must be a bare letter. Where a response names none, the official parser draws one; so
     does this, by the question's id. The run's own score has the expected value of such a draw.

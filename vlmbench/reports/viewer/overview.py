@@ -10,7 +10,7 @@ from vlmbench.reports import efficiency
 from vlmbench.reports.efficiency import Spread
 from vlmbench.reports.summary import as_json
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
-from vlmbench.task import prompts
+from vlmbench.runs.folder.manifest import as_builtins
 
 HIDDEN = ("schema_version", "tasks", "prompt", "data")
 """Parts of a manifest that the page shows elsewhere, or not."""
@@ -37,7 +37,7 @@ FIGURES = (
 
 def of_run(run: FinishedRun, name: str) -> dict[str, Any]:
     """What the page says of a run as a whole; `name` is the run's in addresses."""
-    manifest = run.manifest
+    manifest = as_builtins(run.manifest)
     return {
         "name": name,
         "title": run.title,
@@ -57,14 +57,7 @@ def of_task(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
         figures = as_json(
             task.name, task.version, task.metric, "official", task.summaries, task.num_selected
         )
-    prompt = run.manifest["prompt"]
-    style = prompts.variant(
-        prompt["style"],
-        num_shots=prompt["shots"],
-        blind=prompt["blind"],
-        pictures=prompt["pictures"],
-        ocr=prompt["ocr"],
-    )
+    prompt = task.prompt
     return figures | {
         "task": task.name,
         "version": task.version,
@@ -74,9 +67,9 @@ def of_task(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
         "failed": task.num_failed,
         "missing": task.num_missing,
         "mini": task.is_mini,
-        "style": style,
-        "prompt": prompt,
-        "data": run.manifest["data"][task.name],
+        "style": prompt.name,
+        "prompt": as_builtins(prompt),
+        "data": as_builtins(task.data),
         "efficiency": _efficiency(task),
     }
 

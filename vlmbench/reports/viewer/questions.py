@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
+
 from vlmbench.data.rows import BLOCK
 from vlmbench.errors import VlmbenchError
 from vlmbench.reports.viewer.pictures import Pictures, Shown
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
+from vlmbench.runs.folder.responses import ResponseRecord
 from vlmbench.schema import Json, Prediction, Profile, Request, Sample, Verdict
-from vlmbench.task.binding import Asking, TaskSource, pictures_of, prompt_digest
-
-Record = Mapping[str, Any]
+from vlmbench.task.binding import OwnTask, PromptSettings, pictures_of, prompt_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,28 +49,28 @@ class Questions:
         tasks_dir: Path | None,
     ) -> None:
         """Raises: VlmbenchError with the way out, where the data or the task are not at hand."""
-        self._is_imported = "imported" in run.manifest
-        asking = Asking() if self._is_imported else Asking(**run.manifest["prompt"])
-        self._source = TaskSource(task.name, asking, data_dir=data_dir, tasks_dir=tasks_dir)
+        self._is_imported = run.manifest.imported is not UNSET
+        prompt = PromptSettings() if self._is_imported else run.manifest.prompt
+        self._source = OwnTask(task.name, prompt, data_dir=data_dir, tasks_dir=tasks_dir)
         self._pictures = pictures
         self._rescores = self._source.task.version == task.version and bool(task.summaries)
         read = self._source.task.read
         self._rows = {read(row).id: index for index, row in enumerate(self._source.rows)}
 
-    def of(self, records: Sequence[Record]) -> Iterator[Question]:
+    def of(self, records: Sequence[ResponseRecord]) -> Iterator[Question]:
         """The question of each of the run's responses."""
         for start in range(0, len(records), BLOCK):
             block = records[start : start + BLOCK]
-            known = [self._rows[r["id"]] for r in block if r["id"] in self._rows]
+            known = [self._rows[r.id] for r in block if r.id in self._rows]
             rows = self._source.rows.take(known)
             for record in block:
-                if record["id"] in self._rows:
+                if record.id in self._rows:
                     yield self._question(self._source.task.read(next(rows)), record)
                 else:
                     yield Question(is_as_asked=False)
 
-    def _question(self, sample: Sample, record: Record) -> Question:
-        digests: list[str] = record["images"]
+    def _question(self, sample: Sample, record: ResponseRecord) -> Question:
+        digests = record.images
         prompt = None
         try:
             request = self._source.request(sample)
@@ -81,9 +82,9 @@ class Questions:
             pictures = self._add(shown or list(sample.images.values()), digests)
             if not self._is_imported:  # another harness asked, and did not say how
                 prompt = _as_json(request)
-            is_as_asked = not record["prompt"] or (
+            is_as_asked = not record.prompt or (
                 len(shown) == len(digests)
-                and prompt_digest(request, digests) == record["prompt"]
+                and prompt_digest(request, digests) == record.prompt
                 and all(p.digest == d for p, d in zip(pictures, digests, strict=bool(shown)))
             )
         return Question(
@@ -104,11 +105,11 @@ class Questions:
             for picture, digest in zip(pictures, known, strict=False)
         ]
 
-    def _verdicts(self, sample: Sample, record: Record) -> dict[Profile, Verdict]:
+    def _verdicts(self, sample: Sample, record: ResponseRecord) -> dict[Profile, Verdict]:
         """The scores file has one profile's parsed answer; the rules are run again for the rest."""
-        if not self._rescores or record["response"] is None or not sample.answers:
+        if not self._rescores or record.response is None or not sample.answers:
             return {}
-        prediction = Prediction(id=sample.id, response=record["response"])
+        prediction = Prediction(id=sample.id, response=record.response)
         task = self._source.task
         return {profile: task.score(sample, prediction, profile) for profile in task.profiles}
 

@@ -41,6 +41,7 @@ def build(
     run_folders: Sequence[Path],
     out: Path,
     *,
+    tasks: Sequence[str] = (),
     data_dir: Path | None = None,
     tasks_dir: Path | None = None,
     limit_pictures: int | None = None,
@@ -49,12 +50,13 @@ def build(
 ) -> Report:
     """Write the report of these runs to `out`; an earlier report there is replaced.
 
-    `limit_pictures`: at most so many are copied. `max_side`: larger ones are scaled to that many
-    pixels. Where a data set is not at hand the report lacks what only that has, and says so.
+    `tasks`: each `TASK` or `TASK@SPLIT`; none: all. `limit_pictures`: at most so many are copied.
+    `max_side`: larger ones are scaled to that many pixels. Where a data set is not at hand the
+    report lacks what only that has, and says so.
 
     Raises: VlmbenchError for a folder without a finished run, or an `out` that holds other files.
     """
-    runs = [open_run(folder) for folder in run_folders]
+    runs = [open_run(folder).only(tasks) for folder in run_folders]
     _check(out)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from itertools import islice, repeat
 from typing import Any
+
+from msgspec import UNSET
 
 from vlmbench import files
 from vlmbench.reports.viewer.chunks import TaskFiles
 from vlmbench.reports.viewer.questions import Question, Questions
 from vlmbench.runs.folder.finished import FinishedTask
-from vlmbench.schema import Json
-
-Record = Mapping[str, Any]
+from vlmbench.runs.folder.responses import ResponseRecord
+from vlmbench.runs.folder.scores import ScoreRecord
 
 FAILED, UNPARSED, CUT_OFF, OTHER_PROMPT = 1, 2, 4, 8
 """Bits of a sample's flags; elements.js has the same."""
@@ -48,30 +49,30 @@ class Samples:
             for (score, response), question in zip(block, asked, strict=False):
                 self._add(score, response, question)
 
-    def _pairs(self) -> Iterator[tuple[Record, Record]]:
-        """Score and response of every sample; an empty score where there are none."""
+    def _pairs(self) -> Iterator[tuple[ScoreRecord | None, ResponseRecord]]:
+        """Score and response of every sample; no score where there are none."""
         if not self._task.summaries:
-            return zip(repeat({}), self._task.responses(), strict=False)
+            return zip(repeat(None), self._task.responses(), strict=False)
         return zip(self._task.scores(), self._task.responses(), strict=True)
 
-    def _add(self, score: Record, response: Record, question: Question) -> None:
-        verdicts = _verdicts(score, question)
+    def _add(self, score: ScoreRecord | None, response: ResponseRecord, question: Question) -> None:
+        verdicts = _verdicts(score, question) if score else []
         parsed = verdicts[0][2] if verdicts else None
-        text = response["response"]
+        text = response.response
         flags = (
             FAILED * (text is None)
             | UNPARSED * bool(verdicts and parsed is None)
-            | CUT_OFF * (response["finish_reason"] == "length")
+            | CUT_OFF * (response.finish_reason == "length")
             | OTHER_PROMPT * (not question.is_as_asked)
         )
         self.num_other_prompts += not question.is_as_asked
-        breakdown: Mapping[str, Sequence[str]] = score.get("breakdown", {})
+        breakdown = score.breakdown if score else {}
         index = {
-            "id": response["id"],
-            "score": score.get("vanilla", score.get("value")),
+            "id": response.id,
+            "score": _own_value(score) if score else None,
             "flags": flags,
             "length": len(text or ""),
-            "latency": response["timings"].get("total_s"),
+            "latency": response.timings.get("total_s"),
             "answer": None if text is None else _fingerprint(parsed if verdicts else text.strip()),
             "categories": [
                 self._categories.setdefault((dimension, name), len(self._categories))
@@ -79,12 +80,11 @@ class Samples:
                 for name in names
             ],
         }
-        detail = {name: response.get(name) for name in LOGGED} | {
-            "error": score.get("error") or response["error"],
+        is_group = score is not None and score.is_circular and score.value is not None
+        detail = {name: getattr(response, name) for name in LOGGED} | {
+            "error": (score.error if score and score.error is not UNSET else "") or response.error,
             "verdicts": verdicts,
-            "group": score["profiles"]
-            if "vanilla" in score and score["value"] is not None
-            else None,
+            "group": score.profiles if score and is_group else None,
             "breakdown": breakdown,
             "hint": question.hint,
             "options": question.options,
@@ -94,18 +94,22 @@ class Samples:
         self._files.add(index, [question.text, text, question.gold], detail)
 
 
-def _verdicts(score: Record, question: Question) -> list[list[Json]]:
+def _own_value(score: ScoreRecord) -> float | None:
+    """The row's own credit, whatever its rotations got."""
+    return score.value if score.vanilla is UNSET else score.vanilla
+
+
+def _verdicts(score: ScoreRecord, question: Question) -> list[list[Any]]:
     """[profile, value, parsed, how] of each profile, the official one first.
 
     Values are the scores file's. It has one profile's parsed answer and rule; those of the others
     are null where the data set is not at hand.
     """
-    values: Mapping[Any, float] = score.get("vanilla_profiles", score.get("profiles", {}))
-    verdicts: list[list[Json]] = []
-    for profile, value in values.items():
+    verdicts: list[list[Any]] = []
+    for profile, value in score.own_values.items():
         again = question.verdicts.get(profile)
         if profile == "official":
-            verdicts.insert(0, [profile, value, score["parsed"], score["how"]])
+            verdicts.insert(0, [profile, value, score.parsed, score.how])
         elif again is not None:
             verdicts.append([profile, value, again.parsed, again.how])
         else:
@@ -113,11 +117,13 @@ def _verdicts(score: Record, question: Question) -> list[list[Json]]:
     return verdicts
 
 
-def _fingerprint(answer: Json) -> int:
+def _fingerprint(answer: object) -> int:
     """Equal for equal answers, so that the page can tell runs apart without reading them."""
     return zlib.crc32(files.encode({"answer": answer}))
 
 
-def _blocks(pairs: Iterator[tuple[Record, Record]], size: int) -> Iterator[list[Any]]:
+def _blocks(
+    pairs: Iterator[tuple[ScoreRecord | None, ResponseRecord]], size: int
+) -> Iterator[list[tuple[ScoreRecord | None, ResponseRecord]]]:
     while block := list(islice(pairs, size)):
         yield block

@@ -1,1 +1,1 @@
-"""Where a run's workers live."""
+"""Where the workers of a run live: each module is an `Executor`."""

@@ -1,165 +1,177 @@
-"""Worker processes, one per device: started, watched, restarted with what is left."""
+"""Worker processes on this machine, one for each device."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO
 
 from vlmbench.errors import VlmbenchError
-from vlmbench.runs.executors.worker import EXIT_DISK, EXIT_MISTAKE
-from vlmbench.runs.job import Job
-from vlmbench.runs.plan import Item
+from vlmbench.runs.dispatch import Lease
+from vlmbench.runs.executors import worker as child
+from vlmbench.runs.executors.protocol import (
+    Answered,
+    Event,
+    Finished,
+    Joined,
+    Lost,
+    Mistake,
+    Noticed,
+    Used,
+)
+from vlmbench.runs.job import Job, items_to_json
 
-MAX_RESTARTS = 3
-"""Times in a row that a worker may die without having answered a single sample more."""
+MAX_FALSE_STARTS = 3
+"""Times in a row that a worker may die before it joins; then it is not started again."""
 
-POLL_S = 0.1
+READ_BYTES = 1 << 20
+
+GOODBYE_S = 60.0
+"""An idle worker has this long to say what it used, and to free its device."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Worker:
     name: str
-    items: Sequence[Item]
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     stderr: IO[bytes]
-    fruitless_deaths: int = 0
+    false_starts: int
+    """Of those that had its name, in a row."""
+
+    unread: bytes = b""
+    """The beginning of a frame whose end is not there yet."""
 
 
-@dataclass(slots=True)
-class Outcome:
-    """How the workers ended."""
+class LocalWorkers:
+    """An `Executor` of processes; a lost one is replaced under its name, on its device."""
 
-    stopped_early: bool = False
-    problems: list[str] = field(default_factory=list)
-    """One line for each worker that could not finish."""
+    def __init__(self, job: Job, environments: Sequence[Mapping[str, str]]) -> None:
+        """`environments`: what each worker sees of the machine, one each."""
+        self._job = job
+        self._environments = {str(n): given for n, given in enumerate(environments)}
+        self._workers: dict[str, _Worker] = {}
+        self._selector = selectors.DefaultSelector()
+        try:
+            for name in self._environments:
+                self._start(name, false_starts=0)
+        except BaseException:
+            self.close(is_at_once=True)
+            raise
 
-    mistake: str = ""
-    """The user's mistake that a worker found, such as a model that is not there."""
+    @property
+    def num_expected(self) -> int:
+        return len(self._workers)
 
+    def wait(self, timeout_s: float) -> Sequence[Event]:
+        events: list[Event] = []
+        for key, _ in self._selector.select(timeout_s):
+            worker: _Worker = key.data
+            events += self._read(worker)
+            if worker.name not in self._workers:
+                events += self._buried(worker, is_replaced=True)
+        return events
 
-def supervise(
-    job: Job,
-    shares: Sequence[Sequence[Item]],
-    *,
-    environments: Sequence[Mapping[str, str]],
-    lock_fds: Sequence[int],
-    seen: Mapping[str, set[str]],
-    watch: Callable[[], bool],
-) -> Outcome:
-    """Run every share in a process of its own until all are done or given up.
+    def give(self, worker: str, lease: Lease) -> None:
+        self._tell(self._workers[worker], items_to_json(lease.items) + "\n")
 
-    A worker that dies (a signal, an abort in a driver) is started again with what it has left, as
-    long as it gets on. `watch` is called ten times a second; True stops all workers. Whatever
-    happens, also an exception such as KeyboardInterrupt, no worker outlives this call.
-    """
-    outcome = Outcome()
-    running: list[_Worker] = []
-    try:
-        for number, items in enumerate(shares):
-            if items:
-                running.append(_start(job, str(number), items, environments[number], lock_fds))
-        while running:
-            time.sleep(POLL_S)
-            ended = [worker for worker in running if worker.process.poll() is not None]
-            if watch():
-                outcome.stopped_early = True
-                break
-            for worker in ended:
-                running.remove(worker)
-                successor = _succeed(job, worker, environments, lock_fds, seen, outcome)
-                if successor is not None:
-                    running.append(successor)
-            if outcome.mistake:
-                break
-    finally:
-        for worker in running:
-            worker.process.kill()  # every response that it had is in the log
-        for worker in running:
-            worker.process.wait()
-            _close(worker)
-    return outcome
+    def drop(self, worker: str) -> None:
+        self._workers[worker].process.kill()
 
+    def close(self, *, is_at_once: bool) -> Sequence[Event]:
+        events: list[Event] = []
+        for worker in self._workers.values():
+            if is_at_once:
+                worker.process.kill()  # every response that it had told is in the log
+            else:
+                self._tell(worker, child.END)
+        deadline = time.monotonic() + GOODBYE_S
+        while self._workers:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                for worker in self._workers.values():
+                    worker.process.kill()
+            for key, _ in self._selector.select(max(left_s, 1.0)):
+                gone: _Worker = key.data
+                events += self._read(gone)
+                if gone.name not in self._workers:
+                    events += self._buried(gone, is_replaced=False)
+        self._selector.close()
+        return events
 
-def _start(
-    job: Job,
-    name: str,
-    items: Sequence[Item],
-    environment: Mapping[str, str],
-    lock_fds: Sequence[int],
-) -> _Worker:
-    stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the worker has ended
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vlmbench.runs.executors.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=stderr,
-        text=True,
-        env={**os.environ, **environment},
-        pass_fds=lock_fds,
-        start_new_session=True,  # Ctrl-C is the parent's to handle
-    )
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it died at once: the poll finds it
-        process.stdin.write(job.to_json(name, items) + "\n")
-        process.stdin.flush()
-    return _Worker(name, items, process, stderr)
-
-
-def _succeed(
-    job: Job,
-    worker: _Worker,
-    environments: Sequence[Mapping[str, str]],
-    lock_fds: Sequence[int],
-    seen: Mapping[str, set[str]],
-    outcome: Outcome,
-) -> _Worker | None:
-    """What follows a worker that has ended: nothing, a problem, or another with what is left."""
-    code = worker.process.returncode
-    last_words = _close(worker)
-    if code == 0:
-        return None
-    if code == EXIT_MISTAKE:
-        outcome.mistake = last_words
-        return None
-    if code == EXIT_DISK:
-        outcome.problems.append(last_words)
-        return None
-    left = [item for item in worker.items if item.id not in seen.get(item.task, ())]
-    if not left:
-        return None
-    deaths = worker.fruitless_deaths + 1 if len(left) == len(worker.items) else 1
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    if deaths > MAX_RESTARTS:
-        outcome.problems.append(
-            f"worker {worker.name} died {deaths} times without an answer ({how}); "
-            f"{len(left):,} samples not run" + (f"; it said: {last_words}" if last_words else "")
+    def _start(self, name: str, false_starts: int) -> None:
+        stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the worker has ended
+        process = subprocess.Popen(
+            [sys.executable, "-m", child.__name__, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            bufsize=0,
+            env={**os.environ, **self._environments[name]},
+            start_new_session=True,  # Ctrl-C is the parent's to handle
         )
-        return None
-    print(
-        f"vlmbench: worker {worker.name} died ({how}); {len(left):,} samples left, going on",
-        file=sys.stderr,
-    )
-    successor = _start(job, worker.name, left, environments[int(worker.name)], lock_fds)
-    successor.fruitless_deaths = deaths
-    return successor
+        worker = _Worker(name, process, stderr, false_starts)
+        self._workers[name] = worker
+        assert process.stdout is not None
+        self._selector.register(process.stdout, selectors.EVENT_READ, worker)
+        self._tell(worker, self._job.to_json() + "\n")
 
+    def _tell(self, worker: _Worker, text: str) -> None:
+        assert worker.process.stdin is not None
+        rest = memoryview(text.encode())
+        with contextlib.suppress(BrokenPipeError):  # it died: the end of its stdout tells
+            while rest:
+                rest = rest[worker.process.stdin.write(rest) or 0 :]
 
-def _close(worker: _Worker) -> str:
-    """Close the worker's pipes; its last line of stderr."""
-    worker.stderr.seek(0)
-    text = worker.stderr.read().decode(errors="replace").strip()
-    worker.stderr.close()
-    if worker.process.stdin is not None:
+    def _read(self, worker: _Worker) -> Iterator[Event]:
+        """Events of what a worker wrote; at its end it is no longer among the workers."""
+        assert worker.process.stdout is not None
+        content = os.read(worker.process.stdout.fileno(), READ_BYTES)
+        if not content:
+            del self._workers[worker.name]
+            return
+        *frames, worker.unread = (worker.unread + content).split(b"\n")
+        for frame in frames:
+            what, line = frame[:1], frame[1:] + b"\n"
+            if what == child.ANSWERED:
+                yield Answered(worker.name, line)
+            elif what == child.JOINED:
+                worker.false_starts = 0
+                yield Joined(worker.name)
+            elif what == child.FINISHED:
+                yield Finished(worker.name)
+            elif what == child.NOTICED:
+                yield Noticed(worker.name, line.decode().rstrip("\n"))
+            else:
+                assert what == child.USED
+                yield Used(worker.name, line)
+
+    def _buried(self, worker: _Worker, *, is_replaced: bool) -> Iterator[Event]:
+        """The last event of a worker whose stdout has ended, and its replacement."""
+        assert worker.process.stdout is not None and worker.process.stdin is not None
+        self._selector.unregister(worker.process.stdout)
+        worker.process.stdout.close()
+        code = worker.process.wait()  # first: an end of its stdin would have a code of its own
         with contextlib.suppress(BrokenPipeError):
             worker.process.stdin.close()
-    return text.splitlines()[-1] if text else ""
+        worker.stderr.seek(0)
+        lines = worker.stderr.read().decode(errors="replace").strip().splitlines()
+        worker.stderr.close()
+        last_words = lines[-1] if lines else ""
+        if code == child.EXIT_MISTAKE:
+            yield Mistake(last_words)
+        elif is_replaced:
+            yield Lost(
+                worker.name, f"signal {-code}" if code < 0 else f"exit code {code}", last_words
+            )
+            if worker.false_starts < MAX_FALSE_STARTS:
+                self._start(worker.name, worker.false_starts + 1)
 
 
 def environments(num_workers: int, use_gpus: bool | None) -> list[dict[str, str]]:

@@ -1,7 +1,8 @@
-"""A worker process, which `local` starts as a module, with its job on stdin.
+"""A worker process: loads the model once, then answers lease after lease.
 
-It lives no longer than its parent: stdin stays open after the job, and its end means that the
-parent is gone, however it went.
+It is started as a module. Its stdin has the job, then a lease a line, and at last END; what comes
+out of it are frames: a byte that says what, then a line. It lives no longer than its parent: an end
+of stdin without END means that the parent is gone, however it went.
 """
 
 from __future__ import annotations
@@ -10,51 +11,84 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Sequence
-from pathlib import Path
+from queue import SimpleQueue
 
+from vlmbench.backends import notices
 from vlmbench.backends.registry import open_backend
 from vlmbench.data.rows import GC_THRESHOLD
 from vlmbench.errors import VlmbenchError
-from vlmbench.runs.job import Job
-from vlmbench.runs.plan import Item
-from vlmbench.runs.runner import Runner
-from vlmbench.task.binding import Source
+from vlmbench.runs.job import Job, items_from_json
+from vlmbench.runs.recorder import Recorder
+from vlmbench.runs.runner import Runner, ask
+
+END = "end\n"
+
+JOINED, ANSWERED, FINISHED, USED, NOTICED = b"J", b"A", b"F", b"U", b"N"
+"""First bytes of frames."""
 
 EXIT_MISTAKE = 2
-
-EXIT_DISK = 3
-"""The log cannot be written: no use in a restart."""
-
 EXIT_ORPHANED = 4
 
 
-def work(job: Job, worker: str, items: Sequence[Item], sources: Sequence[Source]) -> None:
-    """Raises: VlmbenchError where the model cannot be opened; OSError where the disk is full."""
+class Frames:
+    """Writes whole frames to what was stdout; what libraries print goes nowhere."""
+
+    def __init__(self) -> None:
+        self._fd = os.dup(1)  # no file object: it is to stay open until the process has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        self._lock = threading.Lock()  # a backend may fail requests in a thread of its own
+
+    def answered(self, line: bytes) -> None:
+        self.write(ANSWERED, line)
+
+    def used(self, line: bytes) -> None:
+        self.write(USED, line)
+
+    def noticed(self, message: str) -> None:
+        self.write(NOTICED, message.encode("utf-8", "backslashreplace") + b"\n")
+
+    def write(self, what: bytes, line: bytes = b"\n") -> None:
+        rest = memoryview(what + line)
+        with self._lock:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+
+
+def work(job: Job, worker: str, leases: SimpleQueue[str], frames: Frames) -> None:
+    """Answer leases until END. Raises: VlmbenchError where data or model cannot be opened."""
+    sources = job.sources()
     backend = open_backend(job.model, **job.settings)
     try:
-        Runner(sources, backend, Path(job.folder), worker).run(items)
+        runner = Runner(backend, worker, frames.answered)
+        with Recorder(backend, worker, frames.used):
+            frames.write(JOINED)
+            while (lease := leases.get()) != END:
+                runner.run(ask(sources, items_from_json(lease)))
+                frames.write(FINISHED)
     finally:
         backend.close()
 
 
 def main() -> int:
     gc.set_threshold(GC_THRESHOLD)
-    job, worker, items = Job.from_json(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    worker, frames = sys.argv[1], Frames()
+    notices.hand_to(frames.noticed)
+    job = Job.from_json(sys.stdin.readline())
+    leases: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_receive, args=(leases,), daemon=True).start()
     try:
-        work(job, worker, items, job.sources())
+        work(job, worker, leases, frames)
     except VlmbenchError as error:
         print(error, file=sys.stderr)
         return EXIT_MISTAKE
-    except OSError as error:
-        print(f"cannot write to {job.folder}: {error.strerror or error}", file=sys.stderr)
-        return EXIT_DISK
     return 0
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()
+def _receive(leases: SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        leases.put(line)
+        if line == END:
+            return
     os._exit(EXIT_ORPHANED)
 
 

@@ -5,27 +5,34 @@ What everybody downstream (board, comparison, plots, viewer, submissions) reads 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from vlmbench import files
-from vlmbench.errors import VlmbenchError
-from vlmbench.runs.folder import scores
-from vlmbench.runs.folder.manifest import damaged, read_manifest
-from vlmbench.runs.folder.responses import Responses
+from msgspec import UNSET
+
+from vlmbench.errors import VlmbenchError, no_such
+from vlmbench.runs.folder import layout
+from vlmbench.runs.folder.manifest import (
+    DataRecord,
+    Manifest,
+    TaskRecord,
+    damaged,
+    read_manifest,
+)
+from vlmbench.runs.folder.responses import ResponseRecord, Responses
+from vlmbench.runs.folder.scores import VERSION, ScoreRecord, natural, read_scores, score_of
 from vlmbench.schema import Profile
+from vlmbench.task.binding import PromptSettings
 from vlmbench.task.loading import LMMS
-from vlmbench.task.scoring import Score, Summary, Tally
+from vlmbench.task.scoring import Summary, Tally
+from vlmbench.task.styles import versioned
 
 CLOSED = ("complete", "stopped")
 """States in which a run has been scored as far as it went."""
 
 AGAIN = "the command that made it goes on where it was: it asks nothing twice"
 IMPORT_AGAIN = "remove the folder and import the run again"
-DAMAGE = (KeyError, TypeError, AttributeError, ValueError)
-"""What reading a file that does not say what it should raises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,35 +45,57 @@ class FinishedTask:
     name: str
     """`TASK@SPLIT`, such as "docvqa@mini"."""
 
-    version: int
-    metric: str
-    shots: int
-    prompt_style: str
-    is_blind: bool
-    """True: no picture was shown, which is a control."""
-
-    pictures: str
-    """"own", or what was shown instead, as a control: see `shown_pictures`."""
-
-    has_ocr: bool
-    """True: the prompt held OCR tokens."""
-
-    num_rows: int
-    """Of the whole split."""
-
-    num_selected: int
-    num_missing: int
-    """Selected and not run, as the run was stopped."""
-
-    num_failed: int
-    fingerprint: str
-    """Equal where the rows were."""
-
-    is_mini: bool
-    """True for an embedded stand-in: its scores say nothing of the real benchmark."""
+    record: TaskRecord
+    data: DataRecord
+    prompt: PromptSettings
+    """How its samples were asked."""
 
     summaries: Mapping[Profile, Summary]
     """Empty where the split's answers are not public."""
+
+    @property
+    def metric(self) -> str:
+        return self.record.metric
+
+    @property
+    def version(self) -> int:
+        """The task's, which rises with any change that can move a score."""
+        return self.data.version
+
+    @property
+    def num_selected(self) -> int:
+        return self.record.num_selected
+
+    @property
+    def num_missing(self) -> int:
+        """Samples that were selected and not run, as the run was stopped."""
+        return self.record.num_missing
+
+    @property
+    def num_failed(self) -> int:
+        """Samples with an error instead of a response."""
+        return self.record.num_failed
+
+    @property
+    def num_rows(self) -> int:
+        """Samples of the whole split."""
+        return self.data.num_rows
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """The source harness's own aggregate metrics, for a task of another harness; else none."""
+        return {} if self.record.figures is UNSET else self.record.figures
+
+    @property
+    def prompt_style(self) -> str:
+        """The prompt style with its version, if that is not 1; "lmms-eval" where that words it."""
+        own = versioned(self.prompt.style, self.prompt.style_version)
+        return "lmms-eval" if self.name.startswith(LMMS) else own
+
+    @property
+    def is_mini(self) -> bool:
+        """Whether it is an embedded stand-in, whose scores say nothing of the real benchmark."""
+        return self.name.endswith("@mini") or self.data.source.startswith("vlmbench.mini.")
 
     @property
     def task(self) -> str:
@@ -76,24 +105,25 @@ class FinishedTask:
     def split(self) -> str:
         return self.name.partition("@")[2]
 
-    def scores(self) -> Iterator[dict[str, Any]]:
-        """A scored sample each, in the order of their ids: see `Score.record`.
+    @property
+    def scores_file(self) -> Path | None:
+        """A line for each scored sample; None where the split's answers are not public."""
+        return layout.scores_file(self.folder, self.name) if self.summaries else None
 
-        Nothing where the split's answers are not public.
-        """
-        if self.summaries:
-            yield from _lines(self.folder / f"scores-{self.name}.jsonl")
+    def scores(self) -> Iterator[ScoreRecord]:
+        """The scored samples in the order of their ids; none where answers are not public."""
+        if self.scores_file is not None:
+            yield from read_scores(self.scores_file)
 
-    def responses(self) -> Iterator[dict[str, Any]]:
+    def responses(self) -> Iterator[ResponseRecord]:
         """What counts of the log, a record a sample; in step with `scores`, where there are any.
 
-        A record has `response` (None: failed), `error`, `finish_reason`, token counts, `timings`,
-        and digests of pictures and prompt.
+        Raises: VlmbenchError where a scored sample has no response.
         """
         log = Responses(self.folder)
         try:
-            every = sorted(log.ids(self.name), key=scores.natural)
-            ids = (str(score["id"]) for score in self.scores()) if self.summaries else every
+            every = sorted(log.ids(self.name), key=natural)
+            ids = (str(score.id) for score in self.scores()) if self.summaries else every
             for id in ids:
                 record = log.get(self.name, id)
                 if record is None:
@@ -111,42 +141,66 @@ class FinishedRun:
     """A run's manifest and its scored tasks."""
 
     folder: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     tasks: tuple[FinishedTask, ...]
+    problems: tuple[str, ...] = ()
+    """Why samples are missing, a line each; of a run that was read from its folder, none."""
+
+    is_left_to_others: bool = False
+    """True for a rank of a launcher's that ended before the others: the last one reports."""
 
     @property
     def model(self) -> str:
         """As it was named to the run: "idefics2:tiny"."""
-        spec: str = self.manifest["model"]["spec"]
-        return spec
+        return str(self.manifest.model["spec"])
 
     @property
     def title(self) -> str:
         """The model and what sets this run apart from its usual use, for a table or a legend."""
-        prompt, splits = self.manifest["prompt"], self.manifest["model"].get("split_images")
+        prompt, splits = self.manifest.prompt, self.manifest.model.get("split_images")
         parts = [self.model]
         if splits is not None:
             parts.append("split" if splits else "no split")
-        if self.manifest["generation"].get("temperature"):
-            parts.append(f"temperature {self.manifest['generation']['temperature']}")
-        parts += ["no pictures"] if prompt["blind"] else []
-        parts += [f"{prompt['pictures']} pictures"] if prompt["pictures"] != "own" else []
-        parts += ["OCR tokens given"] if prompt["ocr"] else []
+        if self.manifest.generation.get("temperature"):
+            parts.append(f"temperature {self.manifest.generation['temperature']}")
+        parts += ["no pictures"] if prompt.blind else []
+        parts += [f"{prompt.pictures} pictures"] if prompt.pictures != "own" else []
+        parts += ["OCR tokens given"] if prompt.ocr else []
         return ", ".join(parts)
 
     @property
     def is_control(self) -> bool:
         """Whether it was run without the samples' own pictures."""
-        prompt = self.manifest["prompt"]
-        return bool(prompt["blind"] or prompt["pictures"] != "own")
+        return self.manifest.prompt.blind or self.manifest.prompt.pictures != "own"
 
     @property
     def is_complete(self) -> bool:
-        return bool(self.manifest["status"] == "complete")
+        """Whether every selected sample was run."""
+        return self.manifest.status == "complete"
+
+    @property
+    def num_failed(self) -> int:
+        return sum(task.num_failed for task in self.tasks)
+
+    @property
+    def num_missing(self) -> int:
+        return sum(task.num_missing for task in self.tasks)
 
     def task(self, name: str) -> FinishedTask | None:
         """The task of that `TASK@SPLIT`; None: the run does not have it."""
         return next((task for task in self.tasks if task.name == name), None)
+
+    def only(self, names: Sequence[str]) -> FinishedRun:
+        """The run with these tasks alone, each `TASK` or `TASK@SPLIT`; without names, all of it.
+
+        Raises: VlmbenchError for one that the run does not have.
+        """
+        known = [task.name for task in self.tasks]
+        for name in names:
+            if name not in known and name not in (task.task for task in self.tasks):
+                raise no_such("task", name, known, f"in {self.folder}")
+        kept = [task for task in self.tasks if not names or {task.name, task.task} & {*names}]
+        return replace(self, tasks=tuple(kept))
 
 
 def open_run(folder: Path) -> FinishedRun:
@@ -156,70 +210,42 @@ def open_run(folder: Path) -> FinishedRun:
     or one whose files are damaged or of another version.
     """
     manifest = read_manifest(folder)
-    if manifest.get("status") not in CLOSED:
+    if manifest.status not in CLOSED:
         raise VlmbenchError(
-            f"the run in {folder} has not ended (status {manifest.get('status')!r}); {AGAIN}"
+            f"the run in {folder} has not ended (status {manifest.status!r}); {AGAIN}"
         )
-    if not manifest.get("tasks"):
+    if not manifest.tasks:
         raise VlmbenchError(f"the run in {folder} is of an earlier vlmbench; {AGAIN}")
-    try:
-        tasks = tuple(_task(folder, manifest, name) for name in manifest["tasks"])
-        run = FinishedRun(folder=folder, manifest=manifest, tasks=tasks)
-        _ = run.model, run.title
-    except DAMAGE as error:
-        raise damaged(folder, f"{type(error).__name__}: {error}") from None
-    return run
+    if "spec" not in manifest.model:
+        raise damaged(folder, "it names no model")
+    tasks = tuple(_task(folder, manifest, name) for name in manifest.tasks)
+    return FinishedRun(folder=folder, manifest=manifest, tasks=tasks)
 
 
-def _task(folder: Path, manifest: Mapping[str, Any], name: str) -> FinishedTask:
-    found, data, prompt = manifest["tasks"][name], manifest["data"][name], manifest["prompt"]
-    _check(found, int, "num_selected", "num_missing", "num_failed")
-    _check(found, str, "metric")
-    _check(found, list, "profiles")
-    _check(data, int, "version", "num_rows")
-    _check(data, str, "fingerprint", "source")
-    _check(prompt, str, "style", "pictures")
-    _check(prompt, int, "shots")
-    _check(prompt, bool, "blind", "ocr")
-    if found["scores_version"] not in (None, scores.VERSION):
+def _task(folder: Path, manifest: Manifest, name: str) -> FinishedTask:
+    record = manifest.tasks[name]
+    if name not in manifest.data:
+        raise damaged(folder, f"{name} has scores and no data")
+    if record.scores_version not in (None, VERSION):
         raise VlmbenchError(
-            f"{folder}: the scores of {name} have version {found['scores_version']}, this vlmbench "
-            f"reads {scores.VERSION}; the command that made them writes them anew"
+            f"{folder}: the scores of {name} have version {record.scores_version}, this vlmbench "
+            f"reads {VERSION}; the command that made them writes them anew"
         )
+    way_out = AGAIN if manifest.imported is UNSET else IMPORT_AGAIN
+    num_scored = record.num_selected - record.num_missing
+    path = layout.scores_file(folder, name)
     return FinishedTask(
         folder=folder,
         name=name,
-        version=data["version"],
-        metric=found["metric"],
-        shots=prompt["shots"],
-        prompt_style="lmms-eval" if name.startswith(LMMS) else prompt["style"],
-        is_blind=prompt["blind"],
-        pictures=prompt["pictures"],
-        has_ocr=prompt["ocr"],
-        num_rows=data["num_rows"],
-        num_selected=found["num_selected"],
-        num_missing=found["num_missing"],
-        num_failed=found["num_failed"],
-        fingerprint=data["fingerprint"],
-        is_mini=name.endswith("@mini") or data["source"].startswith("vlmbench.mini."),
-        summaries=_summaries(
-            folder / f"scores-{name}.jsonl",
-            found["profiles"],
-            found["num_selected"] - found["num_missing"],
-            IMPORT_AGAIN if "imported" in manifest else AGAIN,
-        ),
+        record=record,
+        data=manifest.data[name],
+        prompt=manifest.prompt,
+        summaries=_summaries(path, record.profiles, num_scored, way_out),
     )
 
 
-def _check(record: Mapping[str, Any], kind: type, *names: str) -> None:
-    """Raises: KeyError or TypeError where a value is not there or of another type."""
-    for name in names:
-        if not isinstance(record[name], kind):
-            raise TypeError(f"{name!r} is {record[name]!r}")
-
-
 def _summaries(
-    path: Path, profiles: list[Profile], num_scored: int, way_out: str
+    path: Path, profiles: Iterable[Profile], num_scored: int, way_out: str
 ) -> dict[Profile, Summary]:
     """Raises: VlmbenchError where the file does not hold that many scores, one a sample."""
     if not profiles:
@@ -227,20 +253,13 @@ def _summaries(
     tally, ids = Tally(profiles), set()
     what = ""
     try:
-        for record in _lines(path):
-            tally.add(Score.of_record(record))
-            ids.add(record["id"])
-    except DAMAGE as error:
-        what = f"{type(error).__name__}: {error}"
+        for record in read_scores(path):
+            tally.add(score_of(record, profiles))
+            ids.add(record.id)
+    except ValueError as error:
+        what = str(error)
     if not what and not len(ids) == tally.num_rows == num_scored:
         what = f"{tally.num_rows:,} lines of {len(ids):,} samples, the run has {num_scored:,}"
     if what:
         raise VlmbenchError(f"{path} is damaged ({what}); {way_out}")
     return {profile: tally.summary(profile) for profile in profiles}
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Raises: VlmbenchError for a file that is gone; ValueError for a line that is no JSON."""
-    with files.opened(path) as lines:
-        for line in lines:
-            yield files.decode(line)

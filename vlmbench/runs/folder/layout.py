@@ -1,4 +1,4 @@
-"""The files of a run's folder, who may write to them, and lines that a crash left torn."""
+"""The files of a run's folder by name, the lock on it, and lines that a crash left torn."""
 
 from __future__ import annotations
 
@@ -13,6 +13,39 @@ from pathlib import Path
 from vlmbench.errors import VlmbenchError
 
 MANIFEST = "run.json"
+RESPONSES, SCORES, USAGE = "responses-{}.jsonl", "scores-{}.jsonl", "usage-{}.jsonl"
+"""One of responses and usage for each worker, one of scores for each `TASK@SPLIT`."""
+
+NAMES = (MANIFEST, *(name.format("*") for name in (RESPONSES, SCORES, USAGE)))
+"""Patterns of what a run's folder holds, which no result may replace."""
+
+
+def responses_file(folder: Path, worker: str) -> Path:
+    return folder / RESPONSES.format(worker)
+
+
+def scores_file(folder: Path, task: str) -> Path:
+    return folder / SCORES.format(task)
+
+
+def usage_file(folder: Path, worker: str) -> Path:
+    return folder / USAGE.format(worker)
+
+
+def responses_files(folder: Path) -> list[Path]:
+    """Files of all workers that logged anything, in the order of their names."""
+    return sorted(folder.glob(RESPONSES.format("*")))
+
+
+def usage_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(USAGE.format("*")))
+
+
+def is_of_a_run(path: Path) -> bool:
+    """Whether a file is one that a run's folder holds of that run."""
+    real = Path(os.path.realpath(path))
+    has_name = any(fnmatch(real.name, name) for name in NAMES)
+    return has_name and os.access(real.parent / MANIFEST, os.F_OK)
 
 
 class Lock:
@@ -101,7 +134,7 @@ def _is_alive(pid: str) -> bool:
     return True
 
 
-def _whole_lines(fd: int) -> int:
+def size_of_whole_lines(fd: int) -> int:
     """The file's size up to the end of its last whole line."""
     size = os.fstat(fd).st_size
     end = size
@@ -120,23 +153,8 @@ def cut_torn_lines(folder: Path) -> None:
 
     Only for who has locked the folder for itself.
     """
-    for path in _logs(folder):
+    for path in responses_files(folder):
         with path.open("rb") as file:
-            size = _whole_lines(file.fileno())
+            size = size_of_whole_lines(file.fileno())
         if size < path.stat().st_size:
             os.truncate(path, size)
-
-
-def _logs(folder: Path) -> list[Path]:
-    return sorted(folder.glob("responses-*.jsonl"))
-
-
-OF_A_RUN = (MANIFEST, "responses-*.jsonl", "scores-*.jsonl", "usage-*.jsonl")
-"""What a run's folder holds, which no result may replace."""
-
-
-def is_of_a_run(path: Path) -> bool:
-    """True for a file that a run's folder holds of that run."""
-    real = Path(os.path.realpath(path))
-    has_name = any(fnmatch(real.name, name) for name in OF_A_RUN)
-    return has_name and os.access(real.parent / MANIFEST, os.F_OK)

@@ -1,44 +1,170 @@
-"""run.json: what was asked of which model, and what must not change when a run is resumed."""
+"""run.json: what was asked of which model, on what, and what it came to."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from vlmbench import files
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder.layout import MANIFEST
-from vlmbench.schema import Json
+from vlmbench.schema import Profile
+from vlmbench.task.binding import PromptSettings
 
 SCHEMA_VERSION = 1
 
 IDENTITY = ("model", "generation", "prompt", "data")
 """Parts of the manifest that must not change between a run and its resumption."""
 
+Status = Literal["running", "interrupted", "stopped", "complete"]
+"""Running (or killed), stopped by Ctrl-C, scored with samples missing, and scored whole."""
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Raises: VlmbenchError where the folder holds no run, or a damaged or later version's one."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRecord:
+    """The rows of a split as they were read."""
+
+    version: int
+    """The task's."""
+
+    source: str
+    """Hub id, local folder, or the code that drew them."""
+
+    revision: str
+    """Commit of the hub, "local", or a digest of drawn rows; empty: imported."""
+
+    fingerprint: str
+    """Equal where the rows were; empty: imported."""
+
+    num_rows: int
+    """Of the whole split."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRecord:
+    """What a scored task came to: with its scores file, enough to sum it up again."""
+
+    figures: Mapping[str, float] | UnsetType = UNSET
+    """The source harness's own aggregate metrics, unconverted, for a task of another harness."""
+
+    metric: str
+    num_selected: int
+    num_missing: int
+    """Selected and not run, as the run was stopped."""
+
+    num_failed: int
+    """Samples with an error instead of a response."""
+
+    profiles: tuple[Profile, ...]
+    """Empty where the split's answers are not public."""
+
+    scores_version: int | None
+    """`scores.VERSION` of its file; None: no file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedTask:
+    """What another harness says of one of its tasks, and how our scores compare."""
+
+    name: str
+    """Its own name for the task."""
+
+    file: str
+    metric: str | None
+    reported: float | None
+    """In percent, as are `official` and `by_profile`."""
+
+    official: float | None
+    profile: Profile
+    """Ours for that harness."""
+
+    by_profile: float | None
+    num_compared: int
+    """Samples whose credit the harness logged."""
+
+    num_different: int
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """Where the answers of an imported run came from."""
+
+    harness: str
+    version: str | None
+    date: str | None
+    folder: str
+    imported: str
+    """When, in UTC."""
+
+    settings: Mapping[str, Any]
+    tasks: Mapping[str, ImportedTask]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All of run.json; of an imported run, what the other harness did not say stays empty."""
+
+    schema_version: int = SCHEMA_VERSION
+    vlmbench: str
+    git_commit: str | None = None
+    """Of the checkout, with "+changes" where it differs; None: installed from a wheel."""
+
+    python: str = ""
+    packages: Mapping[str, str]
+    hardware: Mapping[str, Any]
+    command: tuple[str, ...] = ()
+    model: Mapping[str, Any]
+    """`spec`, as the user named it, and all that its backend says can change an answer."""
+
+    generation: Mapping[str, Any]
+    prompt: PromptSettings
+    data: Mapping[str, DataRecord]
+    selection: Mapping[str, Any] = field(default_factory=dict)
+    num_workers: int | None = None
+    status: Status
+    started: str | None
+    finished: str | None
+    """Both in UTC."""
+
+    tasks: Mapping[str, TaskRecord]
+    """`TASK@SPLIT` to what it came to; those of earlier commands in the same folder too."""
+
+    imported: Import | UnsetType = UNSET
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a run's folder.
+
+    Raises: VlmbenchError where the folder holds no run, or a damaged or later version's one.
+    """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
         raise VlmbenchError(f"{folder} holds no run (no {MANIFEST})") from None
     except OSError as error:
         raise VlmbenchError(f"cannot read {folder / MANIFEST}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    try:
+        document = files.decode(content)
+        version = document.get("schema_version") if isinstance(document, dict) else None
+        if version != SCHEMA_VERSION:
+            raise VlmbenchError(
+                f"{folder / MANIFEST} has schema version {version}, this vlmbench reads "
+                f"{SCHEMA_VERSION}"
+            )
+        if isinstance(prompt := document.get("prompt"), dict):
+            # runs of before the end of November 2026 do not say: every style had its first version
+            prompt.setdefault("style_version", None if "imported" in document else 1)
+        return msgspec.convert(document, Manifest)
+    except ValueError as error:
         raise damaged(folder, error) from None
-    if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
-        found = manifest.get("schema_version") if isinstance(manifest, dict) else None
-        raise VlmbenchError(
-            f"{folder / MANIFEST} has schema version {found}, this vlmbench reads {SCHEMA_VERSION}"
-        )
-    for part in (*IDENTITY, "tasks"):
-        if not isinstance(manifest.get(part, {}), dict):
-            raise damaged(folder, f"{part!r} is no object")
-    if isinstance(manifest.get("prompt"), dict):
-        manifest["prompt"].setdefault("pictures", "own")  # runs of before 2026-11-23 do not say so
-    return manifest
 
 
 def damaged(folder: Path, why: object) -> VlmbenchError:
@@ -50,27 +176,32 @@ def damaged(folder: Path, why: object) -> VlmbenchError:
     )
 
 
-def write_manifest(folder: Path, manifest: Mapping[str, Json]) -> None:
-    """Replaces run.json as a whole, so that a crash leaves the old one or the new one."""
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace run.json as a whole, so that a crash leaves the old one or the new one."""
     partial = folder / f".{MANIFEST}.{os.getpid()}.partial"
     # of a name that is no UTF-8 a lone surrogate is left, which a backslash escapes in JSON too
     with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        json.dump(manifest, file, indent=1, ensure_ascii=False)
+        json.dump(as_builtins(manifest), file, indent=1, ensure_ascii=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
     partial.replace(folder / MANIFEST)
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def as_builtins(record: object) -> Any:
+    """A record as JSON has it: dicts, lists, texts and numbers."""
+    return msgspec.to_builtins(record, builtin_types=())
+
+
+def changes(before: Manifest, now: Manifest) -> list[str]:
     """What differs between two manifests in the parts that can move a score, a line each.
 
     Tasks that only one of them has are no change: a run may be extended.
     """
     found: list[str] = []
     for part in IDENTITY:
-        old, new = before.get(part), now.get(part)
-        if part == "data" and isinstance(old, Mapping) and isinstance(new, Mapping):
+        old, new = (json.loads(json.dumps(as_builtins(getattr(m, part)))) for m in (before, now))
+        if part == "data":
             both = old.keys() & new.keys()
             old, new = {key: old[key] for key in both}, {key: new[key] for key in both}
         found += _changes(part, old, new)

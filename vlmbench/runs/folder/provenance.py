@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from vlmbench import __version__
-from vlmbench.runs.folder.manifest import SCHEMA_VERSION
 
 PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "pillow", "numpy", "accelerate")
 
@@ -23,9 +22,8 @@ def now() -> str:
 
 
 def environment(command: Sequence[str]) -> dict[str, Any]:
-    """Versions, commit, hardware and command line; no environment variable, so no key."""
+    """Fields of a `Manifest`: versions, commit, hardware, command; no environment variable."""
     return {
-        "schema_version": SCHEMA_VERSION,
         "vlmbench": __version__,
         "git_commit": _git_commit(),
         "python": platform.python_version(),
@@ -37,24 +35,8 @@ def environment(command: Sequence[str]) -> dict[str, Any]:
             "num_cpus": os.cpu_count(),
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         },
-        "command": list(command),
+        "command": tuple(command),
     }
-
-
-def parent_started() -> float | None:
-    """When the process that started this one began, in seconds since 1970.
-
-    Of a launcher that is before any of its processes on this machine logged a sample. None: there
-    is no such process, as in a container of its own, or the system does not tell.
-    """
-    if os.getppid() == 0 or not Path("/proc/stat").exists():
-        return None
-    stat = Path(f"/proc/{os.getppid()}/stat").read_text(encoding="utf-8")
-    ticks = int(stat.rpartition(")")[2].split()[19])  # field 22, proc(5)
-    for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines():
-        if line.startswith("btime "):
-            return int(line.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
-    raise OSError("/proc/stat has no btime")
 
 
 def _versions() -> dict[str, str]:

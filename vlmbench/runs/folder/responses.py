@@ -5,17 +5,116 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import NoneType
-from typing import Any
+
+from msgspec import UNSET, UnsetType
 
 from vlmbench import files
-from vlmbench.runs.folder.layout import _logs, _whole_lines
-from vlmbench.schema import Json
+from vlmbench.runs.folder import layout
+from vlmbench.schema import Response, Timings
+
+TIMINGS = tuple(field.name for field in fields(Timings))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseRecord:
+    """One attempt at a sample, as a line of the log says it.
+
+    Other programs' lines may hold `task`, `id` and `response` alone.
+    """
+
+    task: str
+    """`TASK@SPLIT`."""
+
+    id: str
+    """The sample's."""
+
+    response: str | None
+    """None: the attempt failed."""
+
+    finish_reason: str = "unknown"
+    """As in `schema.Response`."""
+
+    error: str = ""
+    attempt: int = 1
+    visual_tokens: int | None = None
+    prompt_tokens: int | None = None
+    generated_tokens: int | None = None
+    flops: int | float | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Fields of `schema.Timings` that the backend could tell, in seconds."""
+
+    images: tuple[str, ...] = ()
+    """Digests of the pictures in the order in which they were shown."""
+
+    prompt: str = ""
+    """Digest of all that was asked: see `task.binding.prompt_digest`."""
+
+    worker: str = ""
+    time: float = 0.0
+    """When it was logged, in seconds since 1970."""
+
+    reasoning: str | UnsetType = UNSET
+    """As in `schema.Response`; not written where there is none, like the two that follow."""
+
+    reasoning_tokens: int | UnsetType = UNSET
+    token_limit: int | UnsetType = UNSET
+
+
+def encoded(
+    task: str,
+    id: str,
+    response: Response,
+    *,
+    prompt: str = "",
+    images: tuple[str, ...] = (),
+    worker: str,
+    time: float,
+) -> bytes:
+    """The line of a response: the fields of `ResponseRecord`, without timings that are unknown."""
+    timings = response.timings
+    rare = {
+        "reasoning": response.reasoning or None,
+        "reasoning_tokens": response.reasoning_tokens,
+        "token_limit": response.token_limit,
+    }
+    return files.encode(
+        {
+            "task": task,
+            "id": id,
+            "response": response.text,
+            "finish_reason": response.finish_reason,
+            "error": response.error,
+            "attempt": response.attempt,
+            "visual_tokens": response.visual_tokens,
+            "prompt_tokens": response.prompt_tokens,
+            "generated_tokens": response.generated_tokens,
+            "flops": response.flops,
+            "timings": {
+                name: value for name in TIMINGS if (value := getattr(timings, name)) is not None
+            },
+            "images": images,
+            "prompt": prompt,
+            "worker": worker,
+            "time": time,
+        }
+        | {name: value for name, value in rare.items() if value is not None}
+    )
+
+
+def decoded(line: bytes) -> ResponseRecord | None:
+    """The record on a line; None where there is none, or a torn or damaged one."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        return files.decode_as(line, ResponseRecord)
+    except ValueError:
+        return None
 
 
 class Log:
-    """Appends responses to one worker's file, each complete on disk before the next is asked for.
+    """Appends lines to one worker's file, each complete on disk before the next is asked for.
 
     A line is one write: a killed process leaves whole lines, a power cut or a full disk at most
     a torn last one, which is cut off when the file is opened again.
@@ -25,23 +124,25 @@ class Log:
     """A power cut loses at most this much: the file is synced no more often, as a sync takes ms."""
 
     def __init__(self, folder: Path, worker: str) -> None:
-        self._path = folder / f"responses-{worker}.jsonl"
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        self._size = _whole_lines(self._fd)
+        path = layout.responses_file(folder, worker)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._size = layout.size_of_whole_lines(self._fd)
         os.ftruncate(self._fd, self._size)
         self._synced = time.monotonic()
 
-    def append(self, record: Mapping[str, Json]) -> None:
-        """Raises: OSError where the disk is full; the file then ends after its last whole line."""
-        line = files.encode(record)
+    def write(self, lines: bytes) -> None:
+        """Append whole lines.
+
+        Raises: OSError where the disk is full; the file then ends after its last whole line.
+        """
         try:
-            written = os.write(self._fd, line)
-            if written < len(line):  # the disk is full: the rest raises
-                os.write(self._fd, line[written:])
+            written = os.write(self._fd, lines)
+            if written < len(lines):  # the disk is full: the rest raises
+                os.write(self._fd, lines[written:])
         except OSError:
             os.ftruncate(self._fd, self._size)
             raise
-        self._size += len(line)
+        self._size += len(lines)
         if time.monotonic() - self._synced > self.SYNC_S:
             os.fsync(self._fd)
             self._synced = time.monotonic()
@@ -51,83 +152,55 @@ class Log:
         os.close(self._fd)
 
 
-def records(folder: Path) -> Iterator[dict[str, Any]]:
-    """All logged responses, worker by worker; a line that cannot be read counts as never written.
+def records(folder: Path) -> Iterator[ResponseRecord]:
+    """All logged attempts, worker by worker; a line that cannot be read counts as never written.
 
     So a file that a power cut has damaged costs the samples of the damaged lines, which run again.
     """
-    for path in _logs(folder):
+    for path in layout.responses_files(folder):
         for _, record in _lines(path):
             yield record
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _lines(path: Path) -> Iterator[tuple[int, ResponseRecord]]:
     """The records of a log, each with its place in the file."""
     offset = 0
     with files.opened(path) as file:
         for line in file:
-            record = _record(line)
+            record = decoded(line)
             if record is not None:
                 yield offset, record
             offset += len(line)
-
-
-UNKNOWN: Mapping[str, Json] = {
-    **{"finish_reason": "unknown", "error": "", "prompt": "", "worker": "", "time": 0.0},
-    **dict.fromkeys(("visual_tokens", "prompt_tokens", "generated_tokens", "flops")),
-    **{"timings": {}, "images": []},
-}
-"""What a record has where its line does not say: those of other programs hold the answer alone."""
-
-NUMBER = (int, float)
-
-KINDS: Mapping[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("task", "id", "finish_reason", "error", "prompt", "worker"), str),
-    **dict.fromkeys(("visual_tokens", "prompt_tokens", "generated_tokens"), (*NUMBER, NoneType)),
-    **{"response": (str, NoneType), "flops": (*NUMBER, NoneType), "time": NUMBER},
-    **{"timings": dict, "images": list},
-}
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    """The record on a line, which has all of `KINDS`; None: there is none, or a torn one."""
-    try:
-        value = files.decode(line)
-    except ValueError:
-        return None
-    if not line.endswith(b"\n") or not isinstance(value, dict) or "response" not in value:
-        return None
-    record = {**UNKNOWN, **value}
-    is_whole = all(isinstance(record.get(name), kind) for name, kind in KINDS.items())
-    is_timed = is_whole and all(isinstance(took, NUMBER) for took in record["timings"].values())
-    return record if is_timed else None
 
 
 class Responses:
     """What counts for each sample: its last answer, else its last failure. Texts stay on disk."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = [files.opened(path) for path in _logs(folder)]
+        paths = layout.responses_files(folder)
+        self._files = [files.opened(path) for path in paths]
         self._places: dict[str, dict[str, int]] = {}
         self._failed: dict[str, set[str]] = {}
-        for number, path in enumerate(_logs(folder)):
+        for number, path in enumerate(paths):
             for offset, record in _lines(path):
-                task, id = record["task"], record["id"]
-                places = self._places.setdefault(task, {})
-                failed = self._failed.setdefault(task, set())
-                if record["response"] is not None:
-                    failed.discard(id)
-                elif id in places and id not in failed:
-                    continue
-                else:
-                    failed.add(id)
-                places[id] = offset * len(self._files) + number
+                self._add(record, offset * len(paths) + number)
+
+    def _add(self, record: ResponseRecord, place: int) -> None:
+        places = self._places.setdefault(record.task, {})
+        failed = self._failed.setdefault(record.task, set())
+        if record.response is not None:
+            failed.discard(record.id)
+        elif record.id in places and record.id not in failed:
+            return
+        else:
+            failed.add(record.id)
+        places[record.id] = place
 
     def ids(self, task: str) -> list[str]:
         """The samples of a task that were asked, answered or not."""
         return list(self._places.get(task, ()))
 
-    def get(self, task: str, id: str) -> dict[str, Any] | None:
+    def get(self, task: str, id: str) -> ResponseRecord | None:
         """The sample's record; None: it was not run."""
         place = self._places.get(task, {}).get(id)
         if place is None:
@@ -135,7 +208,7 @@ class Responses:
         offset, number = divmod(place, len(self._files))
         file = self._files[number]
         file.seek(offset)
-        return _record(file.readline())
+        return decoded(file.readline())
 
     def close(self) -> None:
         for file in self._files:
@@ -146,6 +219,6 @@ def answered(folder: Path) -> dict[str, set[str]]:
     """Task to the ids that have a response; failed ones are left out, so that they run again."""
     done: dict[str, set[str]] = {}
     for record in records(folder):
-        if record["response"] is not None:
-            done.setdefault(record["task"], set()).add(record["id"])
+        if record.response is not None:
+            done.setdefault(record.task, set()).add(record.id)
     return done

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from idefics2.engine import Budget, Engine, Request, Result, pictures_of
+from idefics2.engine import Engine, Limits, Request, Result, images_of
 from idefics2.generate import generate, log_likelihoods
 from idefics2.model import Idefics2
 from idefics2.prompt import Prompt
@@ -42,7 +42,7 @@ class Workload:
         request = Request(
             id=f"{len(self.requests):03d}",
             ids=prompt.ids,
-            pictures=pictures_of(prompt, self.model.config),
+            images=images_of(prompt, self.model.config),
             sampling=sampling,
             continuations=tuple(continuations),
         )
@@ -130,15 +130,14 @@ def make_workload(make_case: Callable[..., Any]) -> Callable[..., Workload]:
 
 @pytest.fixture(scope="session")
 def make_engine() -> Callable[..., Engine]:
-    """A function: a model and what differs from a roomy budget -> an engine that can decode."""
+    """A function: a model and what differs from roomy limits -> an engine that can decode."""
 
     def make(model: Idefics2, **changes: Any) -> Engine:
-        limits = {
-            **{"cache_tokens": 8192, "answers": 8, "step_tokens": 512, "patches": 400},
+        roomy = {
+            **{"cache_tokens": 8192, "running": 8, "prefill_tokens": 512, "patches": 400},
             **{"waiting_patches": 1000, "visual_tokens": 1000},
         }
-        named = {name: changes.pop(name) for name in limits if name in changes}
-        budget = Budget(**(limits | named))
-        return Engine(model, budget, decode=decode, num_threads=2, **changes)
+        named = {name: changes.pop(name) for name in roomy if name in changes}
+        return Engine(model, Limits(**(roomy | named)), decode=decode, num_threads=2, **changes)
 
     return make

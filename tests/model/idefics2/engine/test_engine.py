@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from idefics2.engine import Engine, Picture, Request, pictures_of
+from idefics2.engine import Engine, LazyImage, Request, images_of
 from idefics2.generate import generate
 from idefics2.images import PackedImages
 from idefics2.model import Idefics2
-from idefics2.prompt import Prompt
+from idefics2.prompt import Prompt, Slots
 from idefics2.sampling import Sampling
 
-ONE_REQUEST = {"cache_tokens": 128, "answers": 1, "step_tokens": 1, "patches": 1}
-FEW = {"cache_tokens": 256, "answers": 3, "step_tokens": 40, "patches": 60, "visual_tokens": 10}
+ONE_REQUEST = {"cache_tokens": 128, "running": 1, "prefill_tokens": 1, "patches": 1}
+FEW = {"cache_tokens": 256, "running": 3, "prefill_tokens": 40, "patches": 60, "visual_tokens": 10}
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -33,44 +33,44 @@ def test_answers_are_those_of_generate(
     workload = make_workload(small_model, 25, seed)
     engine = make_engine(small_model, deterministic=deterministic)
     workload.check(engine.run(workload.requests))
-    assert engine.work.requests == 25
-    assert engine.work.crops_encoded == len(all_crops(workload.requests))
-    assert engine.work.crops_encoded < engine.work.crops_requested
-    assert engine.work.tokens_read < engine.work.tokens_requested
+    assert engine.stats.num_requests == 25
+    assert engine.stats.num_crops_encoded == len(all_crops(workload.requests))
+    assert engine.stats.num_crops_encoded < engine.stats.num_crops_requested
+    assert engine.stats.num_prefill_tokens < engine.stats.num_prompt_tokens
 
 
 def all_crops(requests: list[Request]) -> set[str]:
-    return {picture.digest for request in requests for picture in request.pictures}
+    return {picture.digest for request in requests for picture in request.images}
 
 
-@pytest.mark.parametrize("budget", [ONE_REQUEST, FEW], ids=["one request", "few"])
+@pytest.mark.parametrize("limits", [ONE_REQUEST, FEW], ids=["one request", "few"])
 @pytest.mark.parametrize("seed", range(4, 6))
-def test_a_small_budget_costs_time_only(
+def test_small_limits_cost_time_only(
     small_model: Idefics2,
     make_workload: Callable[..., Any],
     make_engine: Callable[..., Engine],
-    budget: dict[str, int],
+    limits: dict[str, int],
     seed: int,
 ) -> None:
     workload = make_workload(small_model, 15, seed)
-    workload.check(make_engine(small_model, **budget).run(workload.requests))
+    workload.check(make_engine(small_model, **limits).run(workload.requests))
 
 
-@pytest.mark.parametrize("window", [1, 4, 4096])
+@pytest.mark.parametrize("planning_batch", [1, 4, 4096])
 def test_requests_may_come_in_any_order(
     small_model: Idefics2,
     make_workload: Callable[..., Any],
     make_engine: Callable[..., Engine],
-    window: int,
+    planning_batch: int,
 ) -> None:
     workload = make_workload(small_model, 15, 6)
     saved = set()
     for seed in range(3):
         shuffled = random.Random(seed).sample(workload.requests, 15)
-        engine = make_engine(small_model, window=window)
+        engine = make_engine(small_model, planning_batch=planning_batch)
         workload.check(engine.run(iter(shuffled)))
-        saved.add((engine.work.crops_encoded, engine.work.tokens_read))
-    assert len(saved) == 1 or window < 15
+        saved.add((engine.stats.num_crops_encoded, engine.stats.num_prefill_tokens))
+    assert len(saved) == 1 or planning_batch < 15
 
 
 @pytest.mark.parametrize(
@@ -107,26 +107,26 @@ def test_results_come_while_later_requests_are_not_even_read(
         nonlocal num_read
         for request in workload.requests:
             num_read += 1
-            yield replace(request, pictures=())
+            yield replace(request, images=())
 
-    results = make_engine(small_model, window=4).run(requests())
+    results = make_engine(small_model, planning_batch=4).run(requests())
     next(results)
-    assert num_read <= 4 * 4, "two windows, none of more than twice its size"
+    assert num_read <= 4 * 4, "two planning batches, none of more than twice its size"
     results.close()
 
 
-def test_answers_that_end_make_room_for_others_at_once(
+def test_sequences_that_end_make_room_for_others_at_once(
     small_model: Idefics2, make_engine: Callable[..., Engine]
 ) -> None:
-    """With three rows, 30 short answers and a long one take little longer than the long one."""
+    """With three slots, 30 short answers and a long one take little longer than the long one."""
     requests = [
         Request(id=str(n), ids=(1, 7, 20 + n), sampling=Sampling(max_new_tokens=3 if n else 24))
         for n in range(31)
     ]
-    engine = make_engine(small_model, answers=3, cache_tokens=1024)
+    engine = make_engine(small_model, running=3, cache_tokens=1024)
     assert len(list(engine.run(requests))) == 31
-    assert engine.work.tokens_gone_on == 30 * 2 + 23
-    assert engine.work.steps_going_on < 23 + 30 * 2 / 2 + 3
+    assert engine.stats.num_decode_tokens == 30 * 2 + 23
+    assert engine.stats.num_decode_steps < 23 + 30 * 2 / 2 + 3
 
 
 def test_an_error_is_the_result_of_its_request_alone(
@@ -134,25 +134,25 @@ def test_an_error_is_the_result_of_its_request_alone(
 ) -> None:
     workload = make_workload(small_model, 12, 9)
     sampling = Sampling(max_new_tokens=3)
-    [shared] = pictures_of(workload.prompts["001"], small_model.config)[:1]
+    [shared] = images_of(workload.prompts["001"], small_model.config)[:1]
 
     def broken() -> PackedImages:
         raise OSError("truncated")
 
-    torn = Picture(digest="torn", num_slots=3, load=broken)
-    short = replace(shared, digest="short", num_slots=4)
+    torn = LazyImage(digest="torn", slots=Slots((3,)), load=broken)
+    short = replace(shared, digest="short", slots=Slots((4,)))
     bad = {
         "outside the vocabulary": Request(id="vocabulary", ids=(1, 120), sampling=sampling),
         "the prompt is empty": Request(id="empty", ids=(), sampling=sampling),
         "beyond the context of 512": Request(id="long", ids=(1,) * 510, sampling=sampling),
-        "2 <image> ids, but its pictures take 3": Request(
-            id="slots", ids=(1, 5, 5), pictures=(shared,), sampling=sampling
+        "2 <image> ids, but its 1 crops take 3": Request(
+            id="slots", ids=(1, 5, 5), images=(shared,), sampling=sampling
         ),
         "OSError: truncated": Request(
-            id="torn", ids=(1, 5, 5, 5, 9), pictures=(torn,), sampling=sampling
+            id="torn", ids=(1, 5, 5, 5, 9), images=(torn,), sampling=sampling
         ),
         "takes 3 slots, not 4": Request(
-            id="short", ids=(1, 5, 5, 5, 5), pictures=(short,), sampling=sampling
+            id="short", ids=(1, 5, 5, 5, 5), images=(short,), sampling=sampling
         ),
         "continuation 1 is empty": Request(id="nothing", ids=(1,), continuations=((3,), ())),
         "more than the cache has room for, 128": Request(
@@ -177,7 +177,7 @@ def test_a_broken_picture_beside_a_sound_one_fails_its_request_alone(
     small_model: Idefics2, make_workload: Callable[..., Any], make_engine: Callable[..., Engine]
 ) -> None:
     workload = make_workload(small_model, 12, 9)
-    [sound] = pictures_of(workload.prompts["001"], small_model.config)[:1]
+    [sound] = images_of(workload.prompts["001"], small_model.config)[:1]
     sound = replace(sound, digest="its own")
 
     def broken() -> PackedImages:
@@ -190,8 +190,8 @@ def test_a_broken_picture_beside_a_sound_one_fails_its_request_alone(
     bad = [
         Request(
             id=f"{name} {number}",
-            ids=(1, *[5] * (sound.num_slots + torn.num_slots), 9 + number),
-            pictures=(sound, torn),
+            ids=(1, *[5] * (sound.num_tokens + torn.num_tokens), 9 + number),
+            images=(sound, torn),
             sampling=Sampling(max_new_tokens=3),
         )
         for name, load in (("torn", broken), ("short", short))
@@ -251,15 +251,15 @@ def test_an_engine_runs_again_and_counts_on(
     for seed in (10, 11):
         workload = make_workload(small_model, 6, seed)
         workload.check(engine.run(workload.requests))
-    assert engine.work.requests == 12
+    assert engine.stats.num_requests == 12
 
 
 def test_timings_are_those_of_the_stages(
     small_model: Idefics2, make_case: Callable[..., Any], make_engine: Callable[..., Engine]
 ) -> None:
     prompt: Prompt = make_case(small_model.config, [3, (20, 36), 5]).prompt
-    [picture] = pictures_of(prompt, small_model.config)
-    one = Request(id="0", ids=prompt.ids, pictures=(picture,), sampling=Sampling(max_new_tokens=4))
+    [picture] = images_of(prompt, small_model.config)
+    one = Request(id="0", ids=prompt.ids, images=(picture,), sampling=Sampling(max_new_tokens=4))
     same_picture = replace(one, id="1", ids=(*prompt.ids, 9))
     first, second = sorted(make_engine(small_model).run([one, same_picture]), key=lambda r: r.id)
     caused, found = (first, second) if first.timings.encode_s else (second, first)
@@ -285,12 +285,12 @@ def test_deterministic_answers_do_not_depend_on_company(
         assert result.log_likelihoods == alone.log_likelihoods
 
 
-def test_few_shot_prompts_are_read_once(
+def test_few_shot_prompts_are_prefilled_once(
     small_model: Idefics2, make_case: Callable[..., Any], make_engine: Callable[..., Engine]
 ) -> None:
     """A long beginning with pictures, shared by questions about many others."""
     shots: Prompt = make_case(small_model.config, [20, (20, 36), 30, (16, 16), 40]).prompt
-    engine = make_engine(small_model, step_tokens=150, answers=4)
+    engine = make_engine(small_model, prefill_tokens=150, running=4)
     requests, prompts = [], {}
     for number in range(10):
         own: Prompt = make_case(small_model.config, [(8, 12), 4], seed=number + 1).prompt
@@ -299,14 +299,12 @@ def test_few_shot_prompts_are_read_once(
             torch.cat([shots.patches_PK, own.patches_PK]),
             torch.cat([shots.grid_I2, own.grid_I2]),
         )
-        pictures = pictures_of(prompt, small_model.config)
+        images = images_of(prompt, small_model.config)
         sampling = Sampling(max_new_tokens=4)
-        requests.append(
-            Request(id=str(number), ids=prompt.ids, pictures=pictures, sampling=sampling)
-        )
+        requests.append(Request(id=str(number), ids=prompt.ids, images=images, sampling=sampling))
         prompts[str(number)] = prompt
     for result in engine.run(requests):
         [answer] = generate(small_model, [prompts[result.id]], Sampling(max_new_tokens=4))
         assert result.ids == answer.ids
-    assert engine.work.tokens_read == len(shots.ids) + 10 * (3 + 4)
-    assert engine.work.crops_encoded == 2 + 10
+    assert engine.stats.num_prefill_tokens == len(shots.ids) + 10 * (3 + 4)
+    assert engine.stats.num_crops_encoded == 2 + 10

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ENGINE = Path(__file__).parents[4] / "model" / "idefics2" / "engine"
-POLICY = ("packing", "prefixes", "scheduler", "slots", "work")
+POLICY = ("batch", "planner", "scheduler", "stats")
 
 
 def imported(path: Path) -> set[str]:

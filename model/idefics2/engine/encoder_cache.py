@@ -1,0 +1,297 @@
+"""Images to visual tokens: decoded ahead in threads, encoded in batches, each once.
+
+Axes: P patches, K pixel values of a patch, I crops, D decoder width, L visual tokens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from idefics2.engine.limits import is_shortage
+from idefics2.engine.request import LazyImage
+from idefics2.engine.stats import EngineStats
+from idefics2.generate import now
+from idefics2.images import PackedImages
+from idefics2.model import Idefics2
+
+NOT_NUMBERS = (
+    "the visual tokens of a picture are not numbers (NaN or infinite); float32 or bfloat16 has a "
+    "wider range"
+)
+
+FIRST_GUESS = 4900  # patches of a crop of 980 x 980, the largest of the released processor
+
+
+class LoadedImage(NamedTuple):
+    """A decoded image."""
+
+    packed: PackedImages
+    started_at: float
+    """On the clock of `time.perf_counter`."""
+    seconds: float
+
+
+class ImageLoader:
+    """Decodes images in the order in which they are needed, some patches ahead, in threads."""
+
+    def __init__(self, threads: ThreadPoolExecutor, num_threads: int, max_patches: int) -> None:
+        self._threads, self._num_threads, self._max_patches = threads, num_threads, max_patches
+        self._expected: list[LazyImage] = []
+        self._place: dict[str, int] = {}
+        self._next = 0
+        self._begun: dict[str, Future[LoadedImage]] = {}
+        self._num_taken, self._num_patches = 0, 0
+
+    def expect(self, images: Iterable[LazyImage]) -> None:
+        """Replaces the list of images that will be needed."""
+        self._skip(set(self._begun))
+        self._expected = list(images)
+        self._place = {image.digest: place for place, image in enumerate(self._expected)}
+        self._next = 0
+        self._fill()
+
+    def take(self, image: LazyImage) -> LoadedImage:
+        """Waits for an image and hands it over; those expected before it are dropped.
+
+        Raises: whatever the image's `load` raises.
+        """
+        place = self._place.get(image.digest, -1)
+        future = self._begun.pop(image.digest, None)
+        self._skip({digest for digest in self._begun if self._place[digest] < place})
+        self._next = max(self._next, place + 1)
+        loaded = (future or self._threads.submit(_load, image)).result()
+        self._num_taken += 1
+        self._num_patches += len(loaded.packed.patches_PK)
+        self._fill()
+        return loaded
+
+    def _skip(self, digests: Iterable[str]) -> None:
+        for digest in digests:
+            self._begun.pop(digest).cancel()
+
+    def _fill(self) -> None:
+        """Starts decoding as many images as fit, going by the mean size so far."""
+        mean = self._num_patches / self._num_taken if self._num_taken else FIRST_GUESS
+        most = max(self._num_threads, int(self._max_patches / max(1.0, mean)))
+        while self._next < len(self._expected) and len(self._begun) < most:
+            image = self._expected[self._next]
+            self._begun[image.digest] = self._threads.submit(_load, image)
+            self._next += 1
+
+
+def _load(image: LazyImage) -> LoadedImage:
+    start = time.perf_counter()
+    packed = image.load()
+    return LoadedImage(packed, start, time.perf_counter() - start)
+
+
+@dataclass(slots=True)
+class EncodedImage:
+    """An image and its visual tokens, which come crop by crop."""
+
+    num_tokens: int
+    preprocess_s: float
+    started_at: float
+    """When its decoding began."""
+    encode_s: float
+    parts: list[Tensor]
+    """Visual tokens [L, D] of its crops, in their order."""
+
+
+class Crop(NamedTuple):
+    """A crop that waits to be encoded."""
+
+    digest: str
+    patches_PK: Tensor
+    grid: tuple[int, int]
+
+
+class EncoderCache:
+    """Visual tokens of images: encoded when a prefill step needs them, kept while there is room."""
+
+    def __init__(
+        self,
+        model: Idefics2,
+        loader: ImageLoader,
+        stats: EngineStats,
+        *,
+        max_patches: int,
+        max_tokens: int,
+        one_by_one: bool,
+        is_profiled: bool = False,
+    ) -> None:
+        """An empty cache.
+
+        Args:
+            model: Which encodes.
+            loader: Which decodes.
+            stats: Where crops and seconds are counted.
+            max_patches: Of a batch of crops; a single larger crop is encoded all the same.
+            max_tokens: Visual tokens that are kept beyond those that the next step needs.
+            one_by_one: Whether a batch has one crop, so that no result depends on its neighbours.
+            is_profiled: Whether the connector is timed apart.
+        """
+        self._model, self._loader, self._stats = model, loader, stats
+        self._max_patches, self._max_tokens = max_patches, max_tokens
+        self._one_by_one, self._is_profiled = one_by_one, is_profiled
+        self._images: dict[str, EncodedImage] = {}
+        self._num_crops: dict[str, int] = {}
+        self._errors: dict[str, Exception] = {}
+        self._waiting: deque[Crop] = deque()
+        self._requested: set[str] = set()
+
+    def request(self, image: LazyImage) -> EncodedImage | None:
+        """Has an image's tokens ready after the next `flush`; encodes nothing yet.
+
+        Gives the image if it has to be decoded and encoded for this, None if it is cached.
+
+        Raises: what went wrong with it before, whatever its `load` raises, or a ValueError if it
+            does not take as many tokens as its slots say.
+        """
+        self._requested.add(image.digest)
+        if image.digest in self._images:
+            return None
+        if image.digest in self._errors:
+            raise self._errors[image.digest]
+        try:
+            return self._add(image)
+        except Exception as error:
+            self._errors[image.digest] = error
+            raise
+
+    def is_broken(self, image: LazyImage) -> bool:
+        """Whether decoding or encoding it failed."""
+        return image.digest in self._errors
+
+    def num_crops(self, image: LazyImage) -> int:
+        """Number of its crops; 0 if it was never decoded."""
+        return self._num_crops.get(image.digest, 0)
+
+    def encode_full_batches(self) -> None:
+        """Encodes what waits, as far as it fills batches."""
+        while sum(len(crop.patches_PK) for crop in self._waiting) >= self._max_patches:
+            self._encode()
+
+    def flush(self) -> None:
+        """Encodes what waits, then evicts what was not requested since the last call."""
+        while self._waiting:
+            self._encode()
+        num_tokens = sum(encoded.num_tokens for encoded in self._images.values())
+        for digest in [digest for digest in self._images if digest not in self._requested]:
+            if num_tokens > self._max_tokens:
+                num_tokens -= self._images.pop(digest).num_tokens
+        self._requested.clear()
+
+    def tokens(self, image: LazyImage) -> Tensor:
+        """Visual tokens [L, D] of an image that was requested before the last `flush`."""
+        encoded = self._images[image.digest]
+        encoded.parts = [torch.cat(encoded.parts)] if len(encoded.parts) > 1 else encoded.parts
+        return encoded.parts[0]
+
+    def evict(self, digest: str) -> None:
+        """Frees an image that no request needs any more."""
+        self._images.pop(digest, None)
+        self._num_crops.pop(digest, None)
+        self._errors.pop(digest, None)
+        self._stop_waiting(digest)
+
+    def _add(self, image: LazyImage) -> EncodedImage:
+        started = time.perf_counter()
+        packed, started_at, seconds = self._loader.take(image)
+        self._stats.add_seconds("image_wait", time.perf_counter() - started)
+        grid = [(rows, columns) for rows, columns in packed.grid_I2.tolist()]
+        num_tokens = sum(self._model.config.image_slots(*shape) for shape in grid)
+        if num_tokens != image.num_tokens:
+            raise ValueError(f"an image takes {num_tokens} slots, not {image.num_tokens}")
+        pieces = torch.split(packed.patches_PK, [rows * columns for rows, columns in grid])
+        self._waiting.extend(map(Crop, [image.digest] * len(grid), pieces, grid))
+        encoded = EncodedImage(num_tokens, seconds, started_at, 0.0, [])
+        self._images[image.digest] = encoded
+        self._num_crops[image.digest] = len(grid)
+        return encoded
+
+    def _encode(self) -> None:
+        """Encodes the crops that have waited longest, as many as fit in a batch."""
+        batch = [self._waiting.popleft()]
+        num_patches = len(batch[0].patches_PK)
+        while self._waiting and not self._one_by_one:
+            num_patches += len(self._waiting[0].patches_PK)
+            if num_patches > self._max_patches:
+                break
+            batch.append(self._waiting.popleft())
+        try:
+            self._encode_batch(batch)
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            self._shrink(batch, error)
+
+    def _encode_batch(self, batch: list[Crop]) -> None:
+        device = self._model.device
+        start = now(device)
+        patches_PK = torch.cat([crop.patches_PK for crop in batch])
+        grid_I2 = torch.tensor([crop.grid for crop in batch])
+        with torch.inference_mode(), self._timed_connector():
+            visual = self._model.encode_images(patches_PK, grid_I2)
+        seconds = now(device) - start
+        slots = [self._model.config.image_slots(*crop.grid) for crop in batch]
+        tokens = torch.split(visual.flatten(0, -2), slots)
+        for crop, tokens_LD in zip(batch, tokens, strict=True):
+            self._images[crop.digest].parts.append(tokens_LD)
+        for digest in {crop.digest for crop in batch}:
+            self._images[digest].encode_s += seconds
+        is_finite = torch.stack([tokens_LD.isfinite().all() for tokens_LD in tokens]).tolist()
+        for digest in {
+            crop.digest for crop, good in zip(batch, is_finite, strict=True) if not good
+        }:
+            self._leave_out(digest, FloatingPointError(NOT_NUMBERS))
+        self._stats.count_encoding(len(batch), seconds)
+
+    @contextmanager
+    def _timed_connector(self) -> Iterator[None]:
+        if not self._is_profiled:
+            yield
+            return
+        marks: list[float] = []
+        device = self._model.device
+        handle = self._model.connector.register_forward_pre_hook(
+            lambda *_: marks.append(now(device))
+        )
+        try:
+            yield
+        finally:
+            handle.remove()
+        self._stats.add_seconds("connector", now(device) - marks[0])
+
+    def _shrink(self, batch: list[Crop], error: Exception) -> None:
+        """Halves the batches from now on; a crop that is too large alone is an error."""
+        torch.cuda.empty_cache()
+        num_patches = sum(len(crop.patches_PK) for crop in batch)
+        if len(batch) > 1:
+            self._max_patches = num_patches // 2
+            self._waiting.extendleft(reversed(batch))
+            self._stats.shortages.append(
+                f"encoding {num_patches} patches; at most {self._max_patches} from now on"
+            )
+            return
+        [crop] = batch
+        self._stats.shortages.append(f"encoding a crop of {num_patches} patches")
+        self._leave_out(crop.digest, error)
+
+    def _leave_out(self, digest: str, error: Exception) -> None:
+        """Forgets an image; the requests that want it are told why."""
+        self._errors[digest] = error
+        del self._images[digest]
+        self._stop_waiting(digest)
+
+    def _stop_waiting(self, digest: str) -> None:
+        self._waiting = deque(crop for crop in self._waiting if crop.digest != digest)

@@ -1,0 +1,99 @@
+"""Runs from Python and from the command line, alone or as one rank of a launcher's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vlmbench.backends import registry
+from vlmbench.backends.protocol import Backend
+from vlmbench.data.pictures import Pictures
+from vlmbench.runs import ranks
+from vlmbench.runs.execute import Limits, execute
+from vlmbench.runs.folder.finished import FinishedRun
+from vlmbench.runs.job import Plan
+from vlmbench.runs.prepare import prepare
+from vlmbench.runs.selection import Selection
+from vlmbench.schema import Json
+from vlmbench.task.binding import PromptSettings
+
+
+def evaluate(
+    model: str,
+    tasks: str | Sequence[str],
+    *,
+    out: str | Path | None = None,
+    limit: int | float | None = None,
+    ids: Sequence[str] = (),
+    where: Mapping[str, str] | str | None = None,
+    prompt_style: str = "idefics2",
+    shots: int = 0,
+    blind: bool = False,
+    pictures: Pictures = "own",
+    ocr: bool = False,
+    max_new_tokens: int | None = None,
+    seed: int = 0,
+    resume: bool | None = None,
+    max_failures: int | None = None,
+    num_workers: int | None = None,
+    use_gpus: bool = False,
+    data_dir: str | Path | None = None,
+    tasks_dir: str | Path | None = None,
+    **settings: Json,
+) -> FinishedRun:
+    """`vlmbench run` as a call: the same folder, log, resumption and scores.
+
+    `num_workers`: worker processes; None runs in this process, as a notebook wants it.
+    `settings`: those of the backend (batch_size, dtype, split_images, ...).
+
+    Raises: VlmbenchError for what the user can mend.
+    """
+    planned = prepare(
+        model,
+        tasks.split(",") if isinstance(tasks, str) else list(tasks),
+        out=Path(out) if out else None,
+        selection=Selection(limit=limit, ids=ids, where=where or {}),
+        prompt=PromptSettings(
+            style=prompt_style,
+            shots=shots,
+            blind=blind,
+            pictures=pictures,
+            ocr=ocr,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+        ),
+        settings=settings,
+        num_workers=num_workers or 1,
+        data_dir=Path(data_dir) if data_dir else None,
+        tasks_dir=Path(tasks_dir) if tasks_dir else None,
+    )
+    limits = Limits(max_failures=max_failures)
+    if num_workers is not None:
+        return start(planned, resume=resume, limits=limits, use_gpus=use_gpus)
+    backend = registry.open_backend(model, **settings)
+    try:
+        return start(planned, resume=resume, limits=limits, backend=backend)
+    finally:
+        backend.close()
+
+
+def start(
+    planned: Plan,
+    *,
+    resume: bool | None = None,
+    limits: Limits | None = None,
+    use_gpus: bool | None = None,
+    backend: Backend | None = None,
+    command: Sequence[str] = (),
+) -> FinishedRun:
+    """`execute`, or `ranks.execute` where a launcher started this process."""
+    if ranks.rank() is None:
+        return execute(
+            planned,
+            resume=resume,
+            limits=limits,
+            use_gpus=use_gpus,
+            backend=backend,
+            command=command,
+        )
+    return ranks.execute(planned, resume=resume, limits=limits, backend=backend, command=command)
