@@ -16,8 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vlmbench.metrics.intervals import precision
-from vlmbench.metrics.students_t import t_quantile, two_sided_p
+from vlmbench.metrics.intervals import precision, t_quantile, two_sided_p
 
 Floats = NDArray[np.float64]
 Verdict = Literal["same sign, resolved", "same sign, not resolved", "other sign"]

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from PIL import Image
 
 from idefics2.chat import Message
-from idefics2.engine import Engine, Request, defer
+from idefics2.engine import Engine, Request, lazy_image
 from idefics2.generate import Sampling, generate
 from idefics2.model import Idefics2
 from idefics2.processor import Processor
@@ -88,17 +88,15 @@ def _by_engine(
     """Answers of adapters merged, since the engine knows none."""
     model = deepcopy(model)
     merge(model)
-    deferred = [
-        defer(processor, str(number), picture.copy) for number, picture in enumerate(pictures)
+    images = [
+        lazy_image(processor, str(number), picture.copy) for number, picture in enumerate(pictures)
     ]
     requests = []
     for number, item in enumerate(items):
-        shown = deferred[item.picture]
-        ids = _prompt(processor, shown.slots, item.question).ids
+        image = images[item.picture]
+        ids = _prompt(processor, image.slots, item.question).ids
         sampling = _sampling(processor)
-        requests.append(
-            Request(id=str(number), ids=ids, pictures=(shown.picture,), sampling=sampling)
-        )
+        requests.append(Request(id=str(number), ids=ids, images=(image,), sampling=sampling))
     found = {result.id: result for result in Engine(model, decode=processor.decode).run(requests)}
     if errors := [result.error for result in found.values() if result.error]:
         raise ValueError(errors[0])
