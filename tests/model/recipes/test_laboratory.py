@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from idefics2.checkpoint import load
+from recipes import findings
 from recipes.findings import (
     arm_files,
     backbones,
