@@ -23,7 +23,7 @@ from recipes.findings import (
 from recipes.findings.arms import ARMS, REFERENCE
 from recipes.findings.evaluation import Item
 from recipes.findings.laboratory import Places
-from recipes.findings.training import Draw
+from recipes.findings.training import BATCH, Draw
 from vlmbench.data.mini.drawing import Canvas
 
 SIZE = models.Size(
@@ -57,7 +57,8 @@ def test_an_arm_leaves_a_score_of_every_question_and_what_it_cost(
     assert len(result.validation[-1].scores) == len(asked["validation"])
     assert [step for step, _, _ in result.curve] == [1, 2, 3]
     assert result.costs["trained_parameters"] < result.costs["parameters"]
-    assert result.training_flops == 96 * result.costs["sample_flops"] > 0
+    assert result.samples == 3 * BATCH
+    assert result.training_flops == 3 * BATCH * result.costs["sample_flops"] > 0
     assert result.is_finite
 
 
