@@ -27,8 +27,8 @@ BACKBONES = (r"^vision_model\.", r"^text_model\.(layers|norm)\b")
 NEW_MATRICES = r"(connector|cross_layers)\..*(layers\.|proj)"
 NEW_MODULES = r"connector\.|cross_layers\.|embed_tokens|lm_head"
 NEW_RATE = 0.01
-"""Of Muon for the new modules' matrices; AdamW has a tenth for all else of them. With 0.03 the loss of
-cross-attention rose after 100 steps."""
+"""Of Muon for the new modules' matrices; AdamW has a tenth for all else of them. With 0.03 the loss
+of cross-attention rose after 100 steps."""
 
 LORA = Adapters(rank=16, alpha=16, dropout=0.0)
 NATIVE = ImageSettings(longest_side=SIDE, shortest_side=2 * PATCH, patch_size=PATCH)
