@@ -56,6 +56,11 @@ class Laboratory:
         """Of each of these questions its picture."""
         return [self.questions[part][index].picture for index in self.chosen(part, group)]
 
+    def validated(self, arm: str) -> float:
+        """Mean of the validation part at the end of training, in percent: it may choose rates."""
+        rows = [result.validation[-1].scores for result in self.of(arm)]
+        return float(np.mean(rows))
+
     def mean(self, shown: Shown, group: Group) -> float:
         """Of all seeds, in percent."""
         return float(self.scores(shown, group, self.seeds(shown.arm)).mean())

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from idefics2.config import Architecture
-
 from .backbones import Strength
 
 Training = Literal["frozen", "lora", "full"]
 
 RATES: dict[Training, float] = {"frozen": 1e-3, "lora": 3e-3, "full": 1e-3}
-"""Of the backbones' AdamW, or of their adapters': the best of the sweep on the validation part."""
+"""Of the backbones' AdamW, or of their adapters'; from short trials. The validation part may choose
+others, once finding 3's arms are trained with one seed."""
 
 SWEEP = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 BARE_RATE = 1e-2
@@ -47,11 +46,6 @@ class Arm:
     """Of the samples in training, each whole and in quarters."""
     is_asked_split: bool = False
     """Whether the evaluation is repeated with split pictures."""
-
-    @property
-    def architecture(self) -> Architecture:
-        found: Architecture = self.model.get("architecture", "autoregressive")
-        return found
 
     @property
     def backbones_rate(self) -> float:

@@ -122,10 +122,11 @@ def _sampling(processor: Processor) -> Sampling:
 
 
 def score(item: Item, response: str) -> float:
-    """How right a response is."""
+    """How right a response is; its outer spaces do not count, which ANLS would take for letters."""
+    response = response.strip()
     if item.kind == "read":
         return anls(response, [item.answer])
-    return float(response.strip() == item.answer)
+    return float(response == item.answer)
 
 
 def majority(items: Sequence[Item]) -> list[float]:

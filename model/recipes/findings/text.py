@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .analysis import Compared, Laboratory, arm_stability, chance, finished
-from .arms import RATES, REFERENCE, SWEEP
+from .arms import RATES, REFERENCE, SWEEP, Training
 from .comparisons import FINDINGS, Comparison, Finding, Shown, rate_arm
 from .effects import Effect
 from .training import LEVEL_SHARE
@@ -25,6 +25,8 @@ the test part is read at the end. *Equal FLOPs*: the validation part, read where
 done {level:.0%} of its training (rates do not fall before) and the other as many FLOPs; empty where
 both cost the same.
 """
+
+SWEPT: tuple[Training, ...] = ("lora", "full")
 
 
 def report(
@@ -119,21 +121,33 @@ def _sentences(compared: Sequence[Compared]) -> str:
 def _rates(laboratory: Laboratory) -> str:
     """Scores and divergence by learning rate."""
     rows = []
-    for training in ("lora", "full"):
-        cells = []
-        for rate in SWEEP:
-            results = laboratory.of(rate_arm(training, rate))
-            if not results:
-                cells.append("")
-                continue
-            diverged = sum(arm_stability(result).is_diverged for result in results)
-            score = laboratory.mean(Shown(results[0].arm), "all")
-            cells.append(
-                f"{score:.1f}" + (f" ({diverged}/{len(results)} diverged)" if diverged else "")
-            )
-        rows.append([training, *cells])
-    chosen = ", ".join(f"{name} {rate:g}" for name, rate in RATES.items())
-    note = f"Scores by the learning rate of backbones or adapters. Other findings use: {chosen}.\n"
+    for training in SWEPT:
+        names = [rate_arm(training, rate) for rate in SWEEP]
+        found = [laboratory.of(name) for name in names]
+        diverged = [sum(arm_stability(one).is_diverged for one in results) for results in found]
+        cells = list(zip(names, found, diverged, strict=True))
+        rows += [
+            [
+                f"{training}, validation",
+                *(f"{laboratory.validated(name):.1f}" if seen else "" for name, seen, _ in cells),
+            ],
+            [
+                f"{training}, test",
+                *(
+                    f"{laboratory.mean(Shown(name), 'all'):.1f}" if seen else ""
+                    for name, seen, _ in cells
+                ),
+            ],
+            [
+                f"{training}, diverged",
+                *(f"{count} of {len(seen)}" if seen else "" for _, seen, count in cells),
+            ],
+        ]
+    chosen = ", ".join(f"{training} {RATES[training]:g}" for training in SWEPT)
+    note = (
+        "By the learning rate of backbones or adapters. Only the validation part may choose one; "
+        f"other findings use {chosen}.\n"
+    )
     return "\n".join([note, _table(["", *(f"{rate:g}" for rate in SWEEP)], rows)])
 
 
