@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from idefics2.config import Architecture
-
 from .backbones import Strength
 
 Training = Literal["frozen", "lora", "full"]
@@ -48,11 +46,6 @@ class Arm:
     """Of the samples in training, each whole and in quarters."""
     is_asked_split: bool = False
     """Whether the evaluation is repeated with split pictures."""
-
-    @property
-    def architecture(self) -> Architecture:
-        found: Architecture = self.model.get("architecture", "autoregressive")
-        return found
 
     @property
     def backbones_rate(self) -> float:

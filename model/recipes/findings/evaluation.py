@@ -93,10 +93,10 @@ def _by_engine(
     ]
     requests = []
     for number, item in enumerate(items):
-        shown = images[item.picture]
-        ids = _prompt(processor, shown.slots, item.question).ids
+        image = images[item.picture]
+        ids = _prompt(processor, image.slots, item.question).ids
         sampling = _sampling(processor)
-        requests.append(Request(id=str(number), ids=ids, images=(shown,), sampling=sampling))
+        requests.append(Request(id=str(number), ids=ids, images=(image,), sampling=sampling))
     found = {result.id: result for result in Engine(model, decode=processor.decode).run(requests)}
     if errors := [result.error for result in found.values() if result.error]:
         raise ValueError(errors[0])
@@ -122,10 +122,11 @@ def _sampling(processor: Processor) -> Sampling:
 
 
 def score(item: Item, response: str) -> float:
-    """How right a response is."""
+    """How right a response is; its outer spaces do not count, which ANLS would take for letters."""
+    response = response.strip()
     if item.kind == "read":
         return anls(response, [item.answer])
-    return float(response.strip() == item.answer)
+    return float(response == item.answer)
 
 
 def majority(items: Sequence[Item]) -> list[float]:

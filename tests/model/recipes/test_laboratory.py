@@ -137,6 +137,9 @@ def test_read_words_are_scored_by_similarity_and_all_else_as_right_or_wrong() ->
     color = Item(0, "shapes", "color", "what color is the star?", "red")
     assert evaluation.score(read, "bell") == 0.75
     assert evaluation.score(read, "xx") == 0
+    letter = read._replace(answer="k")
+    assert evaluation.score(letter, " z") == 0  # one of two characters as it came
+    assert evaluation.score(letter, " k") == 1
     assert evaluation.score(color, " red") == 1
     assert evaluation.score(color, "reds") == 0
 
