@@ -47,7 +47,7 @@ class BatchModel(Protocol[Prepared, Batch]):
         """What the model takes, still off the device. Runs in one thread, ahead of `answer`."""
 
     def answer(self, batch: Batch) -> Sequence[Response]:
-        """In the order of the batch; `first_token_s` counts from this call.
+        """Responses in batch order; `first_token_s` counts from this call.
 
         Attempts, and the times of queue, preprocessing and total, are filled in by the caller.
         """
@@ -220,7 +220,7 @@ def _cost(items: Sequence[_Item[Prepared]]) -> float:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """By the wording: torch raises several classes for it, of which one is common to others."""
+    """True if the text says memory ran out; torch raises several classes, one not specific."""
     marks = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
     return isinstance(error, MemoryError) or any(mark in str(error) for mark in marks)
 

@@ -41,7 +41,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "sglang": Dialect(name="SGLang", continues=_CONTINUE, knows_its_models=True),
     "llamacpp": Dialect(name="llama.cpp", continues={}, knows_its_models=True),
 }
-"""By `owned_by` of the models that a server lists."""
+"""Dialects by `owned_by` of a server's models."""
 
 OPENAI = Dialect(name="OpenAI", limit="max_completion_tokens")  # newer models refuse max_tokens
 

@@ -50,7 +50,7 @@ class Checkpoint:
     """A checkpoint whose small files are on this machine."""
 
     name: str
-    """As the user gave it, less a revision."""
+    """Name from the user, less a revision."""
 
     source: str
     """What its weights are loaded from: the folder, or the hub id."""
@@ -72,12 +72,12 @@ class Checkpoint:
 
     @property
     def splits_images(self) -> bool | None:
-        """Whether its processor cuts pictures in parts; None if its files do not say."""
+        """True if the processor cuts pictures in parts; None if its files do not say."""
         return self._of_processor("do_image_splitting")
 
     @property
     def drops_alpha(self) -> bool:
-        """Whether its processor takes pictures as they are, transparent parts as if opaque."""
+        """True if the processor takes pictures as they are, transparent parts as if opaque."""
         return self._of_processor("do_convert_rgb") is False
 
     @property
@@ -103,7 +103,7 @@ class Checkpoint:
 
     @property
     def weights_digest(self) -> str:
-        """Of the weights, and of the adapter behind a "+".
+        """Digest of weights, then of an adapter after "+".
 
         Raises: VlmbenchError as `weight_files` does.
         """
@@ -112,12 +112,12 @@ class Checkpoint:
 
     @property
     def files_digest(self) -> str:
-        """Of the names and contents of config, tokenizer, processor and chat template."""
+        """Digest of names and contents of config, tokenizer, processor, chat template."""
         return _files_digest(dict.fromkeys((self.folder, self.processor)), SMALL_FILES)
 
     @property
     def code_digest(self) -> str:
-        """Of the Python files that it brings along."""
+        """Digest of the checkpoint's Python files."""
         return _files_digest([self.folder], [CODE])
 
 
@@ -138,7 +138,7 @@ def _nowhere(argument: str) -> VlmbenchError:
 
 
 def folder_of(argument: str) -> Path:
-    """Where the checkpoint is if it is on this machine: bundled, or a folder."""
+    """Path of the checkpoint if it is on this machine: bundled, or a folder."""
     if argument not in BUNDLED:
         return Path(argument).expanduser()
     return (_PACKAGED if _PACKAGED.is_dir() else _CHECKOUT) / argument

@@ -26,7 +26,7 @@ PROXIES = tuple(
 
 
 def client(url: str, key: str, timeout_s: float) -> httpx2.Client:
-    """For a few short questions.
+    """Client for a few short questions.
 
     Raises: VlmbenchError for a proxy or certificates that cannot be used.
     """
@@ -36,7 +36,7 @@ def client(url: str, key: str, timeout_s: float) -> httpx2.Client:
 
 
 def async_client(url: str, key: str, concurrency: int) -> httpx2.AsyncClient:
-    """For as many requests at once, whose time the caller limits.
+    """Client for `concurrency` requests, timed out by the caller.
 
     Raises: VlmbenchError as `client`.
     """
@@ -51,7 +51,7 @@ def async_client(url: str, key: str, concurrency: int) -> httpx2.AsyncClient:
 
 
 def _is_direct(url: str) -> bool:
-    """Whether no proxy is to be asked: the server is on this machine, or in NO_PROXY."""
+    """True if no proxy is to be asked: the server is on this machine, or in NO_PROXY."""
     host = httpx2.URL(url).host
     try:
         address = ipaddress.ip_address(host)

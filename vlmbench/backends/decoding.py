@@ -30,7 +30,7 @@ class Row:
     """New tokens, at most."""
 
     ids: list[int] = field(default_factory=list)
-    """Without the token that ended it."""
+    """Token ids less the stop token."""
 
     finish_reason: Literal["stop", "length"] | None = None
     finished_at: float = 0.0

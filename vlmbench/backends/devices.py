@@ -1,4 +1,4 @@
-"""Where a local model runs, and in which numbers."""
+"""Device and dtype that a local model runs in."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ def peak_memory_bytes(device: torch.device) -> int | None:
 
 
 def name_of(device: torch.device) -> str:
-    """As the driver gives it: "NVIDIA H100 80GB HBM3"; empty for a CPU."""
+    """Name from the driver: "NVIDIA H100 80GB HBM3"; empty for a CPU."""
     import torch
 
     return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
 
 
 def uuid_of(device: torch.device) -> str:
-    """As NVML spells it; empty for a CPU."""
+    """UUID as in NVML; empty for a CPU."""
     import torch
 
     if device.type != "cuda":

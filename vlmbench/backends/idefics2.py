@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vlmbench.backends.idefics2_prompts import Prepared
 
 MODEL_TYPES = ("idefics2", "idefics2_variant")
-"""Of `config.json`: the released architecture, and those of the paper's ablations."""
+"""`model_type` in `config.json`: of the release, and of the paper's ablations."""
 
 
 def check(argument: str) -> None:
@@ -148,7 +148,7 @@ class Idefics2Backend:
         )
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
-        """As the protocol has it; requests are read ahead by some thousands, pictures by a few."""
+        """`Backend.generate`, reading requests ahead by some thousands, pictures by a few."""
         asked: dict[str, _Asked] = {}
         refused: deque[Response] = deque()
         results = self._engine.run(self._prepared(requests, asked, refused))
@@ -188,7 +188,7 @@ class Idefics2Backend:
         )
 
     def profile(self) -> None:
-        """From now on `probe().work["seconds"]` has every stage; takes longer."""
+        """Time every stage in `probe().work["seconds"]` from now on; slower."""
         self._engine.is_profiled = True
 
     def close(self) -> None:
@@ -265,7 +265,7 @@ class _Asked:
     request: Request
     prepared: Prepared
     read_at: float
-    """On the clock of `time.perf_counter`."""
+    """Time of reading, by `perf_counter`."""
     tokenize_s: float
 
 

@@ -132,7 +132,7 @@ class Prompts:
         return ids[self._last_turn(ids[: end - 1]) : end]
 
     def _last_turn(self, ids: tuple[int, ...]) -> int:
-        """Where the text after the last <end_of_utterance> begins."""
+        """Index just after the last <end_of_utterance>."""
         return len(ids) - ids[::-1].index(self._processor.tokens.special["<end_of_utterance>"])
 
     def _completion(

@@ -31,7 +31,7 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Probe, Request, Response
 
 FIRST_WAIT_S = 1.0
-"""Before the first retry; doubled for each one after it."""
+"""Wait before the first retry; doubled for each after."""
 
 LONGEST_WAIT_S = 120.0
 """A server that asks for a longer wait is asked again after this one."""
@@ -43,7 +43,7 @@ MORE_TOKENS = 2
 """Factor of the tokens allowed each time that a cut-off answer is asked for again."""
 
 Clients: TypeAlias = Mapping[str, httpx2.AsyncClient]
-"""By the server's URL."""
+"""Clients by server URL."""
 
 
 def check(argument: str) -> None:

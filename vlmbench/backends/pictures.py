@@ -102,7 +102,7 @@ def _plain_format(encoded: bytes, max_side: int | None) -> str:
 
 
 def _is_upright(image: Image, encoded: bytes) -> bool:
-    """By EXIF and XMP, for which Pillow decodes a PNG whole: it is asked only where there are."""
+    """True unless EXIF or XMP turns it; read only if present: Pillow decodes PNGs whole for it."""
     marks = (b"eXIf", b"xif", b"rientation")
     has_tags = any(mark in encoded for mark in marks)
     return not has_tags or image.getexif().get(ORIENTATION, 1) == 1

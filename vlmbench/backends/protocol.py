@@ -33,12 +33,12 @@ class Forecast(Protocol):
     """
 
     def visual_tokens(self, pictures: Sequence[tuple[int, int]]) -> int:
-        """Of pictures of these widths and heights, in pixels."""
+        """Visual tokens of pictures of (width, height) pixels."""
 
     def flops(
         self, pictures: Sequence[tuple[int, int]], num_text: int, num_new: int
     ) -> Mapping[str, int]:
-        """Of one request with these pictures, by stage: "vision", "connector", "prefill", "decode".
+        """FLOPs of a request with pictures, by stage: "vision", "connector", "prefill", "decode".
 
         `num_text` are all tokens of the prompt but those of its pictures, `num_new` those of the
         answer. A multiply-add is 2 FLOPs.

@@ -91,7 +91,7 @@ def sees_pictures(spec: str) -> bool:
 
 
 def uses(spec: str, setting: str) -> bool:
-    """Whether a model's backend has a use for a setting."""
+    """True if a model's backend has a use for a setting."""
     return hasattr(_find(spec, {}).settings, setting)
 
 

@@ -40,7 +40,7 @@ class Look(NamedTuple):
 
 
 def render(processor: Any, request: Request, look: Look) -> Rendered:
-    """By the processor's chat template; without one, the only message's pieces end to end.
+    """Apply the processor's chat template; without one, join the only message's pieces.
 
     Raises: ValueError for a picture that cannot be decoded, a text that holds the picture's sign,
     a template that refuses the messages, and a conversation for a model without a template.
@@ -97,12 +97,12 @@ def picture_sign(processor: Any) -> str | None:
 
 
 def writes_signs(processor: Any) -> bool:
-    """Whether it puts the only picture's tokens before the text itself, as BLIP-2's does."""
+    """True if the processor itself puts a lone picture's tokens before the text (BLIP-2)."""
     return getattr(processor, "num_query_tokens", None) is not None
 
 
 def takes_parts(processor: Any) -> bool:
-    """Whether the chat template takes a message's content as a list of parts, or as one text.
+    """True if the chat template takes content as a list of parts, False if as one text.
 
     Templates of tokenizers are often written for text, and print a list as Python shows it.
     """

@@ -24,14 +24,14 @@ class Replica:
         self.num_asked = 0
         self.num_in_flight = 0
         self.num_failures = 0
-        """In a row."""
+        """Failures in a row."""
 
         self.rests_until = 0.0
-        """On the clock of `time.monotonic`."""
+        """End of rest by `time.monotonic`."""
 
 
 class Replicas:
-    """To be used in one event loop at a time."""
+    """Replicas, for one event loop at a time."""
 
     def __init__(self, servers: Sequence[Server], concurrency: int) -> None:
         self._all = [Replica(server) for server in servers]

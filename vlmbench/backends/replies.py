@@ -74,7 +74,7 @@ class ServerError(Exception):
 
 
 def may_pass(status: object) -> bool:
-    """Whether the same request may succeed later, after that HTTP status."""
+    """True if the same request may succeed later, after this HTTP status."""
     return isinstance(status, int) and (status in (408, 425, 429) or status >= 500)
 
 
@@ -93,7 +93,7 @@ class Answer:
     _logprobs: Sequence[Mapping[str, Any]] = ()
 
     def add(self, document: Any) -> bool:
-        """Whether the document brought text of the answer or of its reasoning.
+        """True if the document brought text of the answer or of its reasoning.
 
         Raises: ServerError if it is an error message; ReplyError if it is no chat completion.
         """
@@ -131,7 +131,7 @@ class Answer:
 
     @property
     def finish_reason(self) -> Literal["stop", "length"]:
-        """By any server's name for it; an unknown one ends an answer that has a text.
+        """Reason by any server's name; an unknown one ends an answer that has a text.
 
         Raises: ReplyError for one that says that this is not the model's answer.
         """
@@ -202,7 +202,7 @@ class _Texts(NamedTuple):
 
 
 def _texts(content: Any) -> _Texts:
-    """Of a text, or of a list of parts, of which some are the model's reasoning."""
+    """Texts of a string or list of parts, some of them the model's reasoning."""
     if isinstance(content, str):
         return _Texts(content, "")
     if isinstance(content, list):

@@ -35,10 +35,10 @@ class Server:
 
 
 class Address(NamedTuple):
-    """Where a model is served, and its name there."""
+    """URLs that serve a model, and its name there."""
 
     urls: tuple[str, ...]
-    """Of servers that serve the same model, each of them once."""
+    """URLs of servers of the same model, each once."""
 
     model: str
 
@@ -100,7 +100,7 @@ def refused(url: str, key: str, variable: str) -> VlmbenchError:
 
 
 def refuses_key(reply: httpx2.Response) -> bool:
-    """Whether an error is about the key: some proxies answer 400, 403 or 500 for it."""
+    """True if an error is about the key: some proxies answer 400, 403 or 500 for it."""
     if reply.status_code not in (400, 403, 500):
         return reply.status_code == 401
     return bool(_ABOUT_KEY.search(refusal(reply)))

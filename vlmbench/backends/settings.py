@@ -29,7 +29,7 @@ class Kind:
     """What values a setting takes, and how one is read from the command line."""
 
     must_be: str
-    """For the message about a wrong one: "a number above 0"."""
+    """Error wording for a wrong value: "a number above 0"."""
 
     fits: Callable[[Any], bool]
     read: Callable[[str], Json]
@@ -155,7 +155,7 @@ def _system() -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSettings(PictureSettings):
-    """Of a model that runs in this process."""
+    """Settings of a model in this process."""
 
     batch_size: int | None = setting(
         None, whole(1), metavar="N", help="requests at once, at most (default: as fits)"
@@ -190,7 +190,7 @@ class LocalSettings(PictureSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Idefics2Settings(LocalSettings):
-    """Of the engine of `idefics2`."""
+    """Settings of `idefics2`'s engine."""
 
     cache_gib: float | None = setting(
         None,
@@ -205,7 +205,7 @@ class Idefics2Settings(LocalSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformersSettings(LocalSettings):
-    """Of a model that transformers runs."""
+    """Settings of a transformers model."""
 
     system: str | None = _system()
     device_map: str | None = setting(
@@ -223,7 +223,7 @@ class TransformersSettings(LocalSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings(PictureSettings):
-    """Of a server of OpenAI's API."""
+    """Settings of an OpenAI API server."""
 
     system: str | None = _system()
     extra_body: Mapping[str, Json] | None = setting(

@@ -9,13 +9,13 @@ from typing import NamedTuple
 _NAMES = "think|thinking|thought|analysis|reasoning"
 
 OPENING = re.compile(rf"\s*(?:<(?:{_NAMES})>|\[THINK\]|\u25c1think\u25b7|<\|channel\|?>)", re.I)
-"""At the start of an answer: what follows is thought, not the answer."""
+"""Mark at an answer's start: what follows is thought, not the answer."""
 
 CLOSING = re.compile(
     rf"</(?:{_NAMES})>|\[/THINK\]|\u25c1/think\u25b7|<\|channel\|>final<\|message\|>|<channel\|>",
     re.I,
 )
-"""Where the thought ends, of which the opening mark may stand in the prompt."""
+"""Mark that ends a thought, whose opening mark may stand in the prompt."""
 
 
 class Cut(NamedTuple):
@@ -41,6 +41,6 @@ def cut(text: str, stops: Sequence[str], *, is_thinking: bool = False) -> Cut:
 
 
 def opens_thought(prompt: str) -> bool:
-    """Whether a prompt ends in an open thought, as templates of reasoning models write it."""
+    """True if a prompt ends in an open thought, as templates of reasoning models write it."""
     last = max((mark.start() for mark in OPENING.finditer(prompt)), default=-1)
     return last >= 0 and not OPENING.sub("", prompt[last:], count=1).strip()

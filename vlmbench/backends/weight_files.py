@@ -21,7 +21,7 @@ WHOLE_BYTES = 2**26
 """Weights up to this size are read whole for their digest."""
 
 SAMPLE_BYTES = 2**12
-"""Of larger ones so much in every `STRIDE_BYTES` of a tensor, and at both of its ends."""
+"""Bytes read per `STRIDE_BYTES` of a tensor, and at its ends, if above `WHOLE_BYTES`."""
 
 STRIDE_BYTES = 2**24
 
@@ -51,7 +51,7 @@ def adapter_digest(folder: Path) -> str:
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a folder has weights of a whole model."""
+    """True if a folder has weights of a whole model."""
     patterns = ("model*.safetensors", "pytorch_model*.bin", INDEX)
     return any(any(folder.glob(pattern)) for pattern in patterns)
 
@@ -88,7 +88,7 @@ class _Tensor(NamedTuple):
 
 
 def _tensors(folder: Path) -> Iterator[_Tensor]:
-    """Of the safetensors files that are loaded; other formats count a file as one tensor."""
+    """Tensors of the safetensors files loaded; other formats count a file as one tensor."""
     index = folder / INDEX
     if index.is_file():
         weight_map = read_json(index).get("weight_map")
@@ -109,7 +109,7 @@ def _tensors(folder: Path) -> Iterator[_Tensor]:
 
 
 def _tensors_of(path: Path) -> Iterator[_Tensor]:
-    """From the header: its length in 8 bytes, then JSON, then the tensors' bytes."""
+    """Tensors by a file's header: its length in 8 bytes, JSON, then tensor bytes."""
     check_fetched(path)
     try:
         size = path.stat().st_size
