@@ -7,7 +7,7 @@ from vlmbench.schema import Prediction, Profile, Sample, Verdict
 from vlmbench.task import Task
 
 LEVELS = ("large text", "small text")
-"""Of the mini split; no class of Open Images has such a name."""
+"""Mini split's levels; no Open Images class has such a name."""
 
 
 def split(name: str, size: int, *, public: bool = True) -> Split:

@@ -36,7 +36,7 @@ ORDERINGS: Mapping[str, Callable[[float, float], bool]] = {
 }
 UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
 MAX_DEPTH = 100
-"""Of `(` and `not` together: each is a level of Python's recursion."""
+"""Nesting limit of `(` and `not`, each a level of Python recursion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Comparison:
         return self.is_value(fact) == (self.sign != "!=")
 
     def is_value(self, fact: float | str | bool) -> bool:
-        """Whether the fact is the comparison's value, whatever the sign."""
+        """True if the fact is the comparison's value, whatever the sign."""
         if self.number is not None and isinstance(fact, float | int):
             return fact == self.number
         if self.is_exact:

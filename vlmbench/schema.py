@@ -66,7 +66,7 @@ class Sample:
     """Equal for samples that share pictures: the unit of planning, the cluster of intervals."""
 
     images: Mapping[int, Picture] = field(default_factory=dict)
-    """By number, as `<image N>` names them in the text; 1 alone where the text names none."""
+    """Pictures by their N in the text's `<image N>`; only 1 where the text names none."""
 
     question: str
     interleaved: bool = False
@@ -131,7 +131,7 @@ class Prediction:
     """A model's answer to one sample, as a prediction file or a run's log gives it."""
 
     id: str | int | float
-    """As it was given; it goes back out unchanged."""
+    """Id as given; it goes back out unchanged."""
 
     response: str | None
     """None: the model failed on this sample."""
@@ -162,7 +162,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Where a request's time went, in seconds; None: the backend cannot tell."""
+    """Seconds a request took, by stage; None: the backend cannot tell."""
 
     queue_s: float | None = None
     preprocess_s: float | None = None
@@ -171,11 +171,11 @@ class Timings:
     encode_s: float | None = None
     prefill_s: float | None = None
     first_token_s: float | None = None
-    """From the start of preprocessing to the first token."""
+    """Time from start of preprocessing to first token."""
 
     decode_s: float | None = None
     total_s: float | None = None
-    """As one client sees it; requests of one batch overlap, so these do not add up to a run."""
+    """Latency to one client; requests of one batch overlap, so these do not add up to a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +201,7 @@ class Response:
 
     timings: Timings = Timings()
     log_likelihoods: tuple[float, ...] = ()
-    """Of each candidate, natural logarithm, summed over its tokens; empty: not known."""
+    """Natural log-likelihood of each candidate, a sum over tokens; empty: not known."""
 
     attempt: int = 1
     """2 and more: earlier attempts failed (out of memory, a server's 503) or were cut off."""

@@ -75,13 +75,13 @@ class Adapter:
 
     folder: Path
     updates: dict[str, _Update]
-    """By the name of the base checkpoint's tensor that each changes."""
+    """Updates by name of the base checkpoint's tensor they change."""
     replaced: dict[str, str]
     """Tensors of the base that the adapter has whole, and their keys in its file."""
 
     @property
     def names(self) -> list[str]:
-        """Of all tensors of the base that change."""
+        """Names of all base tensors that change."""
         return [*self.updates, *self.replaced]
 
     def merged(self, name: str, weight: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class Adapter:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter, alone or beside other files."""
+    """True if a folder holds an adapter, alone or beside other files."""
     return (folder / CONFIG).is_file()
 
 

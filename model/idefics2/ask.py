@@ -39,7 +39,7 @@ class Answer:
     finish_reason: str
     """"stop", or "length" if it was cut off."""
     prompt_ids: tuple[int, ...]
-    """With the `<image>` slots."""
+    """Ids with `<image>` slots."""
     ids: tuple[int, ...]
     """Token ids of the answer."""
     visual_tokens: int

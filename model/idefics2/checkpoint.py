@@ -29,14 +29,14 @@ class Checkpoint(NamedTuple):
 
 
 class Folders(NamedTuple):
-    """Where a checkpoint's parts are."""
+    """Folders of checkpoint parts."""
 
     model: Path
     """Config and weights."""
     processor: Path
     """Tokenizer, image processor and chat template."""
     adapter: Path | None
-    """To be merged into the weights."""
+    """Adapter to merge into weights."""
 
 
 def load(

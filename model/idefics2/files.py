@@ -24,7 +24,7 @@ def reason(path: Path, error: Exception) -> str:
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether it is what Git leaves in place of a large file that was not fetched."""
+    """True for what Git leaves in place of a large file that was not fetched."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

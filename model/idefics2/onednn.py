@@ -50,7 +50,7 @@ def prepare(module: Module) -> Module:
 
 
 def has_onednn() -> bool:
-    """Whether torch has the private operators that are used here; no release promises them."""
+    """True if torch has the private operators that are used here; no release promises them."""
     names = ("_reorder_linear_weight", "_linear_pointwise")
     mkldnn: Any = torch.backends.mkldnn
     return mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
@@ -58,7 +58,7 @@ def has_onednn() -> bool:
 
 @cache
 def prefers_onednn() -> bool:
-    """Whether this machine's processor has AVX-512, but is not of MKL's maker.
+    """True if this machine's processor has AVX-512, but is not of MKL's maker.
 
     Decided by the processor's name, so that all processes of a machine compute alike.
     """

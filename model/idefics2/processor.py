@@ -186,7 +186,7 @@ def _check_files(folder: Path, model_folder: Path) -> None:
 def _image_settings(
     folder: Path, processor: dict[str, Any], config: Idefics2Config
 ) -> ImageSettings:
-    """From `preprocessor_config.json`; transformers 5 writes them into `processor_config.json`."""
+    """Settings in `preprocessor_config.json`, or `processor_config.json` by transformers 5."""
     content = processor.get("image_processor") or read(folder / IMAGES)
     settings = ImageSettings.from_json(content, patch_size=config.vision.patch_size)
     if config.square_images:

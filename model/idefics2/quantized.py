@@ -30,7 +30,7 @@ METHODS = {
     "aqlm": Method("AQLM", "aqlm"),
     "auto-round": Method("AutoRound", "auto-round"),
 }
-"""By `quant_method` of `quantization_config`; packages as transformers 5 names them."""
+"""Methods by `quant_method` of `quantization_config`; packages as in transformers 5."""
 
 SUFFIXES = {
     ".g_idx": "gptq",

@@ -36,7 +36,7 @@ class Sampling:
     """Words that are never generated, as ids: the last id of one is banned where the others
     precede."""
     seed: int = 0
-    """With equal prompt and settings, equal seeds give equal answers, in any batch."""
+    """Seed of sampling; same seed, prompt and settings: same answer in any batch."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:

@@ -1,4 +1,4 @@
-"""Where a checkpoint's tensors are: its safetensors files, from their headers."""
+"""Places of a checkpoint's tensors: its safetensors files, from their headers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def find(folder: Path) -> dict[str, Found]:
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a folder has a file of weights, of any format."""
+    """True if a folder has a file of weights, of any format."""
     names = (SINGLE, INDEX, SHARDS, "pytorch_model*.bin")
     return any(any(folder.glob(name)) for name in names)
 

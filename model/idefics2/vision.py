@@ -25,7 +25,7 @@ from idefics2.config import VisionConfig
 
 @cache
 def has_varlen() -> bool:
-    """Whether torch has attention over packed sequences, as it does since 2.10.
+    """True if torch has attention over packed sequences, as it does since 2.10.
 
     Called only on CUDA: looking for it imports torch's compiler, which takes two seconds.
     """

@@ -17,7 +17,7 @@ from vlmbench.runs.folder.layout import is_of_a_run
 from vlmbench.schema import PROFILES, Json
 
 MAX_DIGITS = 18
-"""Of a count: more do not fit in 64 bits."""
+"""Digits of a count that 64 bits hold."""
 
 MAX_SHOWN = 40
 """Characters of a wrong value that a message repeats."""

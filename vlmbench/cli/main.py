@@ -51,7 +51,7 @@ OPTIONS_OF_LMMS_EVAL = {
 OLD_SPELLINGS = {"--task": "--tasks"}
 
 HELP_COLUMN = 28
-"""Where the explanation of a flag begins."""
+"""First column of a flag's explanation."""
 
 
 class _Help(argparse.HelpFormatter):

@@ -1,4 +1,4 @@
-"""Where a split's files come from: the hub, single official files, and what this machine draws."""
+"""Sources of a split's files: the hub, single official files, and what this machine draws."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from vlmbench.errors import VlmbenchError
 SUFFIXES = (".parquet", ".arrow", ".jsonl", ".tsv")
 
 JSON_COLUMN = "row as JSON"
-"""Of a text file's table: all of the row but its pictures, which have columns of their own.
+"""Column of a text file's rows without their pictures, which have columns of their own.
 
 So a value is what the file says. Guessed column types are not: to pyarrow a date is a time stamp.
 """

@@ -225,7 +225,7 @@ class Rows:
         return rows
 
     def has_pictures(self, column: str) -> bool:
-        """Whether the column is one of pictures, whatever its cells hold."""
+        """True if the column is one of pictures, whatever its cells hold."""
         return column in self._pictures
 
     def has_picture(self, index: int, column: str) -> bool:
@@ -286,7 +286,7 @@ BLOCK = 64
 """Rows that `Rows.take` reads together: one at a time would be several times slower."""
 
 GC_THRESHOLD = 50_000
-"""For `gc.set_threshold`: rows have no cycles, and at the default the collector takes a third."""
+"""GC threshold: rows have no cycles, and at the default the collector takes a third."""
 
 
 @dataclass(frozen=True)

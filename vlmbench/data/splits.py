@@ -54,13 +54,13 @@ class Split:
     """Columns that hold pictures; of these, the first must be there."""
 
     only: Mapping[str, str] = field(default_factory=dict)
-    """Of a text file with more than this split, the rows to take: {"split": "test"}."""
+    """Rows to take of a text file with more than this split: {"split": "test"}."""
 
     answer_file: AnswerFile | None = None
     """Taken where it lies in the data folder."""
 
     train: Split | None = None
-    """Where this split's few-shot examples come from; None: where the task's do."""
+    """Split of few-shot examples for this one; None: the task's `train`."""
 
 
 def drawn(name: str, like: Split, *, scenes: str, size: int) -> Split:

@@ -15,7 +15,7 @@ MIN_EXPANDED = 10
 """Degrees of freedom from which `t_quantile` uses a series."""
 
 MAX_TERMS = 10_000
-"""Of the continued fraction; it needs about the square root of the degrees of freedom."""
+"""Most terms of the continued fraction; about sqrt(degrees of freedom) are needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ LMMS_FORMS = (
 def row(
     response: str, options: Mapping[str, str], answer: str, profile: Profile = "official"
 ) -> Verdict:
-    """Whether `response` names the option `answer`; `options` are letter to text, those there are.
+    """Grades `response` against the option `answer`; `options` maps the letters there are to text.
 
     `parsed` is the inferred letter. "Z", a refusal, is an answer and wrong; a row that no rule
     decides has None. `how` is "letter", "answer is", "option text", "refusal", "none" or "guess".

@@ -82,7 +82,7 @@ def multiple_choice(
     answer: str | Sequence[str],
     profile: Profile = "official",
 ) -> Verdict:
-    """Whether `response` names an option of `answer`, a letter or several; `options` are in order.
+    """Grades `response`: right if it names an option of `answer`, letter(s); `options` in order.
 
     `parsed` is the letter ("Z" for a refusal under vlmevalkit). `how` is "(letter)", "letter",
     "letter.", "option text", "answer is", "refusal", and for no letter "guess" or "none".
@@ -106,7 +106,7 @@ def multiple_choice(
 def pro_multiple_choice(
     response: str, options: Mapping[str, str], answer: str | Sequence[str]
 ) -> Verdict:
-    """Whether `response` names an option of `answer`, by MMMU-Pro's parser.
+    """Grades `response` against `answer` by MMMU-Pro's parser.
 
     Everything else is as in `multiple_choice`, official; `how` may also be "Answer:".
 
@@ -124,7 +124,7 @@ def pro_multiple_choice(
 def open_question(
     response: str, answers: str | Sequence[str], profile: Profile = "official"
 ) -> Verdict:
-    """Whether any of `answers` is among the numbers and texts that `response` seems to conclude.
+    """Grades the numbers and texts `response` seems to conclude: right if any is in `answers`.
 
     `parsed` is the list of these, numbers first, each kind sorted as text; numbers are rounded to
     two decimals, and those that JSON has not are "NaN", "Infinity", "-Infinity". A number is right

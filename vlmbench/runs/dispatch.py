@@ -55,7 +55,7 @@ class Dispatcher:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left to hand out or to wait for."""
+        """True if nothing is left to hand out or to wait for."""
         return not (self._fresh or self._again or self._open)
 
     def lease(self, num_workers: int) -> Lease | None:
@@ -86,7 +86,7 @@ class Dispatcher:
         return items
 
     def answered(self, lease: Lease, task: str, id: str) -> bool:
-        """Whether this is the first response to a sample of the lease: only that one counts."""
+        """True for the first response to a sample of the lease: only that one counts."""
         return self._open.get(lease.number, {}).pop((task, id), None) is not None
 
     def finished(self, lease: Lease) -> None:

@@ -28,7 +28,7 @@ from vlmbench.runs.plan import Item
 from vlmbench.schema import Response
 
 WAIT_S = 0.25
-"""Without an event the driver looks this often after its clock and its display."""
+"""Seconds between looks at clock and display while the driver has no event."""
 
 MAX_FRUITLESS_LOSSES = 8
 """Workers lost in a row without one response in between: something is wrong with all of them."""

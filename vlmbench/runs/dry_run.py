@@ -22,15 +22,15 @@ MEASURED = 200
 """Samples of a task, evenly spread, whose requests are built to foretell its tokens and FLOPs."""
 
 CHARACTERS_A_TOKEN = 4
-"""Of English under Mistral's vocabulary: a forecast needs no tokenizer."""
+"""English characters per Mistral token: a forecast needs no tokenizer."""
 
 ANSWER_TOKENS = 4
-"""Of a short answer or a letter; `max_new_tokens` is a bound that few answers reach."""
+"""Tokens of a short answer or letter; `max_new_tokens` is a bound few answers reach."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Means:
-    """Of one request; NaN: the backend cannot tell."""
+    """Means per request; NaN: backend cannot tell."""
 
     pictures: float
     visual_tokens: float

@@ -14,7 +14,7 @@ SAMPLE_S: Final = 20.0
 """RAPL's counters wrap, the smallest after 2^18 J: at 1 kW that is 4 minutes."""
 
 RAPL_ZONES = ("package", "dram")
-"""Of these the sum: cores and graphics are parts of a package, and psys is the whole platform."""
+"""Zones to sum: cores and graphics are parts of a package, and psys is the whole platform."""
 
 
 class Meter:
@@ -38,7 +38,7 @@ class Meter:
 
     @property
     def host_j(self) -> float | None:
-        """Of packages and memory; None where RAPL is absent or may not be read."""
+        """Joules of packages and memory; None: RAPL absent or not readable."""
         if not self._zones:
             return None
         self._sample()
@@ -46,7 +46,7 @@ class Meter:
 
     @property
     def device_j(self) -> float | None:
-        """Of the GPU; None where NVML or its energy counter (Volta and later) is absent."""
+        """Joules of the GPU; None: no NVML or no energy counter (Volta and later)."""
         now = self._device_joules and self._device_joules()
         if now is None or self._device_before is None:
             return None

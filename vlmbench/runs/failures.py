@@ -15,7 +15,7 @@ NUM_ALIKE = 10
 
 
 class StopRule:
-    """Whether failures end a run: too many of them, or all of the first ones for one reason."""
+    """Decides if failures end a run: too many, or all of the first ones for one reason."""
 
     def __init__(self, folder: Path, max_failures: int | None) -> None:
         """`folder`: the run's; where it has answers already, the model is known to answer.

@@ -42,7 +42,7 @@ class Disagreement:
     theirs: float
     official: float
     by_profile: float | None
-    """By our profile of that harness; None: the task has none."""
+    """Score by our harness profile; None: the task has none."""
 
     response: str
     parsed: Json
@@ -90,7 +90,7 @@ def separated(run: HarnessRun) -> list[HarnessRun]:
 
 
 def folder_name(run: HarnessRun, taken: Sequence[str]) -> str:
-    """From harness, model and date; numbered where another run has the name."""
+    """Folder name from harness, model and date; numbered where it is taken."""
     text = "-".join(filter(None, (run.harness, run.model, run.date)))
     name = slug(text)
     number = next(n for n in range(1, len(taken) + 2) if _numbered(name, n) not in taken)
@@ -258,7 +258,7 @@ def _asked(run: HarnessRun, found: HarnessTask) -> PromptSettings:
 
 
 def _manifest(run: HarnessRun, tasks: Sequence[ImportedTask], command: Sequence[str]) -> Manifest:
-    """As a run writes it, but of another's run: packages, hardware and times are not known."""
+    """Manifest of another harness's run: packages, hardware and times are not known."""
     first, *rest = (task.result for task in tasks)
     has_ocr = any(task.prompt.ocr for task in (first, *rest))
     return Manifest(

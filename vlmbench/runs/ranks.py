@@ -108,7 +108,7 @@ def _opened(planned: Plan, own: int, resume: bool | None, command: Sequence[str]
 
 
 def _others_report(planned: Plan, own: int) -> bool:
-    """Whether another rank is at work, or is to come since samples were never tried."""
+    """True if another rank is at work, or is to come since samples were never tried."""
     return _others_work(planned, own) or bool(_untried(planned, since=0.0))
 
 

@@ -88,7 +88,7 @@ Place = Path | importlib.metadata.EntryPoint
 
 
 def _places(tasks_dir: Path | None) -> dict[str, list[Place]]:
-    """Where tasks of each name are; the built-in ones and a user's by file name, unread."""
+    """Places of each task name; the built-in ones and a user's by file name, unread."""
     folders = [_PACKAGED if _PACKAGED.is_dir() else _CHECKOUT]
     if tasks_dir is not None and tasks_dir.resolve() != folders[0].resolve():
         if not tasks_dir.is_dir():

@@ -33,7 +33,7 @@ class Score:
 
     error: str = ""
     circular: Mapping[Profile, float] | None = None
-    """On the main row of a circular group: the group's value; None elsewhere."""
+    """Value of a circular group, on its main row; None elsewhere."""
 
     is_circular: bool = False
     """True where the task rotates options: then only `circular` counts in the headline."""

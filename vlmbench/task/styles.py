@@ -33,7 +33,7 @@ class Style:
     """Rises with any change of what is asked: runs of two versions are never mixed."""
 
     source: str
-    """Where the wording is from."""
+    """Origin of the wording."""
 
     write: Callable[[Sample, str, str], Turn]
     """Words the question of a sample, a form, and the line of OCR tokens (empty: none)."""
@@ -48,7 +48,7 @@ class Style:
     """Texts that must not be generated."""
 
     opening: str = ""
-    """For base models, the start of the prompt, which is one user message; empty: a chat."""
+    """Start of a base model's prompt, which is one user message; empty: a chat."""
 
 
 def find(name: str) -> Style:

@@ -23,7 +23,7 @@ class Task:
     """Rises with any change that can move a score; boards never mix versions."""
 
     title: str = ""
-    """As the benchmark's authors spell it; empty: the name."""
+    """Name in the authors' own spelling; empty: `name`."""
 
     metric: str
     """What the headline number is: "vqa_accuracy", "anls", "circular_accuracy", ..."""
@@ -48,7 +48,7 @@ class Task:
     """How a language model may extract the answer from a response; None: it never does."""
 
     train: Split | None = None
-    """Where few-shot examples come from; None: the benchmark has no training split."""
+    """Split of few-shot examples; None: the benchmark has no training split."""
 
     conventions: Conventions = field(default_factory=Conventions)
     """What other harnesses, their files and the benchmark's server call it and its samples."""

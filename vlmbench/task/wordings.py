@@ -184,7 +184,7 @@ _MATHVISTA_WORDINGS: Mapping[tuple[str, object], tuple[str, str]] = {
         "Answer the question using a Python list.",
     ),
 }
-"""By answer type and, for a float, decimal places: the benchmark's instruction and lmms-eval's."""
+"""Benchmark's and lmms-eval's instruction by answer type and, for a float, decimal places."""
 
 
 def _mathvista_wording(sample: Sample) -> tuple[str, str]:

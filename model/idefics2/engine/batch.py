@@ -56,7 +56,7 @@ class PrefillBatch:
     starts: list[int] = field(default_factory=list)
     """The first token of each chunk."""
     outputs: list[range] = field(default_factory=list)
-    """For each chunk, the tokens whose next token is asked for. A scored prompt's last token comes
+    """Tokens of each chunk whose next token is asked for. A scored prompt's last token comes
     first, then its branches, one after the other."""
     copies: list[tuple[int, KeyRanges]] = field(default_factory=list)
     """Keys and values to keep: a slot, and the keys that become its first tokens."""
@@ -67,7 +67,7 @@ class PrefillBatch:
         return [token for output in self.outputs for token in output]
 
     def output_places(self) -> Iterator[range]:
-        """For each chunk, where its `outputs` are among the wanted tokens."""
+        """Places of each chunk's `outputs` among the wanted tokens."""
         start = 0
         for output in self.outputs:
             yield range(start, start + len(output))
@@ -144,7 +144,7 @@ def first_keys(keys: KeyRanges, number: int) -> KeyRanges:
 def scored_pairs(
     places: range, continuations: Iterable[tuple[int, ...]]
 ) -> Iterator[list[tuple[int, int]]]:
-    """For each continuation of a prompt, where its ids are predicted, and these ids.
+    """Places that predict the ids of each continuation of a prompt, with these ids.
 
     `places` are the prompt's among the wanted tokens: its last token, then all branches.
     """

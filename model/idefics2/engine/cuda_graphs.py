@@ -15,7 +15,7 @@ from torch import Tensor
 from idefics2.engine.kv_cache import KVCache
 
 NextLogits = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
-"""From `slot_B`, `length_B`, `id_B`, the number of keys and the first slot: logits [B, V]."""
+"""Logits [B, V] from `slot_B`, `length_B`, `id_B`, the number of keys and the first slot."""
 
 FEWEST_KEYS = 64
 NUM_WARMUPS = 2  # libraries choose kernels and allocate work space at their first calls

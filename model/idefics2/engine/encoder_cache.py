@@ -36,7 +36,7 @@ class LoadedImage(NamedTuple):
 
     packed: PackedImages
     started_at: float
-    """On the clock of `time.perf_counter`."""
+    """Start time by `time.perf_counter`."""
     seconds: float
 
 
@@ -169,7 +169,7 @@ class EncoderCache:
             raise
 
     def is_broken(self, image: LazyImage) -> bool:
-        """Whether decoding or encoding it failed."""
+        """True if image decoding/encoding failed."""
         return image.digest in self._errors
 
     def num_crops(self, image: LazyImage) -> int:

@@ -73,7 +73,7 @@ class Engine:
         self._runner: ModelRunner | None = None
         self._packed = onednn.PackedWeights(model.text_model, model.lm_head)
         self.is_profiled = False
-        """Whether connector and sampling are timed apart, which waits for the device more often."""
+        """True: connector and sampling are timed apart, which waits for the device more often."""
         self.stats = EngineStats()
         """Totals over all runs."""
 

@@ -24,7 +24,7 @@ SHORTAGES = (
     "_ALLOCATION_FAILED",  # cuDNN since 9: of the host, and of the device
     "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",  # without room for its workspace
 )
-"""In what the libraries below torch raise when memory runs out, which is a plain RuntimeError."""
+"""Texts in the plain RuntimeErrors that libraries below torch raise when memory runs out."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 LARGEST_ON_HEAP = 2**25
@@ -91,7 +91,7 @@ class Limits:
 
 
 def is_shortage(error: Exception) -> bool:
-    """Whether memory ran out, so that a smaller batch might go through."""
+    """True if memory ran out, so that a smaller batch might go through."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in SHORTAGES)

@@ -32,9 +32,9 @@ class PlannedPrompt:
     keys: tuple[int, ...]
     max_new_tokens: int
     branches: tuple[int, ...] = ()
-    """For each continuation that is scored: how many of its tokens are computed."""
+    """Number of computed tokens of each continuation that is scored."""
     cut: int | None = None
-    """Where the prompt is prefilled in two chunks, whatever others share with it; 0: in one chunk.
+    """Start of the second prefill chunk, whatever others share with the prompt; 0: one chunk.
     None: the second chunk begins where the shared prefix ends."""
     num_shared: int = 0
     """Length of the prefix that it shares with the prompt before it in the plan; never all."""
@@ -45,7 +45,7 @@ class PlannedPrompt:
 
     @property
     def needs_slot(self) -> bool:
-        """Whether tokens are decoded after the first, for which the KV cache keeps the prompt."""
+        """True if tokens are decoded after the first, for which the KV cache keeps the prompt."""
         return not self.branches and self.max_new_tokens > 1
 
 

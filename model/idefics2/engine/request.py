@@ -74,7 +74,7 @@ class Timings:
     """
 
     queue_s: float = 0.0
-    """From arrival to the first stage on the device, without `preprocess_s`."""
+    """Arrival to the first stage on the device, without `preprocess_s`."""
     preprocess_s: float = 0.0
     """Decoding, splitting and resizing its images."""
     encode_s: float = 0.0
@@ -82,7 +82,7 @@ class Timings:
     prefill_s: float = 0.0
     """Prompt to first token, or to log-likelihoods."""
     first_token_s: float = 0.0
-    """From the start of preprocessing (or of the first stage) to the first token."""
+    """Start of preprocessing (or of the first stage) to the first token."""
     decode_s: float = 0.0
     """First token to last."""
 

@@ -125,7 +125,7 @@ class Scheduler:
 
     @property
     def should_prefill(self) -> bool:
-        """Whether a prefill step comes next, rather than a decode step."""
+        """True if a prefill step comes next, rather than a decode step."""
         if not self._waiting or not self.running or not self._waiting[0].needs_slot:
             return bool(self._waiting)
         enough = min(len(self._waiting), max(1, self._slots.num_slots // REFILL))

@@ -35,7 +35,7 @@ class Sequence:
     arrived_at: float
     """This and other times are those of `time.perf_counter`."""
     image_positions: tuple[int, ...]
-    """Where its `<image>` ids are."""
+    """Positions of `<image>` ids."""
     completion: Completion | None
     """Its answer; None: continuations are scored."""
     scheduled_at: float = 0.0

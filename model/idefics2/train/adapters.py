@@ -76,7 +76,7 @@ def merge(model: Idefics2) -> None:
 
 
 def is_adapter(name: str) -> bool:
-    """Whether a parameter of that name belongs to an adapter."""
+    """True if a parameter of that name belongs to an adapter."""
     return ".lora_" in name
 
 

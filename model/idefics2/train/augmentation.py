@@ -39,7 +39,7 @@ class Augmentation:
             raise ValueError(f"max_turns must be positive, not {self.max_turns}")
 
     def splits(self, numbers: random.Random) -> bool:
-        """Whether this sample's pictures are split."""
+        """True if this sample's pictures are split."""
         return numbers.random() < self.split_share
 
     def change(

@@ -36,7 +36,7 @@ class Devices:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files."""
+        """True if this process writes files."""
         return self.share.rank == 0
 
     def prepare(self, module: nn.Module) -> nn.Module:

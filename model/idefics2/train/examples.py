@@ -99,7 +99,7 @@ class Encoder:
 
 
 def _joined(examples: Sequence[Example], max_tokens: int) -> Example:
-    """As many whole examples as fit, as one; the source is the first one's."""
+    """One example of as many whole ones as fit; its source is the first's."""
     joined, *others = examples
     for other in others:
         if joined.num_tokens + other.num_tokens > max_tokens:

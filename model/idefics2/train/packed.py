@@ -42,7 +42,7 @@ class Group:
     bias_ZXJ: Tensor
     """Zero where a query sees a key, else minus infinity; a padding query sees its first key."""
     is_causal: bool
-    """Whether segments have no parent and one length: then the bias is not needed."""
+    """True: segments have no parent and one length, so the bias is not needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

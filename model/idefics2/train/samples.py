@@ -43,7 +43,7 @@ class Conversation:
     directly and sees nothing of the other turns, as if each were asked alone; one pass through the
     vision tower then serves them all."""
     split: bool | None = None
-    """Whether its pictures are split; None: as the augmentation draws."""
+    """True: its pictures are split; None: as the augmentation draws."""
     source: str = "conversation"
     """Name under which the log reports its loss."""
 

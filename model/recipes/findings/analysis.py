@@ -42,7 +42,7 @@ class Laboratory:
         return sorted(set.intersection(*every))
 
     def scores(self, shown: Shown, group: Group, seeds: Sequence[int]) -> Floats:
-        """Of the test part, [seeds, questions]."""
+        """Test-part scores [seeds, questions]."""
         chosen = self.chosen("test", group)
         rows = [self.results[shown.arm, seed].test[shown.how] for seed in seeds]
         return np.array(rows, np.float64)[:, chosen]
@@ -53,7 +53,7 @@ class Laboratory:
         return [index for index, item in enumerate(self.questions[part]) if fits(item)]
 
     def pictures(self, part: str, group: Group) -> list[int]:
-        """Of each of these questions its picture."""
+        """Picture of each question of the group."""
         return [self.questions[part][index].picture for index in self.chosen(part, group)]
 
     def validated(self, arm: str) -> float:
@@ -62,7 +62,7 @@ class Laboratory:
         return float(np.mean(rows))
 
     def mean(self, shown: Shown, group: Group) -> float:
-        """Of all seeds, in percent."""
+        """Mean of all seeds, in %."""
         return float(self.scores(shown, group, self.seeds(shown.arm)).mean())
 
 
@@ -73,7 +73,7 @@ class Compared:
     comparison: Comparison
     equal_samples: Effect
     equal_flops: Effect | None
-    """On the validation part, at constant learning rates; None: the arms cost the same, or an arm
+    """Validation-part effect at constant learning rates; None: the arms cost the same, or an arm
     is shown split pictures, as which the validation part is not read."""
 
     @property
@@ -100,7 +100,7 @@ def compared(laboratory: Laboratory, comparison: Comparison) -> Compared | None:
 def _at_equal_flops(
     laboratory: Laboratory, comparison: Comparison, seeds: Sequence[int]
 ) -> Effect | None:
-    """Where the cheaper arm's rates begin to fall; the dearer one is read at as many FLOPs."""
+    """Effect where the cheaper arm's rates begin to fall, the dearer read at equal FLOPs."""
     arms = (comparison.a, comparison.b)
     totals = [laboratory.results[shown.arm, seeds[0]].training_flops for shown in arms]
     if "split" in (shown.how for shown in arms) or max(totals) < 1.01 * min(totals):

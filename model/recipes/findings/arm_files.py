@@ -11,7 +11,7 @@ from typing import Any
 from .evaluation import Item
 
 QUESTIONS = "questions.json"
-"""Beside the arms: what their scores are of."""
+"""File beside arms: the questions scored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,19 +34,19 @@ class ArmResult:
     """Pictures with their questions that it was trained on."""
     validation: tuple[Point, ...]
     test: Mapping[str, tuple[int, ...]]
-    """By how pictures were shown: "whole", "split", and the controls "blank" and "other"."""
+    """Test scores by how pictures are shown: "whole", "split", controls "blank", "other"."""
     curve: tuple[tuple[int, float, float], ...]
     """Step, loss and length of the gradient."""
     costs: Mapping[str, float]
     is_finite: bool
-    """Whether all parameters were numbers at the end; else every score is 0."""
+    """True: all parameters were numbers at the end; else every score is 0."""
 
     @property
     def training_flops(self) -> float:
         return self.costs["sample_flops"] * self.samples
 
     def write(self, folder: Path) -> None:
-        """As one line of JSON."""
+        """Writes a JSON line."""
         folder.mkdir(parents=True, exist_ok=True)
         path = path_of(folder, self.arm, self.seed)
         new = path.with_suffix(".new")

@@ -15,12 +15,12 @@ from .backbones import Strength
 Training = Literal["frozen", "lora", "full"]
 
 RATES: dict[Training, float] = {"frozen": 1e-3, "lora": 3e-3, "full": 1e-3}
-"""Of the backbones' AdamW, or of their adapters'; from short trials. The validation part may choose
+"""AdamW rates of backbones or of their adapters; from short trials. The validation part may choose
 others, once finding 3's arms are trained with one seed."""
 
 SWEEP = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 BARE_RATE = 1e-2
-"""Of backbones that learn without remedies as fast as the new modules."""
+"""Learning rate of backbones without remedies: as of new modules."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,15 +37,15 @@ class Arm:
     model: Mapping[str, Any] = field(default_factory=dict)
     """What it changes of the model's configuration."""
     rate: float | None = None
-    """Of the backbones or of their adapters; None: the one of `RATES`."""
+    """Learning rate of backbones or adapters; None: that of `RATES`."""
     has_remedies: bool = True
     """Warm-up, shortened gradients, and a lower rate for backbones than for new modules."""
     is_native: bool = False
-    """Whether pictures keep their aspect ratio."""
+    """True: pictures keep their aspect ratio."""
     split_share: float = 0.0
-    """Of the samples in training, each whole and in quarters."""
+    """Share of training samples shown whole and in quarters."""
     is_asked_split: bool = False
-    """Whether the evaluation is repeated with split pictures."""
+    """True: the evaluation is repeated with split pictures."""
 
     @property
     def backbones_rate(self) -> float:
@@ -98,4 +98,4 @@ _ARMS = (
 )
 
 ARMS = {arm.name: arm for arm in _ARMS}
-"""By name, in the order in which they are trained."""
+"""Arms by name, in the order of training."""

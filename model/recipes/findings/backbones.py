@@ -28,7 +28,7 @@ Part = Literal["vision", "text"]
 Strength = Literal["strong", "weak"]
 
 SEED = 0
-"""Of both backbones: all arms start from the same."""
+"""Seed of both backbones: all arms share them."""
 
 STEPS: dict[tuple[Part, Strength], int] = {
     ("vision", "strong"): 1200,
@@ -42,10 +42,10 @@ CODES_STEPS: dict[Strength, int] = {"strong": 100, "weak": 40}
 
 BATCH = 32
 CLOSED_WEIGHT = 0.5
-"""Of "yes" and "no" in the loss: they are learnt from the wording before the scene is read."""
+"""Loss weight of "yes" and "no": they are learnt from the wording before the scene is read."""
 
 TELLING_WEIGHT = 0.5
-"""Of a description's tokens, of which there are many."""
+"""Loss weight of a description's many tokens."""
 
 DECODER = (r"^text_model\.", r"^lm_head\.")
 EYES = (r"^vision_model\.", r"^connector\.")
@@ -152,7 +152,7 @@ def _told(index: int) -> Conversation:
 
 
 def _coded(index: int) -> Conversation:
-    """With shorter texts, as the arms' pictures have them."""
+    """Sample with the shorter texts of the arms' pictures."""
     return _conversation(random.Random(f"findings/codes/{index}"), "codes", is_told=True)
 
 
@@ -185,5 +185,5 @@ def telling(drawn: Scene) -> Turn:
 
 
 def worded(question: str) -> str:
-    """On a line of its own, so that its first word is the same token behind a picture."""
+    """Question on its own line, so its first word is the same token behind a picture."""
     return f"\n{question}"

@@ -47,7 +47,7 @@ class Comparison:
     """Its effect in points; None: it names the direction only, which is `sign`."""
     source: str
     sign: Literal[-1, 0, 1] = 1
-    """Of the paper's effect where it has no number; 0: it saw none."""
+    """Effect's sign where the paper has no number; 0: it saw none."""
 
     @property
     def papers_sign(self) -> float:

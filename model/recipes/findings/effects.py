@@ -37,7 +37,7 @@ class Effect:
 
     @property
     def is_resolved(self) -> bool:
-        """Whether the 95 % interval leaves out 0."""
+        """True if the 95 % interval leaves out 0."""
         return not self.low <= 0 <= self.high
 
 
@@ -86,7 +86,7 @@ def effect(a: Floats, b: Floats, pictures: Sequence[int], confidence: float = 0.
 
 
 def verdict(found: Effect, papers: float) -> Verdict:
-    """Whether an effect has the sign of the paper's, and whether its interval leaves out 0."""
+    """Verdict on an effect: its sign against the paper's, and if its interval leaves out 0."""
     if found.value * papers <= 0:
         return "other sign"
     return "same sign, resolved" if found.is_resolved else "same sign, not resolved"
@@ -114,7 +114,7 @@ class Stability:
     num_spikes: int
     """Points of the loss curve more than `SPIKE` above the lowest mean so far."""
     is_diverged: bool
-    """Whether it ended with a spike, or with parameters that are no numbers."""
+    """True: training ended in a spike or in parameters that are no numbers."""
 
 
 SPIKE = 0.5

@@ -72,7 +72,7 @@ def scores(
     is_split: bool = False,
     control: Control = "none",
 ) -> list[float]:
-    """Of each question from 0 to 1: words that are read by ANLS, all else right or wrong."""
+    """Scores of questions, 0 to 1: words that are read by ANLS, all else right or wrong."""
     processor = replace(processor, images=replace(processor.images, split=is_split))
     pictures = shown_pictures(asked.pictures, control)
     if model.config.architecture == "autoregressive":
@@ -145,7 +145,7 @@ def majority(items: Sequence[Item]) -> list[float]:
 
 
 def mean(values: Iterable[float]) -> float:
-    """In percent."""
+    """Mean in %."""
     listed = list(values)
     return 100 * sum(listed) / len(listed)
 

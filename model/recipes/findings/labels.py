@@ -23,14 +23,14 @@ from .scenes import INKS, MANY, NUM_FACES, SIDE, scene, shown_words
 
 GRID = SIDE // PATCH
 CLASSES = {name: index for index, name in enumerate(("", *string.ascii_lowercase, *SHAPES))}
-"""Of half a patch: the letter or shape that covers it; 0 is background."""
+"""Classes of half patches: the covering letter or shape; 0: background."""
 
 COLOR_CLASSES = {name: index for index, name in enumerate(("", *COLORS))}
 NUM_CLASSES = (len(CLASSES), len(CLASSES), len(COLOR_CLASSES), GRID + 1, GRID + 1)
 """Left half, right half, colour, row and column of a patch."""
 
 SIZES = tuple(range(12, 18))
-"""Of a full page's type, in pixels."""
+"""Full pages' type sizes in pixels."""
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -23,12 +23,12 @@ from .models import SIZES
 from .training import NATIVE, recipe
 
 KEPT_POINTS = 50
-"""Of a loss curve."""
+"""Loss curve size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where everything is."""
+    """Laboratory folders."""
 
     runs: Path
     """Trainings under way, not to be committed."""

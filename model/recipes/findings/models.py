@@ -34,10 +34,10 @@ NEW_TOKENS = (IDS["<fake_token_around_image>"], IDS["<image>"])
 
 
 SHRINKAGE = 0.02
-"""Of the features' covariance towards a multiple of the identity, as a part of it."""
+"""Identity added to the features' covariance, as a part of the mean variance."""
 
 SHARPNESS = 2.0
-"""By which the resampler's queries and keys are drawn larger: from the start a latent attends
+"""Scale of the resampler's initial queries and keys: from the start a latent attends
 to few patches, and another to others."""
 
 

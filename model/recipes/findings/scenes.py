@@ -29,7 +29,7 @@ Family = Literal["shapes", "slip", "page"]
 FAMILIES: tuple[Family, ...] = ("shapes", "slip", "page")
 
 SIDE = 64
-"""Of a crop, in pixels."""
+"""Crop side in pixels."""
 
 INKS = ("red", "green", "blue", "purple", "black", "orange")
 QUARTERS = ("top left", "top right", "bottom left", "bottom right")

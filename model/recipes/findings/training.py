@@ -21,27 +21,27 @@ from .models import NEW_TOKENS, PATCH, Size, join, variant
 from .scenes import FAMILIES, SIDE, scene
 
 FAMILY_SHARES = (0.45, 0.35, 0.2)
-"""Of shapes, slips and pages."""
+"""Shape, slip, page shares."""
 
 BACKBONES = (r"^vision_model\.", r"^text_model\.(layers|norm)\b")
 NEW_MATRICES = r"(connector|cross_layers)\..*(layers\.|proj)"
 NEW_MODULES = r"connector\.|cross_layers\.|embed_tokens|lm_head"
 NEW_RATE = 0.01
-"""Of Muon for the new modules' matrices; AdamW has a tenth for all else of them. With 0.03 the loss
-of cross-attention rose after 100 steps."""
+"""Muon's rate for the new modules' matrices; AdamW has a tenth for all the rest. With 0.03 the
+loss of cross-attention rose after 100 steps."""
 
 LORA = Adapters(rank=16, alpha=16, dropout=0.0)
 NATIVE = ImageSettings(longest_side=SIDE, shortest_side=2 * PATCH, patch_size=PATCH)
 BATCH = 16
 NUM_QUESTIONS = 3
-"""Of a picture, beside the one for all that there is."""
+"""Questions per picture, beside one for all of it."""
 
 NUM_STEPS = 1600
 LEVEL_SHARE = 0.6
-"""Of the steps after which learning rates fall."""
+"""Share of steps before learning rates fall."""
 
 NUM_POINTS = 5
-"""At which the validation part is read; the last is the end."""
+"""Readings of the validation part; the last is at the end."""
 
 
 @dataclass(frozen=True, slots=True)

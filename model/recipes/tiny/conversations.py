@@ -30,9 +30,9 @@ class Wording:
     split_small: float = SPLIT_SMALL
     """Share of conversations with small pictures alone whose pictures are split."""
     all_questions: bool = False
-    """Whether a scene is asked all its questions, with rationales before the answers."""
+    """True: a scene is asked all its questions, with rationales before the answers."""
     large_text_only: bool = False
-    """Whether signs and pages have large text only, in pictures that need no splitting."""
+    """True: signs and pages have large text only, in pictures that need no splitting."""
 
 
 PLAIN = Wording()
@@ -84,7 +84,7 @@ def named(text: str, letter: str) -> str:
 
 
 def has_text_options(options: Mapping[str, str]) -> bool:
-    """Whether there are options and none of them is a picture."""
+    """True if there are options and none of them is a picture."""
     return bool(options) and not any("<image" in text for text in options.values())
 
 

@@ -215,7 +215,7 @@ def _next(rng: random.Random, part: Part) -> Problem:
 
 
 def _same(rng: random.Random, part: Part) -> Problem:
-    """Whether the shapes of two pictures have the same colour, or form."""
+    """Asks if the shapes of two pictures have the same colour, or form."""
     field = rng.randrange(2)
     a, b = objects.distinct(rng, part, 2)
     is_same = rng.random() < 0.5

@@ -20,7 +20,7 @@ class Kind(NamedTuple):
     color: str
     shape: str
     is_hollow: bool = False
-    """Whether it is drawn as an outline."""
+    """True: drawn as an outline."""
 
     def __str__(self) -> str:
         return f"{self.color} {self.shape}"
@@ -93,7 +93,7 @@ def draw(
 
 
 def lies(a: Object, b: Object, relation: str) -> bool | None:
-    """Whether `a` is in that relation to `b`; None: the shapes overlap on that axis."""
+    """True if `a` lies in `relation` to `b`; None: the shapes overlap on that axis."""
     is_vertical = relation in ("above", "below")
     distance = (a.y - b.y) if is_vertical else (a.x - b.x)
     if abs(distance) < 0.6 * (a.radius + b.radius):

@@ -51,7 +51,7 @@ class Paper:
 
     headings: HeadingStyle
     separator: str
-    """Between key and value."""
+    """Joins key and value."""
 
     is_capital: bool
     """True: names and words start with a capital."""

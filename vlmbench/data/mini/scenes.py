@@ -53,7 +53,7 @@ def text_level(number: int) -> str:
 
 
 def has(part: Part, combination: int) -> bool:
-    """Whether a part has a combination: every third is the test part's; practice has all."""
+    """True if a part has a combination: every third is the test part's; practice has all."""
     return part == "practice" or (combination % 3 == 2) == (part == "test")
 
 

@@ -59,7 +59,7 @@ class Submission:
     format: SubmissionFormat
     splits: tuple[str, ...]
     goes_to: str
-    """Where the file is handed in, and how that stood when it was last looked up."""
+    """Place to submit the file, and its state when it was last looked up."""
 
     whole: Mapping[str, str] = field(default_factory=dict)
     """Split to the larger one whose ids the file must all hold: {"test-dev": "test-std"}."""

@@ -23,7 +23,7 @@ class HarnessTask:
     """One task of a harness run, with its logged samples."""
 
     name: str
-    """As the harness calls it: "docvqa_val", "MMBench_DEV_EN"."""
+    """The harness's task name: "docvqa_val", "MMBench_DEV_EN"."""
 
     spec: str
     """Our `TASK@SPLIT`."""
@@ -56,10 +56,10 @@ class HarnessRun:
     """Empty: its files do not say."""
 
     model: str
-    """As the harness gives it."""
+    """Harness's model name."""
 
     date: str
-    """In the harness's own spelling; empty: unknown."""
+    """Date as the harness spells it; empty: unknown."""
 
     folder: Path
     tasks: tuple[HarnessTask, ...]

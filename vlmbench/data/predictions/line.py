@@ -42,7 +42,7 @@ class Predictions:
     """A prediction file, recognised by its first entry and read as `lines` is consumed."""
 
     format: str
-    """For the user: "vlmbench jsonl", "lmms-eval samples", "VLMEvalKit xlsx", ..."""
+    """Label shown: "vlmbench jsonl", "lmms-eval samples", "VLMEvalKit xlsx", ..."""
 
     lines: Iterator[Line]
     by_row_number: bool = False

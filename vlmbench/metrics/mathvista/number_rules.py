@@ -78,7 +78,7 @@ def refusal(reading: Reading) -> str | None:
 
 
 def filled_blank(reading: Reading) -> str | None:
-    """For a question with a blank, "about (_) inches long", what stands there in the response."""
+    """Text of the response where the question has a blank: "about (_) inches long"."""
     blank = _BLANK.search(reading.problem.question)
     if not blank:
         return None
@@ -131,7 +131,7 @@ def none_at_all(reading: Reading) -> str | None:
 
 
 def concludes(sentence: str) -> bool:
-    """Whether it begins with "therefore", "so" or the like."""
+    """Tests for a leading "therefore", "so" or the like."""
     return bool(_CONCLUDES.match(sentence))
 
 

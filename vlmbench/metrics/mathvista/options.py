@@ -45,7 +45,7 @@ def mentioned(text: str, problem: Problem) -> list[str]:
 
 
 def is_denied(match: re.Match[str]) -> bool:
-    """Whether the words around a match deny it: "not (A)", "(A) is incorrect"."""
+    """True if the words around a match deny it: "not (A)", "(A) is incorrect"."""
     before = match.string[max(0, match.start() - _DENIAL) : match.start()]
     after = match.string[match.end() : match.end() + _DENIAL]
     return bool(_DENIED_BEFORE.search(before) or _DENIED_AFTER.match(after))

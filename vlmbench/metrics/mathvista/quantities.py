@@ -45,7 +45,7 @@ class Quantity:
     start: int
     end: int
     text: str
-    """As Python writes it, "1e-3"; a ratio, a fraction or a range as it was written, "2:3"."""
+    """Number as Python writes it, "1e-3"; ratio, fraction or range as written, "2:3"."""
 
     is_word: bool
 

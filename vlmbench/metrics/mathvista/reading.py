@@ -12,7 +12,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])[\s\"')]+|(?<=。)|(?<!:)\n+")
 _BOXED = re.compile(r"\\boxed\s?\{|<answer>", re.IGNORECASE)
 _MAX_BOX = 2000
 _MAX_END = 10_000
-"""Of a longer response only so many characters at both ends are read: answers stand there."""
+"""Characters read at each end of a longer response: answers stand there."""
 
 _CANNOT = r"\b(?:can ?not|can't|could not|couldn't|unable to|(?:im|not )possible to)\b"
 _DO = (
@@ -43,7 +43,7 @@ class Reading:
         if len(said) > 2 * _MAX_END:
             said = f"{said[:_MAX_END]}\n{said[-_MAX_END:]}"
         self.said = said
-        """As written, without reasoning tags and without what follows an echo of the prompt."""
+        """Response as written, without reasoning tags or what follows an echo of the prompt."""
 
     @cached_property
     def text(self) -> str:
@@ -73,5 +73,5 @@ class Reading:
         return ""
 
     def refuses(self, last: int) -> bool:
-        """Whether the first sentence or one of the `last` ones says that the answer is unknown."""
+        """True if the first sentence or one of the `last` ones says that the answer is unknown."""
         return any(map(REFUSAL.search, self.sentences[:1] + self.sentences[-last:]))

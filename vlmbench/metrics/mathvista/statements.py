@@ -72,7 +72,7 @@ def best_overlap(sentence: str, texts: Sequence[str]) -> int | None:
 
 
 def _compares(less: str, more: str) -> bool:
-    """Whether the first text says "less" and the second one only "more"."""
+    """True if the first text says "less" and the second one only "more"."""
     return bool(_LESS.search(less) and _MORE.search(more) and not _LESS.search(more))
 
 

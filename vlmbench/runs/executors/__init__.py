@@ -1,1 +1,1 @@
-"""Where the workers of a run live: each module is an `Executor`."""
+"""Executors of a run's workers: each module is an `Executor`."""

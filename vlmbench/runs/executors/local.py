@@ -43,7 +43,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     stderr: IO[bytes]
     false_starts: int
-    """Of those that had its name, in a row."""
+    """Failed starts of its name in a row."""
 
     unread: bytes = b""
     """The beginning of a frame whose end is not there yet."""

@@ -94,7 +94,7 @@ class FinishedTask:
 
     @property
     def is_mini(self) -> bool:
-        """Whether it is an embedded stand-in, whose scores say nothing of the real benchmark."""
+        """True for an embedded stand-in, whose scores say nothing of the real benchmark."""
         return self.name.endswith("@mini") or self.data.source.startswith("vlmbench.mini.")
 
     @property
@@ -151,7 +151,7 @@ class FinishedRun:
 
     @property
     def model(self) -> str:
-        """As it was named to the run: "idefics2:tiny"."""
+        """Model as named to the run: "idefics2:tiny"."""
         return str(self.manifest.model["spec"])
 
     @property
@@ -170,12 +170,12 @@ class FinishedRun:
 
     @property
     def is_control(self) -> bool:
-        """Whether it was run without the samples' own pictures."""
+        """True if run without the samples' own pictures."""
         return self.manifest.prompt.blind or self.manifest.prompt.pictures != "own"
 
     @property
     def is_complete(self) -> bool:
-        """Whether every selected sample was run."""
+        """True if every selected sample was run."""
         return self.manifest.status == "complete"
 
     @property

@@ -42,7 +42,7 @@ def usage_files(folder: Path) -> list[Path]:
 
 
 def is_of_a_run(path: Path) -> bool:
-    """Whether a file is one that a run's folder holds of that run."""
+    """True if a file is one that a run's folder holds of that run."""
     real = Path(os.path.realpath(path))
     has_name = any(fnmatch(real.name, name) for name in NAMES)
     return has_name and os.access(real.parent / MANIFEST, os.F_OK)
@@ -71,7 +71,7 @@ class Lock:
 
 
 def is_at_work(folder: Path, rank: int) -> bool:
-    """Whether a process of that rank holds its lock."""
+    """True if a process of that rank holds its lock."""
     try:
         fd = os.open(folder / f".lock-{rank}", os.O_RDWR)
     except FileNotFoundError:

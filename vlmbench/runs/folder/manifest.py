@@ -44,7 +44,7 @@ class DataRecord:
     """Equal where the rows were; empty: imported."""
 
     num_rows: int
-    """Of the whole split."""
+    """Whole split's size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class ImportedTask:
     file: str
     metric: str | None
     reported: float | None
-    """In percent, as are `official` and `by_profile`."""
+    """Percentage, like `official` and `by_profile`."""
 
     official: float | None
     profile: Profile
@@ -95,7 +95,7 @@ class ImportedTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Import:
-    """Where the answers of an imported run came from."""
+    """Origin of the answers of an imported run."""
 
     harness: str
     version: str | None
@@ -115,7 +115,7 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
     vlmbench: str
     git_commit: str | None = None
-    """Of the checkout, with "+changes" where it differs; None: installed from a wheel."""
+    """Checkout's commit, "+changes" where it differs; None: installed from a wheel."""
 
     python: str = ""
     packages: Mapping[str, str]

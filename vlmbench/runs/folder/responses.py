@@ -34,7 +34,7 @@ class ResponseRecord:
     """None: the attempt failed."""
 
     finish_reason: str = "unknown"
-    """As in `schema.Response`."""
+    """See `schema.Response`."""
 
     error: str = ""
     attempt: int = 1
@@ -56,7 +56,7 @@ class ResponseRecord:
     """When it was logged, in seconds since 1970."""
 
     reasoning: str | UnsetType = UNSET
-    """As in `schema.Response`; not written where there is none, like the two that follow."""
+    """Not written where absent, like the two that follow; see `schema.Response`."""
 
     reasoning_tokens: int | UnsetType = UNSET
     token_limit: int | UnsetType = UNSET

@@ -20,7 +20,7 @@ from vlmbench.schema import Json, Profile, Verdict
 from vlmbench.task.scoring import Score
 
 VERSION = 2
-"""Of a record's keys; 2 added the cluster, what each profile could not parse, and `breakdown`."""
+"""Version of record keys; 2 added cluster, what each profile could not parse, and `breakdown`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +53,11 @@ class ScoreRecord:
 
     breakdown: Mapping[str, tuple[str, ...]]
     harness_value: float | UnsetType | None = UNSET
-    """In an imported run: the credit that the other harness gave; None: it logged none."""
+    """Credit by the other harness in an imported run; None: it logged none."""
 
     @property
     def is_circular(self) -> bool:
-        """Whether the task rotates options, so that only whole groups count."""
+        """True if the task rotates options, so that only whole groups count."""
         return self.vanilla is not UNSET
 
     @property
