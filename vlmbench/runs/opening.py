@@ -78,7 +78,7 @@ def new_manifest(planned: Plan, command: Sequence[str]) -> Manifest:
         model=registry.identity(job.model, job.settings),
         generation=registry.generation(job.model, job.settings),
         prompt=job.prompt,
-        data={source.name: _data_record(source) for source in planned.sources},
+        data={source.name: data_record(source) for source in planned.sources},
         selection=asdict(planned.selection),
         num_workers=planned.num_workers,
         status="running",
@@ -124,7 +124,8 @@ def marked_if_interrupted(folder: Path, manifest: Manifest) -> Iterator[None]:
         raise
 
 
-def _data_record(source: BoundTask) -> DataRecord:
+def data_record(source: BoundTask) -> DataRecord:
+    """The rows of a task as they were read."""
     return DataRecord(
         version=source.task.version,
         source=source.rows.source,

@@ -9,9 +9,10 @@ from msgspec import UNSET
 
 from vlmbench.runs.folder import layout
 from vlmbench.runs.folder.finished import FinishedTask
-from vlmbench.runs.folder.manifest import DataRecord, TaskRecord
+from vlmbench.runs.folder.manifest import TaskRecord
 from vlmbench.runs.folder.responses import Responses
 from vlmbench.runs.folder.scores import VERSION, ScoresFile, record_of
+from vlmbench.runs.opening import data_record
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Prediction, Sample
 from vlmbench.task.binding import BoundTask, PromptSettings
@@ -83,13 +84,7 @@ def _scored(
             profiles=profiles if has_answers else (),
             scores_version=VERSION if has_answers else None,
         ),
-        data=DataRecord(
-            version=source.task.version,
-            source=source.rows.source,
-            revision=source.rows.revision,
-            fingerprint=source.rows.fingerprint,
-            num_rows=len(source.rows),
-        ),
+        data=data_record(source),
         prompt=prompt,
         summaries={profile: tally.summary(profile) for profile in profiles} if has_answers else {},
     )

@@ -45,7 +45,8 @@ class Frames:
         self.write(USED, line)
 
     def noticed(self, message: str) -> None:
-        self.write(NOTICED, message.encode("utf-8", "backslashreplace") + b"\n")
+        line = " ".join(message.split())  # a line break would end the frame
+        self.write(NOTICED, line.encode("utf-8", "backslashreplace") + b"\n")
 
     def write(self, what: bytes, line: bytes = b"\n") -> None:
         rest = memoryview(what + line)
