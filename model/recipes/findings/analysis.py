@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from . import arm_files
 from .arm_files import ArmResult
-from .arms import ARMS, REFERENCE
+from .arms import ARMS, REFERENCE, equal_flops
 from .comparisons import GROUPS, Comparison, Group, Shown
-from .effects import Effect, Floats, Stability, Verdict, at_flops, effect, stability, verdict
+from .effects import Effect, Floats, Stability, Verdict, effect, stability, verdict
 from .evaluation import Item, majority
-from .training import LEVEL_SHARE
 
 COMMONEST = "the commonest answer"
 
@@ -73,8 +72,7 @@ class Compared:
     comparison: Comparison
     equal_samples: Effect
     equal_flops: Effect | None
-    """Validation-part effect at constant learning rates; None: the arms cost the same, or an arm
-    is shown split pictures, as which the validation part is not read."""
+    """None: the arms cost about the same, or none was trained at the FLOPs of the other yet."""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -85,44 +83,29 @@ class Compared:
 
 def compared(laboratory: Laboratory, comparison: Comparison) -> Compared | None:
     """None where the two arms have no finished seed in common."""
-    a, b, group = comparison.a, comparison.b, comparison.group
+    found = _effect(laboratory, comparison.a, comparison.b, comparison.group)
+    if found is None:
+        return None
+    return Compared(comparison, found, _at_equal_flops(laboratory, comparison))
+
+
+def _effect(laboratory: Laboratory, a: Shown, b: Shown, group: Group) -> Effect | None:
     seeds = laboratory.seeds(a.arm, b.arm)
     if not seeds:
         return None
-    found = effect(
+    return effect(
         laboratory.scores(a, group, seeds),
         laboratory.scores(b, group, seeds),
         laboratory.pictures("test", group),
     )
-    return Compared(comparison, found, _at_equal_flops(laboratory, comparison, seeds))
 
 
-def _at_equal_flops(
-    laboratory: Laboratory, comparison: Comparison, seeds: Sequence[int]
-) -> Effect | None:
-    """Effect where the cheaper arm's rates begin to fall, the dearer read at equal FLOPs."""
-    arms = (comparison.a, comparison.b)
-    totals = [laboratory.results[shown.arm, seeds[0]].training_flops for shown in arms]
-    if "split" in (shown.how for shown in arms) or max(totals) < 1.01 * min(totals):
+def _at_equal_flops(laboratory: Laboratory, comparison: Comparison) -> Effect | None:
+    """Effect between arms of which the dearer was trained again at the cheaper one's FLOPs."""
+    a, b = (replace(shown, arm=equal_flops(shown.arm)) for shown in (comparison.a, comparison.b))
+    if (a, b) == (comparison.a, comparison.b) or a.arm == b.arm:
         return None
-    flops = LEVEL_SHARE * min(totals)
-    chosen = laboratory.chosen("validation", comparison.group)
-    a, b = (
-        np.array([_validated(laboratory.results[shown.arm, seed], flops) for seed in seeds])
-        for shown in arms
-    )
-    pictures = laboratory.pictures("validation", comparison.group)
-    return effect(a[:, chosen], b[:, chosen], pictures)
-
-
-def _validated(result: ArmResult, flops: float) -> Floats:
-    step_flops = result.training_flops / result.steps
-    points = [
-        (point.step * step_flops, np.array(point.scores, np.float64))
-        for point in result.validation
-        if point.step <= round(LEVEL_SHARE * result.steps)
-    ]
-    return at_flops([(0.0, np.zeros_like(points[0][1])), *points], flops)
+    return _effect(laboratory, a, b, comparison.group)
 
 
 def arm_stability(result: ArmResult) -> Stability:

@@ -7,7 +7,7 @@ square pictures that are not split. An arm of several findings is trained once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .backbones import Strength
@@ -20,7 +20,7 @@ others, once finding 3's arms are trained with one seed."""
 
 SWEEP = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 BARE_RATE = 1e-2
-"""Learning rate of backbones without remedies: as of new modules."""
+"""Learning rate of backbones without remedies: ten times that of `RATES`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +46,8 @@ class Arm:
     """Share of training samples shown whole and in quarters."""
     is_asked_split: bool = False
     """True: the evaluation is repeated with split pictures."""
+    flops_of: str | None = None
+    """A cheaper arm: this one has as many training FLOPs, by fewer steps."""
 
     @property
     def backbones_rate(self) -> float:
@@ -55,7 +57,7 @@ class Arm:
 CROSS = {"architecture": "cross_attention"}
 REFERENCE = "ar-lora"
 
-_ARMS = (
+_EQUAL_SAMPLES = (
     # Finding 2: architectures and what is trained
     Arm(name="ar-frozen", finding=2, training="frozen"),
     Arm(name="ca-frozen", finding=2, training="frozen", model=CROSS),
@@ -97,5 +99,20 @@ _ARMS = (
     ),
 )
 
-ARMS = {arm.name: arm for arm in _ARMS}
+_DEARER = ("latents-64", "latents-128", "split-half", "split-all")
+"""Arms that take more than 1.2 times the reference's FLOPs a sample."""
+
+
+def equal_flops(name: str) -> str:
+    """The arm trained again at the reference's FLOPs; others cost about as much and stay."""
+    return f"{name}-equal" if name in _DEARER else name
+
+
+_EQUAL_FLOPS = tuple(
+    replace(arm, name=equal_flops(arm.name), flops_of=REFERENCE)
+    for arm in _EQUAL_SAMPLES
+    if arm.name in _DEARER
+)
+
+ARMS = {arm.name: arm for arm in _EQUAL_SAMPLES + _EQUAL_FLOPS}
 """Arms by name, in the order of training."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -90,21 +89,6 @@ def verdict(found: Effect, papers: float) -> Verdict:
     if found.value * papers <= 0:
         return "other sign"
     return "same sign, resolved" if found.is_resolved else "same sign, not resolved"
-
-
-def at_flops(points: Sequence[tuple[float, Floats]], flops: float) -> Floats:
-    """Scores where a training has cost so much, between two of its readings; each (cost, scores).
-
-    Raises: ValueError beyond the readings.
-    """
-    if not points[0][0] <= flops <= points[-1][0] * (1 + 1e-9):
-        raise ValueError(f"{flops:.3g} is not between {points[0][0]:.3g} and {points[-1][0]:.3g}")
-    for (before, first), (after, second) in pairwise(points):
-        if flops <= after * (1 + 1e-9):
-            share = min(1.0, (flops - before) / (after - before))
-            mixed: Floats = (1 - share) * first + share * second
-            return mixed
-    return points[0][1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

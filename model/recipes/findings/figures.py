@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from vlmbench.reports.plots import style
 from vlmbench.reports.plots.ticks import set_logarithmic
 
 from .analysis import COMMONEST, chance
+from .arm_files import ArmResult
 from .arms import ARMS
 from .comparisons import FINDINGS, Shown
 
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
     from .analysis import Compared, Laboratory
 
 SIZE = style.Size(width_in=6.8, height_in=3.4, font_pt=7.5)
-COSTS = (
-    ("sample_flops", "training, MFLOP a picture with its questions"),
-    ("whole_answer_flops", "answering, MFLOP a question"),
+Cost = Callable[[ArmResult, str], float]
+COSTS: tuple[tuple[Cost, str], ...] = (
+    (lambda result, how: result.training_flops / 1e12, "training, TFLOP"),
+    (
+        lambda result, how: result.costs.get(f"{how}_answer_flops", 0) / 1e6,
+        "answering, MFLOP a question",
+    ),
 )
+"""Of an arm that is shown pictures whole or split; 0: not known."""
 
 
 def write(
@@ -84,8 +90,8 @@ def _costs(laboratory: Laboratory, path: Path) -> None:
     with style.applied(SIZE):
         figure = style.new_figure(SIZE, height_in=SIZE.height_in)
         left, right = figure.subplots(1, 2, sharey=True)
-        for axes, (key, title) in zip((left, right), COSTS, strict=True):
-            costs = _scatter(laboratory, axes, key)
+        for axes, (cost, title) in zip((left, right), COSTS, strict=True):
+            costs = _scatter(laboratory, axes, cost)
             set_logarithmic(axes, 0.8 * min(costs), 1.25 * max(costs))
             axes.axhline(guessed, color=style.REPORTED, linestyle=":", label="no look")
             axes.set_xlabel(title)
@@ -95,7 +101,7 @@ def _costs(laboratory: Laboratory, path: Path) -> None:
         style.save(figure, path)
 
 
-def _scatter(laboratory: Laboratory, axes: Axes, key: str) -> list[float]:
+def _scatter(laboratory: Laboratory, axes: Axes, cost: Cost) -> list[float]:
     """Arms as points, those of a finding in its look; gives the costs."""
     costs: list[float] = []
     for finding in FINDINGS:
@@ -105,10 +111,9 @@ def _scatter(laboratory: Laboratory, axes: Axes, key: str) -> list[float]:
             results = laboratory.of(name)
             if results and arm.finding == finding.number:
                 for how in ("whole", "split"):
-                    cost = results[0].costs.get(key.replace("whole", how))
-                    if how in results[0].test and cost:
-                        score = laboratory.mean(Shown(name, how), "all")
-                        points.append((cost / 1e6, score))
+                    spent = cost(results[0], how)
+                    if how in results[0].test and spent:
+                        points.append((spent, laboratory.mean(Shown(name, how), "all")))
         if points:
             x, y = zip(*points, strict=True)
             axes.plot(x, y, look.marker, color=look.colour, label=f"finding {finding.number}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,10 +83,13 @@ def train_arm(name: str, seed: int, size: str, num_steps: int, places: Places) -
     """Trains an arm, or the rest of one, reads the test part and keeps the result."""
     arm, run = ARMS[name], places.run_of(f"{size}-{name}-{seed}")
     run.mkdir(parents=True, exist_ok=True)
+    costs = _training_costs(arm, size, num_steps, places)
+    if arm.flops_of is not None:
+        cheaper = _training_costs(ARMS[arm.flops_of], size, num_steps, places)
+        num_steps = round(num_steps * cheaper["sample_flops"] / costs["sample_flops"])
     training = recipe(
         arm, seed, SIZES[size], places.backbones, num_steps=num_steps, evaluate=Watch(run)
     )
-    costs = _training_costs(arm, training.start(run / "start"), size, num_steps, places)
     trained = train(training, run)
     asked = questions("test")
     test, more_costs, is_finite = _tested(arm, trained, asked)
@@ -116,14 +121,16 @@ def train_arm(name: str, seed: int, size: str, num_steps: int, places: Places) -
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
-def _training_costs(
-    arm: Arm, origin: Path, size: str, num_steps: int, places: Places
-) -> dict[str, float]:
+def _training_costs(arm: Arm, size: str, num_steps: int, places: Places) -> dict[str, float]:
     """The same for all seeds of an arm, so counted once."""
     path = places.runs / f"{size}-{arm.name}-costs.json"
     if not path.exists():
         training = recipe(arm, 0, SIZES[size], places.backbones, num_steps=num_steps)
-        path.write_text(json.dumps(training_costs(training, origin)), "utf-8")
+        with tempfile.TemporaryDirectory() as folder:
+            counted = training_costs(training, training.start(Path(folder) / "start"))
+        new = path.with_suffix(f".{os.getpid()}.new")
+        new.write_text(json.dumps(counted), "utf-8")
+        new.replace(path)
     found: dict[str, float] = json.loads(path.read_text("utf-8"))
     return found
 

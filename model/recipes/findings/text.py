@@ -8,7 +8,6 @@ from .analysis import Compared, Laboratory, arm_stability, chance, finished
 from .arms import RATES, REFERENCE, SWEEP, Training
 from .comparisons import FINDINGS, Comparison, Finding, Shown, rate_arm
 from .effects import Effect
-from .training import LEVEL_SHARE
 
 INTRODUCTION = """# The paper's six findings, measured in miniature
 
@@ -20,10 +19,10 @@ Satterthwaite's degrees of freedom). The paper's effects are on its own benchmar
 compared, sizes cannot.
 """
 
-READINGS = """*Equal samples*: both arms saw the same pictures and questions in the same order, and
-the test part is read at the end. *Equal FLOPs*: the validation part, read where the cheaper arm had
-done {level:.0%} of its training (rates do not fall before) and the other as many FLOPs; empty where
-both cost the same.
+READINGS = """*Equal samples*: both arms saw the same pictures and questions in the same order.
+*Equal FLOPs*: the dearer arm was trained again with as many training FLOPs as the other, on the
+first of the same samples; empty where both cost about the same (the last table has what each
+costs). Both read the test part once, at the end.
 """
 
 SWEPT: tuple[Training, ...] = ("lora", "full")
@@ -48,7 +47,7 @@ def report(
         _chance(laboratory),
         "## The table of six\n",
         _effects([(f.number, found[f.number][:2]) for f in FINDINGS if found[f.number]]),
-        READINGS.format(level=LEVEL_SHARE),
+        READINGS,
     ]
     parts += [
         _finding(laboratory, finding, found[finding.number], drawn)
@@ -154,7 +153,7 @@ def _rates(laboratory: Laboratory) -> str:
 def _arms(laboratory: Laboratory) -> str:
     header = [
         "arm", "seeds", "all", "reading", "others", "trained parameters", "visual tokens",
-        "training GFLOP a sample", "answer MFLOP", "spikes", "diverged",
+        "pictures", "training TFLOP", "answer MFLOP", "spikes", "diverged",
     ]  # fmt: skip
     rows = []
     for name in finished(laboratory):
@@ -174,7 +173,8 @@ def _arms(laboratory: Laboratory) -> str:
                     *groups,
                     f"{costs['trained_parameters']:,.0f}",
                     f"{costs.get(f'{how}_visual_tokens', 0):.0f}",
-                    f"{costs['sample_flops'] / 1e9:.2f}",
+                    f"{results[0].samples:,}",
+                    f"{results[0].training_flops / 1e12:.2f}",
                     f"{costs.get(f'{how}_answer_flops', 0) / 1e6:.0f}",
                     str(sum(one.num_spikes for one in steady)),
                     str(sum(one.is_diverged for one in steady)),

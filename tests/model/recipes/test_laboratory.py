@@ -153,6 +153,19 @@ def test_controls_take_the_picture_away() -> None:
     assert shown[2][0] == asked.pictures[3] and shown[2][3] == asked.pictures[0]
 
 
-def test_every_arm_but_the_sweeps_is_a_recipe_of_its_own_name() -> None:
-    for name in (name for name, arm in ARMS.items() if arm.finding != 3):
+def test_an_arm_of_a_cheaper_ones_flops_takes_fewer_steps(places: Places) -> None:
+    for name in (REFERENCE, "latents-128", "latents-128-equal"):
+        laboratory.train_arm(name, 0, "least", 20, places)
+    found = arm_files.read_all(places.arms, "least")
+    reference, whole, equal = (
+        found[name, 0] for name in (REFERENCE, "latents-128", "latents-128-equal")
+    )
+    assert reference.steps == whole.steps == 20 > equal.steps
+    assert equal.training_flops == pytest.approx(
+        reference.training_flops, abs=whole.training_flops / 40
+    )
+
+
+def test_every_arm_but_sweeps_and_equal_flops_is_a_recipe_of_its_own_name() -> None:
+    for name in (name for name, arm in ARMS.items() if arm.finding != 3 and arm.flops_of is None):
         assert getattr(findings, name.replace("-", "_"))().name == f"findings-{name}"
