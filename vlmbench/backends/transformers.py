@@ -47,6 +47,8 @@ def identity(argument: str, settings: Settings) -> Mapping[str, Json]:
     found = checkpoint.identity("transformers", argument, settings)
     if settings.system is not None:
         found["system"] = settings.system
+    if settings.processor_arg:
+        found["processor_arg"] = dict(settings.processor_arg)
     if settings.trust_remote_code:
         found["remote_code"] = checkpoint.find(argument, settings).code_digest
     return found
@@ -131,6 +133,7 @@ class TransformersBackend:
                 "split_images": getattr(image_processor, "do_image_splitting", None),
                 "transparency": "on white" if self._look.on_white else "dropped",
                 "device_map": self._settings.device_map,
+                "processor_arg": dict(self._settings.processor_arg or {}),
                 "attention": "sdpa",
                 "batch_size": self._batch_size,
                 **checkpoint.sampling(self._settings),

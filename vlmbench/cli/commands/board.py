@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 from vlmbench.cli.arguments import (
@@ -23,6 +24,7 @@ from vlmbench.cli.arguments import (
 )
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import put
+from vlmbench.tables import takes_colours
 
 if TYPE_CHECKING:
     from vlmbench.reports.board.leaderboard import Board
@@ -36,7 +38,14 @@ source, trust, verified, or a task (its score): "kind=run or source=*2405*". The
 or, not and parentheses; * and ? are wildcards; text of several words stands in quotes.
 """
 
-FORMATS = {"markdown": ".md", "json": ".json", "csv": ".csv", "latex": ".tex", "html": ".html"}
+FORMATS = {
+    "text": ".txt",
+    "markdown": ".md",
+    "json": ".json",
+    "csv": ".csv",
+    "latex": ".tex",
+    "html": ".html",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="give prompt styles, shots and task versions columns of their own",
     )
     json_argument(parser, help="the same as --format json")
-    parser.add_argument("--format", choices=FORMATS, help="default: as --out ends, else markdown")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="default: as --out ends, else text, which fits the terminal",
+    )
     parser.add_argument(
         "--out", type=result_path, metavar="FILE", help="write there, not to stdout"
     )
@@ -82,7 +95,11 @@ def run(args: argparse.Namespace) -> int:
         board = board.sorted_by(args.sort)
     if not board.rows:
         raise VlmbenchError("no cell is left on the board; leave out --where or --tasks")
-    put(_rendered(board, _format(args), _command(args)), args.out)
+    form = _format(args)
+    if form == "text":
+        put(_text(board, is_coloured=args.out is None and takes_colours(sys.stdout)), args.out)
+    else:
+        put(_rendered(board, form, _command(args)), args.out)
     return 0
 
 
@@ -109,13 +126,19 @@ def _board(args: argparse.Namespace) -> Board:
 
 def _format(args: argparse.Namespace) -> str:
     if args.format or args.json or args.out is None:
-        return format_of(args, "markdown")
+        return format_of(args, "text")
     for name, ending in FORMATS.items():
         if args.out.suffix == ending:
             return name
     raise VlmbenchError(
         f"--out {args.out} ends in none of {', '.join(FORMATS.values())}; give --format"
     )
+
+
+def _text(board: Board, *, is_coloured: bool) -> str:
+    from vlmbench.reports.board.text import as_text
+
+    return as_text(board, is_coloured=is_coloured)
 
 
 def _rendered(board: Board, form: str, command: str) -> str:
@@ -134,7 +157,7 @@ def _rendered(board: Board, form: str, command: str) -> str:
 
 
 def _command(args: argparse.Namespace) -> str:
-    """What makes this board again, without where it is written."""
+    """What prints this board as Markdown again."""
     words = ["vlmbench", "board", *(folder.as_posix() for folder in args.runs)]
     for name in ("baselines", "tasks", "sort", "reference"):
         if getattr(args, name) is not None:
@@ -144,4 +167,4 @@ def _command(args: argparse.Namespace) -> str:
     words += ["--controls"] if args.controls else []
     words += ["--profile", args.profile] if args.profile != "official" else []
     words += ["--allow-mixed"] if args.allow_mixed else []
-    return shlex.join(words)
+    return shlex.join([*words, "--format", "markdown"])

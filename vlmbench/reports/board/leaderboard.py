@@ -18,6 +18,9 @@ from vlmbench.reports.board.baselines import Reported
 from vlmbench.task.loading import installed
 from vlmbench.task.scoring import Summary
 
+POINTS = ("cider",)
+"""Metrics that are no percentage, and have no part in a mean over tasks."""
+
 Kind = Literal["run", "control", "open", "proprietary"]
 """Kind of a row: a run of ours, a control (ours or reported), or a system others report on."""
 
@@ -152,12 +155,53 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """The mean of a row's scores over the tasks of a table, each task counting the same."""
+
+    score: float
+    low: float | None = None
+    """Interval, as of `Cell`; None where a score has none."""
+
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """Columns of one setting, and the rows that have a cell in them."""
 
     setting: Setting
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+
+    @property
+    def has_means(self) -> bool:
+        """True where every row has a score, in percent, on each of several tasks."""
+        return len(self.columns) > 1 and all(
+            column.metric not in POINTS
+            and column in row.cells
+            and row.cells[column].score is not None
+            for row in self.rows
+            for column in self.columns
+        )
+
+    def mean(self, row: Row) -> Mean:
+        """The row's mean over the tasks; only where the table `has_means`.
+
+        The interval follows from those of the tasks, as of independent samples (MOVER: Zou and
+        Donner, 2008): it is as uneven as theirs near 0 and 100.
+        """
+        cells = [row.cells[column] for column in self.columns]
+        scores = [cell.score for cell in cells if cell.score is not None]
+        mean = math.fsum(scores) / len(scores)
+        below = [c.score - c.low for c in cells if c.score is not None and c.low is not None]
+        above = [c.high - c.score for c in cells if c.score is not None and c.high is not None]
+        if not len(below) == len(above) == len(scores):
+            return Mean(score=mean)
+        return Mean(
+            score=mean,
+            low=mean - math.hypot(*below) / len(scores),
+            high=mean + math.hypot(*above) / len(scores),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

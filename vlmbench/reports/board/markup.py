@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vlmbench.reports.board import notes
 from vlmbench.reports.board.baselines import Reported
-from vlmbench.reports.board.leaderboard import Board, Cell, Row, Table
+from vlmbench.reports.board.leaderboard import Board, Cell, Table
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -123,19 +123,9 @@ def _cells(
     ]
     rows = []
     for row in table.rows:
-        kind = f" ({row.kind})" if row.kind in ("run", "control") else ""
-        rows.append([markup.escape(row.name + kind), _parameters(row)])
+        rows.append([markup.escape(notes.title_of(row)), notes.parameters(row)])
         rows[-1] += [_cell(row.cells.get(column), markup, numbers) for column in table.columns]
     return header, rows
-
-
-def _parameters(row: Row) -> str:
-    if row.num_parameters is None:
-        return ""
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if row.num_parameters >= size:
-            return f"{row.num_parameters / size:.3g}{unit}"
-    return str(row.num_parameters)
 
 
 def _cell(cell: Cell | None, markup: Markup, numbers: dict[str, int]) -> str:
@@ -174,9 +164,7 @@ def _reported_cell(cell: Cell, best: Reported, markup: Markup, numbers: dict[str
         text += f" ({cell.delta:+.1f})"
     if not best.is_verified:
         text += f" ({notes.UNVERIFIED})"
-    mark = str(numbers[best.source.key]) if best.source else ""
-    mark += notes.TRUST_MARKS[best.trust][0] if best.trust in notes.TRUST_MARKS else ""
-    mark += "*" if best.note or cell.also else ""
+    mark = notes.source_mark(cell, numbers)
     tokens = best.tokens_per_tile
     if best.tokens_per_image is not None:
         tokens = f"{best.tokens_per_image:,} tokens/image"

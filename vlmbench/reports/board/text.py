@@ -1,0 +1,125 @@
+"""The board as text that fits a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from vlmbench import tables
+from vlmbench.reports.board import notes
+from vlmbench.reports.board.leaderboard import Board, Cell, Column, Mean, Row, Table
+from vlmbench.reports.board.notes import UNVERIFIED
+from vlmbench.tables import printable
+
+
+def as_text(board: Board, *, width: int | None = None, is_coloured: bool = False) -> str:
+    """Tables no wider than `width` columns (default: the terminal's), and notes below them."""
+    width = width or tables.terminal_width()
+    numbers = notes.numbers(board)
+    parts: list[str] = []
+    for table in board.tables:
+        parts += [table.setting.title, ""]
+        parts += [_table(table, numbers, width, is_coloured), ""]
+        parts += [line for text in _below(table) for line in _filled(text, width)] + [""]
+    for title, sentences in notes.endnotes(board, numbers, notes.TEXT):
+        parts += [title] if title != "How to read this" else []
+        parts += [line for text in sentences for line in _filled(text, width)] + [""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _filled(text: str, width: int) -> list[str]:
+    return textwrap.wrap(printable(text), width, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _table(table: Table, numbers: dict[str, int], width: int, is_coloured: bool) -> str:
+    has_parameters = any(row.num_parameters is not None for row in table.rows)
+    header = [tables.Cell(("system",))]
+    header += [tables.Cell(("params",))] if has_parameters else []
+    header += [tables.Cell(_header(table, column)) for column in table.columns]
+    header += [tables.Cell(("mean",))] if table.has_means else []
+    best = {column: _best(table, column) for column in table.columns}
+    rows = []
+    for row in table.rows:
+        cells = [tables.Cell((printable(notes.title_of(row)),))]
+        cells += [tables.Cell((notes.parameters(row),))] if has_parameters else []
+        for column in table.columns:
+            lines = _lines(table, column, row.cells.get(column), numbers)
+            cells.append(tables.Cell(lines, is_strong=row is best[column]))
+        cells += [tables.Cell(_mean_lines(table.mean(row)))] if table.has_means else []
+        rows.append(cells)
+    return tables.fitted(header, rows, width=width, is_coloured=is_coloured)
+
+
+def _header(table: Table, column: Column) -> tuple[str, ...]:
+    """Task, split, and n where all that was scored here has the same."""
+    lines = (column.task, f"@{column.split or '?'}")
+    n = _shared_n(table, column)
+    return lines if n is None else (*lines, f"n {n:,}")
+
+
+def _own(table: Table, column: Column) -> list[tuple[Row, Cell]]:
+    """The column's cells that were scored here."""
+    cells = ((row, row.cells.get(column)) for row in table.rows)
+    return [(row, cell) for row, cell in cells if cell is not None and cell.reported is None]
+
+
+def _shared_n(table: Table, column: Column) -> int | None:
+    sizes = {cell.n for _, cell in _own(table, column)}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _best(table: Table, column: Column) -> Row | None:
+    """The best of several runs."""
+    scored = [
+        (cell.score, row)
+        for row, cell in _own(table, column)
+        if row.kind == "run" and cell.score is not None
+    ]
+    return max(scored, key=lambda pair: pair[0])[1] if len(scored) > 1 else None
+
+
+def _lines(
+    table: Table, column: Column, cell: Cell | None, numbers: dict[str, int]
+) -> tuple[str, ...]:
+    if cell is None:
+        return ()
+    delta = "" if cell.delta is None else f" ({cell.delta:+.1f})"
+    if cell.reported is not None:
+        mark = notes.source_mark(cell, numbers)
+        text = notes.as_printed(cell.reported.score) + delta + (f" [{mark}]" if mark else "")
+        return (text,) if cell.reported.is_verified else (text, UNVERIFIED)
+    lines = ["-" if cell.score is None else f"{cell.score:.1f}{delta}"]
+    if cell.low is not None and cell.high is not None:
+        lines.append(f"{cell.low:.1f}-{cell.high:.1f}")
+    if _shared_n(table, column) is None and cell.n is not None:
+        lines.append(f"n {cell.n:,}")
+    counts = ((cell.failed, "failed"), (cell.missing, "not run"), (cell.unparsed, "unparsed"))
+    return (*lines, *(f"{count:,} {what}" for count, what in counts if count))
+
+
+def _mean_lines(mean: Mean) -> tuple[str, ...]:
+    text = f"{mean.score:.1f}"
+    if mean.low is None or mean.high is None:
+        return (text,)
+    return text, f"{mean.low:.1f}-{mean.high:.1f}"
+
+
+def _below(table: Table) -> Iterable[str]:
+    """How the columns were scored, and of which only a part was run."""
+    ways: dict[str, list[str]] = {}
+    for column in table.columns:
+        ways.setdefault(column.how, []).append(column.name)
+    for how, names in ways.items():
+        yield f"{how}: {_all_or(names, table.columns)}"
+    parts: dict[str, list[str]] = {}
+    for column in table.columns:
+        for row, cell in _own(table, column):
+            if cell.is_part:
+                shown = f"{column.name} {cell.num_rows:,} of {cell.split_rows:,} rows"
+                parts.setdefault(shown, []).append(row.name)
+    for shown, names in parts.items():
+        yield f"a part of the split: {shown} ({', '.join(names)})"
+
+
+def _all_or(names: Sequence[str], columns: Sequence[Column]) -> str:
+    return "all tasks" if len(names) == len(columns) > 1 else ", ".join(names)
