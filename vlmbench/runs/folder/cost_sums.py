@@ -174,7 +174,7 @@ def _costs(sums: _Sums, times: Sequence[WorkerTime], task: str | None) -> Costs:
 def _offline(sums: _Sums, times: Sequence[WorkerTime], task: str | None) -> Offline:
     mine = [one for one in times if task is None or one.may_have(task)]
     kinds = sorted({one.session.device_name or one.session.device for one in mine} - {""})
-    can_see = bool(mine) and all(one.session.device for one in mine)
+    can_see = bool(mine) and all(one.session.device_name or one.session.device for one in mine)
     known = Offline(
         num_devices=num_devices(mine) if can_see else None, device=", ".join(kinds) or None
     )
