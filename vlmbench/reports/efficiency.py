@@ -14,23 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from vlmbench.reports.worker_time import TaskShare, energy, worker_times
 from vlmbench.runs.folder.finished import FinishedTask
 from vlmbench.runs.folder.responses import ResponseRecord
 from vlmbench.runs.folder.usage import Session
-
-PEAK_FLOPS: Mapping[str, Mapping[str, float]] = {
-    "H200": {"bfloat16": 989e12, "float16": 989e12, "float32": 67e12},
-    "H100 80GB HBM3": {"bfloat16": 989e12, "float16": 989e12, "float32": 67e12},
-    "H100 PCIe": {"bfloat16": 756e12, "float16": 756e12, "float32": 51e12},
-    "A100": {"bfloat16": 312e12, "float16": 312e12, "float32": 19.5e12},
-    "L40S": {"bfloat16": 362e12, "float16": 362e12, "float32": 91.6e12},
-    "L4": {"bfloat16": 121e12, "float16": 121e12, "float32": 30.3e12},
-    "V100": {"float16": 125e12, "float32": 15.7e12},
-    "T4": {"float16": 65e12, "float32": 8.1e12},
-}
-"""Dense peak FLOP/s by part of a device's name and dtype, from NVIDIA's data sheets; the first name
-that fits counts. float32 is without tensor cores, which torch uses for it only if told."""
+from vlmbench.runs.folder.worker_time import TaskShare, energy, shares_of, worker_times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,23 +166,28 @@ def of_task(task: FinishedTask) -> Efficiency:
 
     Raises: VlmbenchError for a run folder that is incomplete or damaged.
     """
-    shares = [worker.of(task.name) for worker in worker_times(task.folder)]
-    return _efficiency(task.name, task.responses(), [one for one in shares if one is not None])
+    times = [one for one in worker_times(task.folder) if one.may_have(task.name)]
+    sessions = [one.session for one in times]
+    return _efficiency(
+        task.name, task.responses(), sessions, shares_of(times, task.name) or [], task.costs.mfu
+    )
 
 
 def _efficiency(
-    name: str, records: Iterable[ResponseRecord], shares: Sequence[TaskShare]
+    name: str,
+    records: Iterable[ResponseRecord],
+    sessions: Sequence[Session],
+    shares: Sequence[TaskShare],
+    mfu: float | None,
 ) -> Efficiency:
     columns = _Columns()
     for record in records:
         columns.add(record)
-    sessions = [share.session for share in shares]
     busy_s = sum(share.seconds for share in shares) or None
     n, flops = columns.num_samples, columns.values["flops"]
     total_flops = sum(flops) if n and len(flops) == n else None
     tokens = columns.values["generated_tokens"]
     energy_j, energy_of = energy(shares)
-    peak = _peak_flops(sessions)
     return Efficiency(
         name=name,
         num_samples=n,
@@ -215,7 +207,7 @@ def _efficiency(
         peak_device_memory_bytes=_most(s.peak_device_memory_bytes for s in sessions),
         peak_host_memory_bytes=_most(s.peak_host_memory_bytes for s in sessions),
         flops_per_sample=None if total_flops is None else total_flops / n,
-        flops_utilisation=total_flops / busy_s / peak if total_flops and busy_s and peak else None,
+        flops_utilisation=mfu,
         energy_per_sample_j=energy_j / n if energy_j is not None and n else None,
         energy_of=energy_of,
         num_parameters=_most(s.num_parameters for s in sessions),
@@ -263,15 +255,6 @@ def _per_token_s(record: ResponseRecord) -> float | None:
         return None
     steps = generated - (record.finish_reason == "length")
     return decode_s / steps if steps > 0 else None
-
-
-def _peak_flops(sessions: Sequence[Session]) -> float | None:
-    """Peak FLOP/s of the device; None if unknown, or if sessions ran on several kinds."""
-    kinds = {(session.device_name, session.dtype) for session in sessions}
-    if len(kinds) != 1:
-        return None
-    name, dtype = kinds.pop()
-    return next((peaks.get(dtype) for known, peaks in PEAK_FLOPS.items() if known in name), None)
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

@@ -132,16 +132,21 @@ def test_throughput_is_that_of_one_worker(written: Write) -> None:
     assert found.tokens_per_s == pytest.approx(24 / 16)
 
 
-def test_time_of_a_batch_is_shared_by_its_tasks(written: Write) -> None:
-    """A batch of three and one of one: 6 s and 2 s; what another task had is not ours."""
+def test_tasks_of_one_session_get_time_by_their_attributed_device_time(written: Write) -> None:
     records = [
-        record("1", 1006.0),
-        record("2", 1006.001, task="textvqa@validation"),
-        record("3", 1006.002),
-        record("4", 1008.0, task="textvqa@validation"),
+        record("1", 1006.0, device_s=1.0),
+        record("2", 1006.001, task="textvqa@validation", device_s=2.5),
+        record("3", 1006.002, device_s=1.0),
+        record("4", 1008.0, task="textvqa@validation", device_s=1.5),
     ]
     found = efficiency.of_task(written(records, [session()]))
-    assert found.busy_s == pytest.approx(4, abs=0.01)
+    assert found.busy_s == pytest.approx(8 * 2 / 6)
+
+
+def test_tasks_that_nobody_can_tell_apart_have_no_time_of_their_own(written: Write) -> None:
+    records = [record("1", 1003), record("2", 1004, task="textvqa@validation", device_s=1.0)]
+    found = efficiency.of_task(written(records, [session(host_energy_j=8.0)]))
+    assert (found.busy_s, found.samples_per_s, found.energy_per_sample_j) == (None, None, None)
 
 
 def test_a_resumed_run_counts_no_pause_and_only_the_last_answer(written: Write) -> None:
@@ -213,7 +218,8 @@ def test_the_energy_of_a_shared_host_is_counted_once(written: Write) -> None:
 
 
 def test_energy_goes_to_tasks_by_their_time(written: Write) -> None:
-    records = [record("1", 1003), record("2", 1004, task="textvqa@validation")]
+    other = record("2", 1004, task="textvqa@validation", device_s=0.5)
+    records = [record("1", 1003, device_s=1.5), other]
     found = efficiency.of_task(written(records, [session(host_energy_j=8.0)]))
     assert found.energy_per_sample_j == pytest.approx(6)
 

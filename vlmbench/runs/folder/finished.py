@@ -12,7 +12,8 @@ from pathlib import Path
 from msgspec import UNSET
 
 from vlmbench.errors import VlmbenchError, no_such
-from vlmbench.runs.folder import layout
+from vlmbench.runs.folder import cost_sums, layout
+from vlmbench.runs.folder.costs import Costs
 from vlmbench.runs.folder.manifest import (
     DataRecord,
     Manifest,
@@ -52,6 +53,14 @@ class FinishedTask:
 
     summaries: Mapping[Profile, Summary]
     """Empty where the split's answers are not public."""
+
+    usd_per_hour: float | None = None
+    """Price of one device; None: the run was not told."""
+
+    @property
+    def costs(self) -> Costs:
+        """What it cost, by scenario; computed from the run's files, which it reads all."""
+        return cost_sums.of_task(self.folder, self.name, self.usd_per_hour)
 
     @property
     def metric(self) -> str:
@@ -150,6 +159,17 @@ class FinishedRun:
     """True for a rank of a launcher's that ended before the others: the last one reports."""
 
     @property
+    def costs(self) -> Costs:
+        """What the run cost as a whole, all its tasks together; it has no single stream."""
+        return cost_sums.of_run(self.folder, self.usd_per_hour)
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Price of one device; None: the run was not told."""
+        given = self.manifest.usd_per_hour
+        return None if given is UNSET else given
+
+    @property
     def model(self) -> str:
         """Model as named to the run: "idefics2:tiny"."""
         return str(self.manifest.model["spec"])
@@ -240,6 +260,7 @@ def _task(folder: Path, manifest: Manifest, name: str) -> FinishedTask:
         record=record,
         data=manifest.data[name],
         prompt=manifest.prompt,
+        usd_per_hour=None if manifest.usd_per_hour is UNSET else manifest.usd_per_hour,
         summaries=_summaries(path, record.profiles, num_scored, way_out),
     )
 
