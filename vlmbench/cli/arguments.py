@@ -210,6 +210,11 @@ def model_settings(args: argparse.Namespace) -> Mapping[str, Json]:
     return found
 
 
+def setting_names() -> list[str]:
+    """Names of all settings that have a flag."""
+    return list(_settings())
+
+
 def _settings() -> dict[str, Field[Any]]:
     return {one.name: one for kind in settings.BUILT_IN for one in fields(kind)}
 

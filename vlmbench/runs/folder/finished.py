@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from msgspec import UNSET
 
@@ -183,6 +184,9 @@ class FinishedRun:
             parts.append("split" if splits else "no split")
         if self.manifest.generation.get("temperature"):
             parts.append(f"temperature {self.manifest.generation['temperature']}")
+        parts += _turned(self.manifest.model)
+        if prompt.max_new_tokens is not None:
+            parts.append(f"at most {prompt.max_new_tokens} new tokens")
         parts += ["no pictures"] if prompt.blind else []
         parts += [f"{prompt.pictures} pictures"] if prompt.pictures != "own" else []
         parts += ["OCR tokens given"] if prompt.ocr else []
@@ -221,6 +225,20 @@ class FinishedRun:
                 raise no_such("task", name, known, f"in {self.folder}")
         kept = [task for task in self.tasks if not names or {task.name, task.task} & {*names}]
         return replace(self, tasks=tuple(kept))
+
+
+def _turned(model: Mapping[str, Any]) -> Iterator[str]:
+    """Settings of a model that set a run apart from its usual use."""
+    if model.get("max_side") is not None:
+        yield f"sides up to {model['max_side']}"
+    if model.get("keep_visual_tokens") is not None:
+        yield f"{100 * model['keep_visual_tokens']:g} % of visual tokens, at random"
+    for name, value in (model.get("processor_arg") or {}).items():
+        yield f"{name} {value}"
+    if model.get("dtype") not in (None, "auto"):
+        yield str(model["dtype"])
+    if model.get("deterministic"):
+        yield "deterministic"
 
 
 def open_run(folder: Path) -> FinishedRun:
