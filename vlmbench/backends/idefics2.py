@@ -230,6 +230,7 @@ class Idefics2Backend:
                 error=" ".join(result.error.split()),
                 attempt=result.attempt,
                 timings=Timings(total_s=total_s),
+                device_s=result.device_s,
             )
         text, is_choice = result.text, result.finish_reason == "scored"
         if is_choice:  # the first of the likeliest
@@ -246,6 +247,7 @@ class Idefics2Backend:
             flops=None if is_choice else self._flops(asked.prepared, result),
             log_likelihoods=tuple(result.log_likelihoods),
             attempt=result.attempt,
+            device_s=result.device_s,
             timings=Timings(
                 queue_s=times.queue_s,
                 preprocess_s=asked.tokenize_s + times.preprocess_s,

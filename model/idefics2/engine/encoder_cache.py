@@ -148,6 +148,7 @@ class EncoderCache:
         self._images: dict[str, EncodedImage] = {}
         self._num_crops: dict[str, int] = {}
         self._errors: dict[str, Exception] = {}
+        self._spent: dict[str, float] = {}
         self._waiting: deque[Crop] = deque()
         self._requested: set[str] = set()
 
@@ -192,6 +193,11 @@ class EncoderCache:
             if num_tokens > self._max_tokens:
                 num_tokens -= self._images.pop(digest).num_tokens
         self._requested.clear()
+
+    def take_spent(self) -> dict[str, float]:
+        """Seconds by image since the last call; a batch's are divided by patches."""
+        spent, self._spent = self._spent, {}
+        return spent
 
     def tokens(self, image: LazyImage) -> Tensor:
         """Visual tokens [L, D] of an image that was requested before the last `flush`."""
@@ -259,6 +265,9 @@ class EncoderCache:
             self._images[crop.digest].parts.append(tokens_LD)
         for digest in {crop.digest for crop in batch}:
             self._images[digest].encode_s += seconds
+        for crop in batch:
+            part = len(crop.patches_PK) / len(patches_PK)
+            self._spent[crop.digest] = self._spent.get(crop.digest, 0.0) + part * seconds
         is_finite = torch.stack([tokens_LD.isfinite().all() for tokens_LD in tokens]).tolist()
         for digest in {
             crop.digest for crop, good in zip(batch, is_finite, strict=True) if not good

@@ -107,12 +107,15 @@ class Result:
     attempt: int = 1
     """2 and more: memory ran out in the request's batches, and they were made smaller."""
     timings: Timings = Timings()
+    device_s: float = 0.0
+    """Its part of the time of all steps that served it: what is shared is divided by its users, so
+    that the results of a run add up to the seconds of encode, prefill and decode."""
 
 
-def failed(id: str, error: BaseException, attempt: int = 1) -> Result:
+def failed(id: str, error: BaseException, attempt: int = 1, device_s: float = 0.0) -> Result:
     """The result of a request that an error ended."""
     message = f"{type(error).__name__}: {error}"
-    return Result(id=id, finish_reason="error", error=message, attempt=attempt)
+    return Result(id=id, finish_reason="error", error=message, attempt=attempt, device_s=device_s)
 
 
 def lazy_image(
