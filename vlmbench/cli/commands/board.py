@@ -24,6 +24,8 @@ from vlmbench.cli.arguments import (
 )
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import put
+from vlmbench.reports.board.columns import NAMES as COLUMNS
+from vlmbench.reports.board.columns import checked
 from vlmbench.tables import takes_colours
 
 if TYPE_CHECKING:
@@ -70,6 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="give prompt styles, shots and task versions columns of their own",
     )
+    parser.add_argument(
+        "--columns",
+        metavar="NAME,...",
+        help=f"of {', '.join(COLUMNS)} (default: params, scores, mean, and what is known of costs)",
+    )
     json_argument(parser, help="the same as --format json")
     parser.add_argument(
         "--format",
@@ -87,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         board = board.only(names(args.tasks))
     if args.reference is not None:
         board = board.against(args.reference)
+    checked(names(args.columns))
     if args.where:
         from vlmbench import conditions
 
@@ -95,11 +103,7 @@ def run(args: argparse.Namespace) -> int:
         board = board.sorted_by(args.sort)
     if not board.rows:
         raise VlmbenchError("no cell is left on the board; leave out --where or --tasks")
-    form = _format(args)
-    if form == "text":
-        put(_text(board, is_coloured=args.out is None and takes_colours(sys.stdout)), args.out)
-    else:
-        put(_rendered(board, form, _command(args)), args.out)
+    put(_rendered(board, _format(args), args), args.out)
     return 0
 
 
@@ -135,31 +139,30 @@ def _format(args: argparse.Namespace) -> str:
     )
 
 
-def _text(board: Board, *, is_coloured: bool) -> str:
+def _rendered(board: Board, form: str, args: argparse.Namespace) -> str:
+    from vlmbench.reports.board import exports, markup
     from vlmbench.reports.board.text import as_text
 
-    return as_text(board, is_coloured=is_coloured)
-
-
-def _rendered(board: Board, form: str, command: str) -> str:
-    from vlmbench.reports.board import exports as board_data
-    from vlmbench.reports.board import markup as board_text
-
-    if form == "markdown":
-        return board_text.as_markdown(board, command)
-    renderers = {
-        "json": board_data.as_json,
-        "csv": board_data.as_csv,
-        "latex": board_text.as_latex,
-        "html": board_text.as_html,
-    }
-    return renderers[form](board)
+    wanted = names(args.columns)
+    match form:
+        case "text":
+            is_coloured = args.out is None and takes_colours(sys.stdout)
+            return as_text(board, wanted=wanted, is_coloured=is_coloured)
+        case "markdown":
+            return markup.as_markdown(board, _command(args), wanted)
+        case "latex":
+            return markup.as_latex(board, wanted)
+        case "html":
+            return markup.as_html(board, wanted)
+        case "csv":
+            return exports.as_csv(board)
+    return exports.as_json(board)
 
 
 def _command(args: argparse.Namespace) -> str:
     """What prints this board as Markdown again."""
     words = ["vlmbench", "board", *(folder.as_posix() for folder in args.runs)]
-    for name in ("baselines", "tasks", "sort", "reference"):
+    for name in ("baselines", "tasks", "sort", "reference", "columns"):
         if getattr(args, name) is not None:
             words += [f"--{name}", getattr(args, name)]
     for condition in args.where:

@@ -15,11 +15,9 @@ from typing import Literal
 from vlmbench.conditions import Condition, Fact
 from vlmbench.errors import no_such
 from vlmbench.reports.board.baselines import Reported
+from vlmbench.runs.folder.costs import Costs
 from vlmbench.task.loading import installed
 from vlmbench.task.scoring import Summary
-
-POINTS = ("cider",)
-"""Metrics that are no percentage, and have no part in a mean over tasks."""
 
 Kind = Literal["run", "control", "open", "proprietary"]
 """Kind of a row: a run of ours, a control (ours or reported), or a system others report on."""
@@ -106,6 +104,9 @@ class Cell:
     missing: int | None = None
     unparsed: int | None = None
     tokens_per_image: float | None = None
+    costs: Costs | None = None
+    """What the run's samples of this task cost."""
+
     fingerprint: str = ""
     """Fingerprint of the rows that were read; empty if unknown."""
 
@@ -152,17 +153,11 @@ class Row:
     num_parameters: int | None
     cells: Mapping[Column, Cell]
     note: str = ""
+    costs: Costs | None = None
+    """What a run costs as a whole."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mean:
-    """The mean of a row's scores over the tasks of a table, each task counting the same."""
-
-    score: float
-    low: float | None = None
-    """Interval, as of `Cell`; None where a score has none."""
-
-    high: float | None = None
+    num_tasks: int = 0
+    """Tasks of the run, those that the board does not show included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,36 +167,6 @@ class Table:
     setting: Setting
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-
-    @property
-    def has_means(self) -> bool:
-        """True where every row has a score, in percent, on each of several tasks."""
-        return len(self.columns) > 1 and all(
-            column.metric not in POINTS
-            and column in row.cells
-            and row.cells[column].score is not None
-            for row in self.rows
-            for column in self.columns
-        )
-
-    def mean(self, row: Row) -> Mean:
-        """The row's mean over the tasks; only where the table `has_means`.
-
-        The interval follows from those of the tasks, as of independent samples (MOVER: Zou and
-        Donner, 2008): it is as uneven as theirs near 0 and 100.
-        """
-        cells = [row.cells[column] for column in self.columns]
-        scores = [cell.score for cell in cells if cell.score is not None]
-        mean = math.fsum(scores) / len(scores)
-        below = [c.score - c.low for c in cells if c.score is not None and c.low is not None]
-        above = [c.high - c.score for c in cells if c.score is not None and c.high is not None]
-        if not len(below) == len(above) == len(scores):
-            return Mean(score=mean)
-        return Mean(
-            score=mean,
-            low=mean - math.hypot(*below) / len(scores),
-            high=mean + math.hypot(*above) / len(scores),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from vlmbench.reports.board.baselines import BaselineSource, Reported
-from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row
+from vlmbench.reports.board.columns import cost, is_by_task
+from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row, Table
+from vlmbench.runs.folder.costs import Figure
 
 TRUST_MARKS = {
     "benchmark": ("b", "the leaderboard of the benchmark's authors"),
@@ -94,6 +96,25 @@ def endnotes(
         for title, sentences in [*sections, ("Sources", listed)]
         if sentences
     ]
+
+
+def costs(table: Table, figures: Sequence[Figure]) -> Iterable[str]:
+    """What the columns of costs hold: the scenario, and whether it is the tasks' or whole runs'."""
+    shown = [one for one in figures if any(cost(table, row, one) is not None for row in table.rows)]
+    alone = [one.symbol for one in shown if one.key.startswith("single_stream.")]
+    offline = [one.symbol for one in shown if "offline" in one.title]
+    if alone:
+        yield f"single stream, one request at a time (medians): {', '.join(alone)}"
+    if offline:
+        yield f"offline, all requests together: {', '.join(offline)}"
+    if len(table.columns) > 1 and shown:
+        whole = [one.symbol for one in shown if not is_by_task(table, one)]
+        if whole:
+            yield f"over whole runs, each sample counting the same: {', '.join(whole)}"
+        if len(whole) < len(shown):
+            yield f"{'the other ' if whole else ''}costs are means over the tasks" + (
+                "; of memory the most" if any("memory" in one.symbol for one in shown) else ""
+            )
 
 
 def _remarks(board: Board, numbers: dict[str, int]) -> list[str]:

@@ -6,21 +6,33 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from vlmbench import tables
-from vlmbench.reports.board import notes
-from vlmbench.reports.board.leaderboard import Board, Cell, Column, Mean, Row, Table
+from vlmbench.reports import costs
+from vlmbench.reports.board import columns, notes
+from vlmbench.reports.board.columns import Mean
+from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row, Table
 from vlmbench.reports.board.notes import UNVERIFIED
 from vlmbench.tables import printable
 
 
-def as_text(board: Board, *, width: int | None = None, is_coloured: bool = False) -> str:
-    """Tables no wider than `width` columns (default: the terminal's), and notes below them."""
+def as_text(
+    board: Board,
+    *,
+    wanted: Sequence[str] = (),
+    width: int | None = None,
+    is_coloured: bool = False,
+) -> str:
+    """Tables no wider than `width` (default: the terminal's), and notes below them.
+
+    `wanted`: names of columns, see `columns`; none: the usual ones.
+    """
     width = width or tables.terminal_width()
     numbers = notes.numbers(board)
     parts: list[str] = []
     for table in board.tables:
         parts += [table.setting.title, ""]
-        parts += [_table(table, numbers, width, is_coloured), ""]
-        parts += [line for text in _below(table) for line in _filled(text, width)] + [""]
+        chosen = columns.of_table(table, wanted)
+        parts += [_table(table, chosen, numbers, width, is_coloured), ""]
+        parts += [line for text in _below(table, chosen) for line in _filled(text, width)] + [""]
     for title, sentences in notes.endnotes(board, numbers, notes.TEXT):
         parts += [title] if title != "How to read this" else []
         parts += [line for text in sentences for line in _filled(text, width)] + [""]
@@ -31,23 +43,45 @@ def _filled(text: str, width: int) -> list[str]:
     return textwrap.wrap(printable(text), width, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _table(table: Table, numbers: dict[str, int], width: int, is_coloured: bool) -> str:
-    has_parameters = any(row.num_parameters is not None for row in table.rows)
-    header = [tables.Cell(("system",))]
-    header += [tables.Cell(("params",))] if has_parameters else []
-    header += [tables.Cell(_header(table, column)) for column in table.columns]
-    header += [tables.Cell(("mean",))] if table.has_means else []
-    best = {column: _best(table, column) for column in table.columns}
-    rows = []
-    for row in table.rows:
-        cells = [tables.Cell((printable(notes.title_of(row)),))]
-        cells += [tables.Cell((notes.parameters(row),))] if has_parameters else []
-        for column in table.columns:
-            lines = _lines(table, column, row.cells.get(column), numbers)
-            cells.append(tables.Cell(lines, is_strong=row is best[column]))
-        cells += [tables.Cell(_mean_lines(table.mean(row)))] if table.has_means else []
-        rows.append(cells)
+def _table(
+    table: Table, chosen: Sequence[str], numbers: dict[str, int], width: int, is_coloured: bool
+) -> str:
+    found = [_column(table, name, numbers) for name in chosen if name != columns.SCORES]
+    if columns.SCORES in chosen:
+        place = list(chosen).index(columns.SCORES)
+        found[place:place] = [_task_column(table, column, numbers) for column in table.columns]
+    names = [printable(notes.title_of(row)) for row in table.rows]
+    found.insert(0, [tables.Cell((text,)) for text in ("system", *names)])
+    header, *rows = ([column[index] for column in found] for index in range(len(names) + 1))
     return tables.fitted(header, rows, width=width, is_coloured=is_coloured)
+
+
+def _task_column(table: Table, column: Column, numbers: dict[str, int]) -> list[tables.Cell]:
+    best = _best(table, column)
+    cells = [_lines(table, column, row.cells.get(column), numbers) for row in table.rows]
+    found = [
+        tables.Cell(lines, is_strong=row is best)
+        for row, lines in zip(table.rows, cells, strict=True)
+    ]
+    return [tables.Cell(_header(table, column)), *found]
+
+
+def _column(table: Table, name: str, numbers: dict[str, int]) -> list[tables.Cell]:
+    """Header and cells of a column that is no task's."""
+    if name == columns.MEAN:
+        lines = [_mean_lines(columns.mean(table, row)) for row in table.rows]
+        return [tables.Cell(("mean",)), *map(tables.Cell, lines)]
+    if name == columns.PARAMS:
+        return [tables.Cell((text,)) for text in ("params", *map(notes.parameters, table.rows))]
+    figure = costs.figure(name)
+    values = [columns.cost(table, row, figure) for row in table.rows]
+    cells = [
+        "" if row.costs is None and value is None else costs.shown(figure, value)
+        for row, value in zip(table.rows, values, strict=True)
+    ]
+    head = figure.symbol.replace("/", "/ ").split()
+    head += [figure.shown_unit] if figure.shown_unit else []
+    return [tables.Cell(tuple(head)), *(tables.Cell((text,) if text else ()) for text in cells)]
 
 
 def _header(table: Table, column: Column) -> tuple[str, ...]:
@@ -104,8 +138,8 @@ def _mean_lines(mean: Mean) -> tuple[str, ...]:
     return text, f"{mean.low:.1f}-{mean.high:.1f}"
 
 
-def _below(table: Table) -> Iterable[str]:
-    """How the columns were scored, and of which only a part was run."""
+def _below(table: Table, chosen: Sequence[str]) -> Iterable[str]:
+    """How the columns were scored, of which only a part was run, and whose costs they are."""
     ways: dict[str, list[str]] = {}
     for column in table.columns:
         ways.setdefault(column.how, []).append(column.name)
@@ -115,10 +149,15 @@ def _below(table: Table) -> Iterable[str]:
     for column in table.columns:
         for row, cell in _own(table, column):
             if cell.is_part:
-                shown = f"{column.name} {cell.num_rows:,} of {cell.split_rows:,} rows"
+                shown = f"{cell.num_rows:,} of {cell.split_rows:,} rows of {column.name}"
                 parts.setdefault(shown, []).append(row.name)
-    for shown, names in parts.items():
-        yield f"a part of the split: {shown} ({', '.join(names)})"
+    if parts and all(len(names) == len(parts[next(iter(parts))]) for names in parts.values()):
+        yield f"a part of the split: {', '.join(parts)}"
+    else:
+        for shown, names in parts.items():
+            yield f"a part of the split: {shown} ({'; '.join(names)})"
+    figures = [costs.figure(name) for name in chosen if name in costs.KEYS]
+    yield from notes.costs(table, figures)
 
 
 def _all_or(names: Sequence[str], columns: Sequence[Column]) -> str:
