@@ -246,6 +246,10 @@ class Probe:
     device_uuid: str = ""
     """The accelerator's, for its energy counter: "GPU-..."."""
 
+    network: str = ""
+    """What lies between this process and the model: "loopback", or a server's host; empty: nothing,
+    the model is in this process."""
+
     dtype: str = ""
     num_parameters: int | None = None
     peak_device_memory_bytes: int | None = None

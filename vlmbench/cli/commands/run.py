@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import signal
 import sys
@@ -20,6 +21,7 @@ from vlmbench.cli.arguments import (
     TASKS_DIR,
     categories_or_condition,
     count,
+    cut,
     json_argument,
     model_arguments,
     model_settings,
@@ -139,6 +141,24 @@ def _running_arguments(parser: argparse.ArgumentParser) -> None:
         help="replace a worker that has not answered for so long (default: 1800)",
     )
     track_argument(how)
+    costs = parser.add_argument_group("what it costs")
+    alone = costs.add_mutually_exclusive_group()
+    alone.add_argument(
+        "--latency",
+        type=count(1),
+        metavar="N",
+        help="ask N samples of each task one at a time, for latency (default: as many as take "
+        "about a minute, 16 to 64; fewer of a small run)",
+    )
+    alone.add_argument(
+        "--no-latency", dest="latency", action="store_const", const=0, help="measure no latency"
+    )
+    costs.add_argument(
+        "--usd-per-hour",
+        type=_price,
+        metavar="X",
+        help="price of one GPU (or machine, or server), for the price of 1,000 samples",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -205,6 +225,8 @@ def _planned(args: argparse.Namespace) -> Plan:
         ),
         settings=_settings(args),
         num_workers=args.gpus or args.workers or 1,
+        latency=args.latency,
+        usd_per_hour=args.usd_per_hour,
         data_dir=args.data_dir,
         tasks_dir=args.tasks_dir,
     )
@@ -295,6 +317,16 @@ def _limit(text: str) -> int | float:
         return count(0)(digits) if digits == text else -count(0)(digits)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def _price(text: str) -> float:
+    try:
+        price = float(text)
+    except ValueError:
+        price = -1.0
+    if not 0 <= price < math.inf:
+        raise argparse.ArgumentTypeError(f"{cut(text)!r} is no price; write dollars, such as 2.49")
+    return price
 
 
 def _ids(text: str) -> list[str]:
