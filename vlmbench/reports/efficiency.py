@@ -1,7 +1,7 @@
-"""The efficiency of a run: tokens, latency, throughput, memory, FLOPs and energy, from its log.
+"""What a run's log says of its samples: tokens, and times in the run's own queue and batches.
 
-Unknown is None, never 0. Times hold for the run's batch size and machine: the answers of a batch
-arrive together, so a latency is what a client of this run would have measured.
+Unknown is None, never 0. The times are no latency: they grow with the number of samples and with
+the batch. What a run costs is in `runs.folder.costs`.
 """
 
 from __future__ import annotations
@@ -37,24 +37,10 @@ class Figure:
     """How the reports print one field of `Efficiency`."""
 
     title: str
-    """Full name, in the viewer and on the axes of plots."""
+    """Full name, in the viewer."""
 
     unit: Literal["", "s", "bytes", "flops", "share", "J"] = ""
     """Unit of the field's value; overview.js knows how to print each."""
-
-    column: str = ""
-    """Short name with its unit, for the table of `vlmbench compare`; empty: no column there."""
-
-    column_unit: float = 1
-    """One unit of `column`, in units of the field."""
-
-    statistic: Literal["mean", "p50"] = "mean"
-    """The one number of a `Spread` that `column` holds."""
-
-    def in_column(self, value: Spread | float | None) -> float | None:
-        """A field's value as the number below `column`."""
-        number = getattr(value, self.statistic) if isinstance(value, Spread) else value
-        return None if number is None else number / self.column_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +58,7 @@ class Efficiency:
     """Number of images in all prompts, those of few-shot examples included."""
 
     visual_tokens_per_image: Spread | None = field(
-        metadata={"figure": Figure("visual tokens per picture", column="tokens an image")}
+        metadata={"figure": Figure("visual tokens per picture")}
     )
     """Visual tokens over images; the log has a prompt's sum, which its images share evenly."""
 
@@ -82,26 +68,22 @@ class Efficiency:
     visual_tokens: Spread | None
     """Visual tokens per sample."""
 
-    prompt_tokens: Spread | None = field(
-        metadata={"figure": Figure("prompt tokens", column="prompt tokens")}
-    )
+    prompt_tokens: Spread | None = field(metadata={"figure": Figure("prompt tokens")})
     """Prompt tokens per sample, visual tokens included."""
 
-    generated_tokens: Spread | None = field(
-        metadata={"figure": Figure("generated tokens", column="new tokens")}
-    )
+    generated_tokens: Spread | None = field(metadata={"figure": Figure("generated tokens")})
     first_token_s: Spread | None = field(
-        metadata={
-            "figure": Figure("time to first token", "s", column="first token s", statistic="p50")
-        }
+        metadata={"figure": Figure("time to first token, in the run's batches", "s")}
     )
     """Time to first token (TTFT), from the start of preprocessing."""
 
-    per_token_s: Spread | None = field(metadata={"figure": Figure("time per further token", "s")})
+    per_token_s: Spread | None = field(
+        metadata={"figure": Figure("time per further token, in the run's batches", "s")}
+    )
     """Time per output token after the first (TPOT), of answers with more than one token."""
 
     latency_s: Spread | None = field(
-        metadata={"figure": Figure("latency", "s", column="latency s", statistic="p50")}
+        metadata={"figure": Figure("time in the run, queueing included", "s")}
     )
     """End-to-end latency: waiting in the queue, preprocessing, prefill and decode."""
 
@@ -109,7 +91,7 @@ class Efficiency:
     """The task's part of the workers' wall time, with failed samples, without model loading."""
 
     samples_per_s: float | None = field(
-        metadata={"figure": Figure("samples per second and device", column="samples/s")}
+        metadata={"figure": Figure("samples per second and device")}
     )
     """Throughput of one device; with CPU workers, of one worker."""
 
@@ -119,9 +101,7 @@ class Efficiency:
     """Generated tokens per second of one device."""
 
     peak_device_memory_bytes: int | None = field(
-        metadata={
-            "figure": Figure("peak device memory", "bytes", column="GPU GiB", column_unit=2**30)
-        }
+        metadata={"figure": Figure("peak device memory", "bytes")}
     )
     """Peak tensor memory of one device, over workers that answered samples here and ended."""
 
@@ -130,9 +110,7 @@ class Efficiency:
     )
     """Peak resident memory of one worker."""
 
-    flops_per_sample: float | None = field(
-        metadata={"figure": Figure("FLOPs per sample", "flops", column="GFLOP", column_unit=1e9)}
-    )
+    flops_per_sample: float | None = field(metadata={"figure": Figure("FLOPs per sample", "flops")})
     """Mean FLOPs; None unless known for every answered sample."""
 
     flops_utilisation: float | None = field(
@@ -140,9 +118,7 @@ class Efficiency:
     )
     """Model FLOPs utilisation (MFU): FLOP/s while busy over the device's peak, if that is known."""
 
-    energy_per_sample_j: float | None = field(
-        metadata={"figure": Figure("energy per sample", "J", column="joules")}
-    )
+    energy_per_sample_j: float | None = field(metadata={"figure": Figure("energy per sample", "J")})
     """Energy of what could be metered (see `energy_of`), idle power included."""
 
     energy_of: tuple[str, ...] = ()

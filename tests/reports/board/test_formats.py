@@ -263,7 +263,7 @@ def test_text_says_what_failed_and_of_which_rows() -> None:
     text = as_text(Board(rows=rows), width=100)
     for words in ("n 90", "n 5,000", "10 failed", "2 not run", "3 unparsed"):
         assert words in text
-    assert "a part of the split: textvqa@validation 100 of 5,000 rows (part)" in text
+    assert "a part of the split: 100 of 5,000 rows of textvqa@validation (part)" in text
 
 
 def test_only_a_terminal_gets_colours(

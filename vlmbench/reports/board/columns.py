@@ -69,11 +69,21 @@ def _is_known(table: Table, name: str) -> bool:
 
 
 def has_means(table: Table) -> bool:
-    """True where every row has a score, in percent, on each of several tasks."""
-    return len(table.columns) > 1 and all(
-        column.metric not in POINTS and column in row.cells and row.cells[column].score is not None
-        for row in table.rows
-        for column in table.columns
+    """True where every row has a score, in percent, on each of several tasks, and one an interval.
+
+    Of reported results alone there is no mean: their sources give none.
+    """
+    has_own = any(cell.low is not None for row in table.rows for cell in row.cells.values())
+    return (
+        has_own
+        and len(table.columns) > 1
+        and all(
+            column.metric not in POINTS
+            and column in row.cells
+            and row.cells[column].score is not None
+            for row in table.rows
+            for column in table.columns
+        )
     )
 
 

@@ -145,17 +145,17 @@ def _below(table: Table, chosen: Sequence[str]) -> Iterable[str]:
         ways.setdefault(column.how, []).append(column.name)
     for how, names in ways.items():
         yield f"{how}: {_all_or(names, table.columns)}"
-    parts: dict[str, list[str]] = {}
+    parts: dict[tuple[str, ...], list[str]] = {}
     for column in table.columns:
-        for row, cell in _own(table, column):
-            if cell.is_part:
-                shown = f"{cell.num_rows:,} of {cell.split_rows:,} rows of {column.name}"
-                parts.setdefault(shown, []).append(row.name)
-    if parts and all(len(names) == len(parts[next(iter(parts))]) for names in parts.values()):
-        yield f"a part of the split: {', '.join(parts)}"
-    else:
-        for shown, names in parts.items():
-            yield f"a part of the split: {shown} ({'; '.join(names)})"
+        own = _own(table, column)
+        for size in dict.fromkeys((c.num_rows, c.split_rows) for _, c in own if c.is_part):
+            rows = [row.name for row, c in own if (c.num_rows, c.split_rows) == size]
+            names = tuple(rows) if len(rows) < len(own) else ()
+            shown = f"{size[0]:,} of {size[1]:,} rows of {column.name}"
+            parts.setdefault(names, []).append(shown)
+    for names, sizes in parts.items():
+        of = f" ({'; '.join(names)})" if names else ""
+        yield f"a part of the split: {', '.join(sizes)}{of}"
     figures = [costs.figure(name) for name in chosen if name in costs.KEYS]
     yield from notes.costs(table, figures)
 

@@ -155,7 +155,7 @@ def summary(
         preprocess_s=_quantiles(one.timings.get("preprocess_s") for one in measured),
         encode_s=_quantiles(one.timings.get("encode_s") for one in measured),
         prefill_s=_quantiles(one.timings.get("prefill_s") for one in measured),
-        per_token_s=_quantiles(_per_token_s(one) for one in measured),
+        per_token_s=_quantiles(per_token_s(one) for one in measured),
         latency_s=_quantiles(one.latency_s for one in measured),
         peak_device_memory_bytes=max(
             (m for one in measured if (m := one.peak_device_memory_bytes) is not None),
@@ -167,7 +167,7 @@ def summary(
     )
 
 
-def _per_token_s(record: SingleStreamRecord) -> float | None:
+def per_token_s(record: SingleStreamRecord) -> float | None:
     """Decode time per step after the first token, which the prefill gives.
 
     A local backend does not count a stop token, which takes a step too; a server counts it.
