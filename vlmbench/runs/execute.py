@@ -150,6 +150,7 @@ def closed(planned: Plan, manifest: Manifest, problems: Sequence[str]) -> Finish
     )
     with suppress(OSError):  # a full disk: the log is what counts
         write_manifest(planned.folder, manifest)
-    return FinishedRun(
+    run = FinishedRun(
         folder=planned.folder, manifest=manifest, tasks=tasks, problems=tuple(problems)
     )
+    return replace(run, tasks=tuple(replace(t, usd_per_hour=run.usd_per_hour) for t in tasks))

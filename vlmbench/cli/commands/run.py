@@ -10,12 +10,13 @@ import argparse
 import json
 import math
 import shlex
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vlmbench.cli.arguments import (
     TASKS_DIR,
@@ -37,7 +38,7 @@ from vlmbench.cli.arguments import (
 from vlmbench.data.pictures import PICTURES
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.drive import STALL_S
-from vlmbench.schema import Json, Profile
+from vlmbench.schema import Json
 from vlmbench.task.styles import STYLES
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     profile_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
-    json_argument(parser, help="print scores, or the plan, as JSON")
+    json_argument(parser, help="print scores and costs, or the plan, as JSON")
+    parser.add_argument(
+        "--details", action="store_true", help="also scores by category and by all rules"
+    )
     _selecting_arguments(parser)
     _prompt_arguments(parser)
     _running_arguments(parser)
@@ -261,32 +265,22 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
 
 
 def _print(result: FinishedRun, args: argparse.Namespace) -> None:
-    from vlmbench.reports.summary import as_json, as_text
+    from vlmbench.reports import run_table
 
-    documents: list[dict[str, Any]] = []
     for task in result.tasks:
-        profile: Profile = args.profile if args.profile in task.summaries else "official"
-        if task.summaries and profile != args.profile:
+        if task.summaries and args.profile not in task.summaries:
             print(
                 f"vlmbench: {task.name} has no profile {args.profile!r}; official ones are shown",
                 file=sys.stderr,
             )
-        figures: dict[str, Any] = {"task": task.name, "score": None}
-        text = "the answers of this split are not public, so there is no score"
-        if task.summaries:
-            figures = as_json(
-                task.name, task.version, task.metric, profile, task.summaries, task.num_selected
-            )
-            text = as_text(profile, task.summaries, task.num_selected)
-        if task.figures:
-            figures["figures"] = dict(task.figures)
-            own = ", ".join(f"{name} {value:.6g}" for name, value in task.figures.items())
-            text += f"\n\nas lmms-eval sums it up: {own}"
-        documents.append(figures | {"missing": task.num_missing})
-        if not args.json:
-            print(f"{task.name}  {task.metric}, version {task.version}  {result.folder}\n{text}\n")
     if args.json:
-        print(json.dumps({"run": str(result.folder), "tasks": documents}, indent=1))
+        print(json.dumps(run_table.as_json(result, args.profile), indent=1))
+        return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(f"{result.title}  {result.folder}\n")
+    print(run_table.as_text(result, args.profile, width))
+    if args.details:
+        print(f"\n{run_table.details(result, args.profile)}")
 
 
 def _account(result: FinishedRun) -> None:
