@@ -51,6 +51,13 @@ def is_of_whole_run(figure: Figure) -> bool:
     )
 
 
+def scenario(figure: Figure) -> str:
+    """How it is measured: "single stream", "offline", or empty where that is all the same."""
+    if figure.key.startswith("single_stream."):
+        return "single stream"
+    return "offline" if "offline" in figure.title else ""
+
+
 def over_tasks(figure: Figure, costs: Sequence[Costs]) -> float | None:
     """The figure over several tasks, each counting the same, in its `unit`.
 

@@ -157,9 +157,7 @@ def _column(table: Table, name: str, markup: Markup) -> tuple[str, list[str]]:
     if name == columns.MEAN:
         return "mean", [markup.escape(_mean(columns.mean(table, row))) for row in table.rows]
     figure = costs.figure(name)
-    scenario = "single stream" if figure.key.startswith("single_stream.") else ""
-    scenario = "offline" if "offline" in figure.title else scenario
-    how = ", ".join(part for part in (figure.shown_unit, scenario) if part)
+    how = ", ".join(part for part in (figure.shown_unit, costs.scenario(figure)) if part)
     values = [columns.cost(table, row, figure) for row in table.rows]
     cells = [
         "" if row.costs is None and value is None else costs.shown(figure, value)

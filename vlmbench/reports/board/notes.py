@@ -8,6 +8,7 @@ from typing import NamedTuple
 from vlmbench.reports.board.baselines import BaselineSource, Reported
 from vlmbench.reports.board.columns import cost, is_by_task
 from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row, Table
+from vlmbench.reports.costs import scenario
 from vlmbench.runs.folder.costs import Figure
 
 TRUST_MARKS = {
@@ -101,8 +102,10 @@ def endnotes(
 def costs(table: Table, figures: Sequence[Figure]) -> Iterable[str]:
     """What the columns of costs hold: the scenario, and whether it is the tasks' or whole runs'."""
     shown = [one for one in figures if any(cost(table, row, one) is not None for row in table.rows)]
-    alone = [one.symbol for one in shown if one.key.startswith("single_stream.")]
-    offline = [one.symbol for one in shown if "offline" in one.title]
+    alone, offline = (
+        [one.symbol for one in shown if scenario(one) == name]
+        for name in ("single stream", "offline")
+    )
     if alone:
         yield f"single stream, one request at a time (medians): {', '.join(alone)}"
     if offline:

@@ -63,7 +63,7 @@ def _run_row(run: FinishedRun, name: str, profile: Profile) -> Row:
         num_parameters=max((size for size in sizes if size is not None), default=None),
         cells=cells,
         costs=run.costs,
-        num_tasks=len(run.tasks),
+        num_tasks=len(run.manifest.tasks),
     )
 
 
