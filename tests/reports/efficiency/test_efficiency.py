@@ -19,7 +19,6 @@ from vlmbench.task.binding import PromptSettings
 TASK = "vqav2@validation"
 
 Write = Callable[..., FinishedTask]
-SKEWED = efficiency.Spread(n=3, mean=4.0, p10=1.0, p50=2.0, p90=9.0, p99=9.0)
 
 
 def record(id: str, time: float, *, task: str = TASK, worker: str = "0", **other: Any) -> Any:
@@ -189,22 +188,6 @@ def test_utilisation_is_work_over_what_the_device_could(
     found = efficiency.of_task(written(records, [used]))
     assert found.flops_per_sample == pytest.approx(2e12)
     assert found.flops_utilisation == (peak and pytest.approx(2e12 / peak))
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "shown"),
-    [
-        pytest.param("peak_device_memory_bytes", 3 * 2**30, 3.0, id="bytes as GiB"),
-        pytest.param("flops_per_sample", 2.5e9, 2.5, id="FLOPs as GFLOP"),
-        pytest.param("latency_s", SKEWED, 2.0, id="the median of a time"),
-        pytest.param("prompt_tokens", SKEWED, 4.0, id="the mean of a count"),
-        pytest.param("energy_per_sample_j", None, None, id="unknown stays unknown"),
-    ],
-)
-def test_a_figure_is_printed_in_its_columns_unit_and_statistic(
-    field: str, value: float | efficiency.Spread | None, shown: float | None
-) -> None:
-    assert efficiency.FIGURES[field].in_column(value) == shown
 
 
 def test_the_energy_of_a_shared_host_is_counted_once(written: Write) -> None:
