@@ -21,7 +21,8 @@ KINDS = ("tradeoff", "tasks", "radar", "categories", "latency")
 USUAL = ("tradeoff", "radar")
 
 USUAL_OF_ONE = ("tradeoff", "radar", "categories")
-"""Of a single run, which has no trade-off but against what others report."""
+"""Of a single run, which has no trade-off but against what others report; of the categories of a
+task those of one dimension."""
 
 
 def figures(
@@ -39,6 +40,7 @@ def figures(
 
     Raises: VlmbenchError where runs cannot share a figure.
     """
+    is_usual = not kinds
     kinds = kinds or (USUAL_OF_ONE if len(runs) == 1 else USUAL)
     every = series_of(runs)
     tasks = by_task(every, profile)
@@ -59,7 +61,7 @@ def figures(
         yield from radar.drawings(tasks, every, size)
     for name, cells in tasks.items():
         if "categories" in apart:
-            yield from categories.drawings(name, cells, size)
+            yield from categories.drawings(name, cells, size, most=1 if is_usual else None)
         if "latency" in apart:
             yield from latency.drawings(name, cells, size)
 

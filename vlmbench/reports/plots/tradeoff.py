@@ -46,12 +46,12 @@ class _Point:
     series: Series
     score: Span
     cost: Span
-    share: float | None
-    """Of the bootstrap draws in which it is on the front; None for a point that is alone."""
+    share: float
+    """Of the bootstrap draws in which it is on the front."""
 
     @property
     def name(self) -> str:
-        if self.share is None or self.share < 0.005:
+        if self.share < 0.005:
             return self.series.short
         return f"{self.series.short} ({100 * self.share:.0f} %)"
 
@@ -263,7 +263,7 @@ class _Draw:
                 "clustered by picture."
             )
             text += " Stand-ins, not the benchmarks." if cell.task.is_mini else ""
-        if len(self.points) > 1:
+        if any(point.name != point.series.short for point in self.points):
             text += (
                 f" In brackets: in so many of {NUM_DRAWS:,} bootstrap draws of the pictures the "
                 "point is on the front."
