@@ -138,9 +138,11 @@ def _notes(run: FinishedRun, costs: Sequence[Costs], wanted: Profile) -> list[st
     for task, one in zip(run.tasks, costs, strict=True):
         found = one.single_stream
         if found is not None and found.disagreements:
+            is_drawn = bool(run.manifest.generation.get("temperature"))
+            why = "" if is_drawn else ": batches change the order of sums, and so close choices"
             notes.append(
                 f"{task.name}: {found.disagreements:,} of {found.compared:,} answers differ when "
-                "they are asked alone: batches change the order of sums, and so close choices."
+                f"they are asked alone{why}."
             )
         if not task.summaries:
             notes.append(
