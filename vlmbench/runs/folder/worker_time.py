@@ -12,7 +12,6 @@ from vlmbench.runs.folder import usage
 from vlmbench.runs.folder.responses import ResponseRecord, records
 from vlmbench.runs.folder.usage import Session
 
-
 MARK_S = 1.0
 """A session's last answer may be logged so much later than what it used, by a driver's clock."""
 
