@@ -138,7 +138,7 @@ Run = Callable[..., FinishedRun]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A function: tasks, how many samples of each, a folder's name -> a run on the clock."""
-    monkeypatch.setitem(registry.BUILT_IN, "virtual", "ANY")  # type: ignore[arg-type]
+    monkeypatch.setitem(registry.BUILT_IN, "virtual", "ANY")
     monkeypatch.setitem(registry.ELSEWHERE, "virtual", __name__)
     stopped = SimpleNamespace(time=CLOCK.now, perf_counter=CLOCK.now)
     for module in (recorder, runner, stopwatch):

@@ -65,7 +65,7 @@ def as_text(run: FinishedRun, wanted: Profile, width: int | None = None) -> str:
     figures = _columns(costs)
     names = [task.name for task in run.tasks]
     scores = [_scores(task, one, wanted) for task, one in zip(run.tasks, costs, strict=True)]
-    shown = [[_shown(figure, one) for figure in figures] for one in costs]
+    shown = [tuple(_shown(figure, one) for figure in figures) for one in costs]
     score_head = ("score", "95 % interval", "n", "failed", "unparsed", "truncated")
     cost_head = tuple(figure.column for figure in figures)
     text = aligned(
@@ -73,13 +73,9 @@ def as_text(run: FinishedRun, wanted: Profile, width: int | None = None) -> str:
         [(name, *a, *b) for name, a, b in zip(names, scores, shown, strict=True)],
     )
     if width is not None and max(map(len, text.splitlines())) > width:
-        parts = [(score_head, scores), (cost_head, shown)]
         text = "\n\n".join(
-            aligned(
-                ("task", *head),
-                [(name, *row) for name, row in zip(names, rows, strict=True)],
-            )
-            for head, rows in parts
+            aligned(("task", *head), [(name, *row) for name, row in zip(names, rows, strict=True)])
+            for head, rows in ((score_head, scores), (cost_head, shown))
         )
     return "\n".join([text, "", *_notes(run, costs, wanted)])
 
@@ -136,14 +132,17 @@ def _notes(run: FinishedRun, costs: Sequence[Costs], wanted: Profile) -> list[st
     alone = [one.single_stream for one in costs if one.single_stream is not None]
     if alone:
         notes.append(_place(alone))
-    if run.costs.offline is not None and run.costs.offline.samples_per_s is not None:
-        notes.append(_throughput(run.costs.offline))
+    offline = run.costs.offline
+    if offline is not None and offline.samples_per_s is not None:
+        notes.append(_throughput(offline, offline.samples_per_s))
     for task, one in zip(run.tasks, costs, strict=True):
         found = one.single_stream
         if found is not None and found.disagreements:
+            is_drawn = bool(run.manifest.generation.get("temperature"))
+            why = "" if is_drawn else ": batches change the order of sums, and so close choices"
             notes.append(
                 f"{task.name}: {found.disagreements:,} of {found.compared:,} answers differ when "
-                "they are asked alone: batches change the order of sums, and so close choices."
+                f"they are asked alone{why}."
             )
         if not task.summaries:
             notes.append(
@@ -184,8 +183,8 @@ def _described(one: SingleStream) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _throughput(found: Offline) -> str:
-    text = f"The whole run, offline: {_number(found.samples_per_s)} samples/s"
+def _throughput(found: Offline, samples_per_s: float) -> str:
+    text = f"The whole run, offline: {_number(samples_per_s)} samples/s"
     if found.device and found.num_devices is not None:
         text += f" on {found.num_devices} x {found.device}"
     if found.device_seconds_per_sample is not None:

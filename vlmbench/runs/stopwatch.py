@@ -80,7 +80,7 @@ def timed(
 def _ordered(items: Iterable[Item]) -> list[Item]:
     """By a digest of their names, samples that share pictures far apart."""
     seen: Counter[str] = Counter()
-    ranked = []
+    ranked: list[tuple[int, int, Item]] = []
     for item in sorted(items, key=_digest):
         ranked.append((seen[item.image_group], len(ranked), item))
         seen[item.image_group] += 1
@@ -125,6 +125,7 @@ class Stopwatch:
         place = place_of(self._backend.probe(), timed.num_idle_workers)
         done = dict(timed.done) if place == timed.done_at else {}
         asked: dict[str, Asked] = {}
+        num_warmups = 0
 
         def requests() -> Iterator[Request]:
             """Warm-ups first; each is read from the data only when it is its turn."""
@@ -143,7 +144,6 @@ class Stopwatch:
                     done[item.id] = 0.0
                     self._write(self._line(one, _failed(item.id, one.error), 0.0, place, timed))
 
-        num_warmups = 0
         try:
             for response, latency_s in self._answers(requests()):
                 if num_warmups:

@@ -39,8 +39,10 @@ def record(id: str, time: float, *, task: str = TASK, worker: str = "0", **other
     } | other
 
 
-def session(worker: str = "0", started: float = 1000.0, **other: Any) -> Session:
-    return Session(worker=worker, started=started, **other)
+def session(
+    worker: str = "0", started: float = 1000.0, ended: float | None = 1e9, **other: Any
+) -> Session:
+    return Session(worker=worker, started=started, ended=ended, **other)
 
 
 @pytest.fixture
@@ -205,6 +207,12 @@ def test_energy_goes_to_tasks_by_their_time(written: Write) -> None:
     records = [record("1", 1003, device_s=1.5), other]
     found = efficiency.of_task(written(records, [session(host_energy_j=8.0)]))
     assert found.energy_per_sample_j == pytest.approx(6)
+
+
+def test_energy_of_a_session_that_was_killed_is_unknown(written: Write) -> None:
+    records = [record("1", 1001), record("2", 1009)]
+    found = efficiency.of_task(written(records, [session(ended=1002.0, host_energy_j=8.0)]))
+    assert found.energy_per_sample_j is None and found.busy_s == pytest.approx(9)
 
 
 def test_what_a_session_does_not_know_makes_the_sum_unknown(written: Write) -> None:

@@ -69,9 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     profile_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     json_argument(parser, help="print scores and costs, or the plan, as JSON")
-    parser.add_argument(
-        "--details", action="store_true", help="also scores by category and by all rules"
-    )
     _selecting_arguments(parser)
     _prompt_arguments(parser)
     _running_arguments(parser)
@@ -143,6 +140,9 @@ def _running_arguments(parser: argparse.ArgumentParser) -> None:
         default=STALL_S,
         metavar="SECONDS",
         help="replace a worker that has not answered for so long (default: 1800)",
+    )
+    how.add_argument(
+        "--details", action="store_true", help="also print scores by category and by all rules"
     )
     track_argument(how)
     costs = parser.add_argument_group("what it costs")

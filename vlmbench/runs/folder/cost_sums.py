@@ -163,7 +163,11 @@ def _costs(sums: _Sums, times: Sequence[WorkerTime], task: str | None) -> Costs:
             math.fsum(sums.visual_tokens) / sums.num_images if sums.num_images else None
         ),
         peak_device_memory_bytes=_most(s.peak_device_memory_bytes for s in sessions),
-        peak_host_memory_bytes=_most(s.peak_host_memory_bytes for s in sessions),
+        peak_host_memory_bytes=_most(
+            s.peak_host_memory_bytes
+            for s in sessions
+            if s.device  # else it is a client's
+        ),
         flops_per_sample=flops,
         mfu=flops / held / peak if flops and held and peak else None,
         joules_per_sample=_joules(sums, mine, task),

@@ -12,6 +12,9 @@ from vlmbench.runs.folder import usage
 from vlmbench.runs.folder.responses import ResponseRecord, records
 from vlmbench.runs.folder.usage import Session
 
+MARK_S = 1.0
+"""A session's last answer may be logged so much later than what it used, by a driver's clock."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskShare:
@@ -61,6 +64,8 @@ class WorkerTime:
             return None
         share = self.parts[task]
         host_j, device_j = self.session.host_energy_j, self.session.device_energy_j
+        if self.session.ended is None or self.ended > self.session.ended + MARK_S:
+            host_j = device_j = None  # killed: no one knows the energy of its last answers
         return TaskShare(
             session=self.session,
             seconds=share * self.seconds,
