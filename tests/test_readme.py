@@ -98,7 +98,7 @@ def test_the_commands_work_in_the_order_in_which_they_stand(
 
 def limited(arguments: Sequence[str]) -> list[str]:
     """As it is written; a run, which would take long, with few samples."""
-    is_long = arguments[0] == "run" and not {"--limit", "--ids"} & set(arguments)
+    is_long = arguments[0] in ("run", "sweep") and not {"--limit", "--ids"} & set(arguments)
     return [*arguments, *(["--limit", LIMIT] if is_long else [])]
 
 

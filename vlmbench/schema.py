@@ -200,6 +200,11 @@ class Response:
     """Computed work of this answer alone: nothing padded, and nothing shared with others."""
 
     timings: Timings = Timings()
+    device_s: float | None = None
+    """Device-seconds of this request: what a shared encode or prefill took is divided by its users,
+    a decode step by its rows, so that all requests add up to the time in which the device was busy.
+    None: the backend cannot tell."""
+
     log_likelihoods: tuple[float, ...] = ()
     """Natural log-likelihood of each candidate, a sum over tokens; empty: not known."""
 
@@ -240,6 +245,10 @@ class Probe:
 
     device_uuid: str = ""
     """The accelerator's, for its energy counter: "GPU-..."."""
+
+    network: str = ""
+    """What lies between this process and the model: "loopback", or a server's host; empty: nothing,
+    the model is in this process."""
 
     dtype: str = ""
     num_parameters: int | None = None

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 
 from idefics2.config import Idefics2Config
 from idefics2.images import ImageSettings, resized_size
+from idefics2.thinning import Thinning
 
 Grid = Sequence[tuple[int, int]]
 """Rows and columns of patches of each crop."""
@@ -40,10 +41,11 @@ class Forecast:
 
     config: Idefics2Config
     images: ImageSettings
+    thinning: Thinning | None = None
 
     def visual_tokens(self, pictures: Sequence[tuple[int, int]]) -> int:
         """Number of visual tokens of pictures of these widths and heights, in pixels."""
-        return visual_tokens(self.config, self._grid(pictures))
+        return self._visual_tokens(self._grid(pictures))
 
     def flops(
         self, pictures: Sequence[tuple[int, int]], num_text: int, num_new: int
@@ -51,8 +53,13 @@ class Forecast:
         """FLOPs by stage of one prompt with `num_text` tokens beside those of its pictures."""
         grid = self._grid(pictures)
         around = len(grid) + len(pictures)  # on both sides of each crop, neighbours share one
-        num_prompt = num_text + around + visual_tokens(self.config, grid)
+        num_prompt = num_text + around + self._visual_tokens(grid)
         return asdict(of_answer(self.config, grid, num_prompt, num_new))
+
+    def _visual_tokens(self, grid: Grid) -> int:
+        if self.thinning is None:
+            return visual_tokens(self.config, grid)
+        return sum(self.thinning.num_kept(self.config.image_slots(*crop)) for crop in grid)
 
     def _grid(self, pictures: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         return [crop for size in pictures for crop in crop_grid(*size, self.images)]

@@ -15,6 +15,7 @@ import torch
 import idefics2
 from idefics2.engine.model_runner import ModelRunner
 from idefics2.generate import Sampling, generate
+from vlmbench.backends.registry import forecast as registry_forecast
 from vlmbench.backends.registry import identity, open_backend
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Picture, Request, Response
@@ -166,6 +167,48 @@ def test_deterministic_answers_do_not_depend_on_company(
         alone = answers(backend, [request])[request.id]
         assert alone.text == together[request.id].text
     assert backend.probe().settings["deterministic"] is True
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_dropped_visual_tokens_are_not_in_the_prompt_and_the_others_are_as_encoded(
+    tiny: Path, ask: Ask, picture: Any, split: bool
+) -> None:
+    """The same picture twice and another one, against a forward pass over the kept tokens."""
+    settings = {"device": "cpu", "split_images": split, "keep_visual_tokens": 0.67}
+    backend: Any = open_backend(f"idefics2:{tiny}", **settings)
+    model, processor = backend._model, backend._processor
+    content = (picture(50, 33, 1), "and ", picture(30, 60, 2), "and ", picture(50, 33, 1), "what?")
+    request = ask("1", *content, max_new_tokens=5)
+    [response] = backend.generate([request])
+    num_crops = 15 if split else 3
+    assert response.visual_tokens == 2 * num_crops, "of three latents a crop"
+    asked = backend._prompts.prepare(request).request
+    parts = []
+    for image in asked.images:
+        packed = image.load()
+        latents = model.encode_images(packed.patches_PK, packed.grid_I2)
+        parts += [crop[list(kept)] for crop, kept in zip(latents, image.kept, strict=True)]
+    ids, barred = list(asked.ids), [id for (id,) in processor.bad_ids]
+    with torch.inference_mode():
+        for _ in range(5):
+            states_BTD = model.hidden_states(torch.tensor([ids]), visual=torch.cat(parts))
+            logits_V = model.lm_head(states_BTD[0, -1])
+            logits_V[barred] = -torch.inf
+            ids.append(int(logits_V.argmax()))
+            if ids[-1] in processor.stop_ids:
+                break
+    new = [id for id in ids[len(asked.ids) :] if id not in processor.stop_ids]
+    assert response.text == processor.decode(new)
+    forecast = registry_forecast(f"idefics2:{tiny}", settings)
+    assert forecast is not None
+    sizes = [(50, 33), (30, 60), (50, 33)]
+    assert forecast.visual_tokens(sizes) == response.visual_tokens
+
+
+def test_a_run_with_dropped_visual_tokens_is_not_resumed_as_another(tiny: Path) -> None:
+    model = f"idefics2:{tiny}"
+    assert identity(model, {"keep_visual_tokens": 0.5}) != identity(model, {})
+    assert identity(model, {"keep_visual_tokens": 1.0}) == identity(model, {})
 
 
 def test_a_deterministic_run_is_not_resumed_as_another(tiny: Path) -> None:

@@ -6,12 +6,12 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
-from vlmbench.backends.registry import open_backend
+from vlmbench.backends.registry import identity, open_backend
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Message, Request, Response
 
@@ -290,6 +290,43 @@ def test_a_text_with_the_pictures_sign_is_a_record(opened: Opened, ask: Ask, pic
     assert response.error == (
         "ValueError: the text holds '<image>', which this processor takes for a picture"
     )
+
+
+def test_the_image_processor_is_set_by_name(tiny: Path, ask: Ask, picture: Any) -> None:
+    """What is given by name is what the settings of ours come to, and is part of the identity."""
+    model = f"transformers:{tiny}"
+
+    def visual_tokens(**settings: Any) -> int | None:
+        backend = open_backend(model, device="cpu", **settings)
+        [response] = backend.generate([ask("1", picture(50, 33), "what?")])
+        tokens: int | None = response.visual_tokens
+        return tokens
+
+    named = {"processor_arg": {"do_image_splitting": True}}
+    assert visual_tokens(**named) == visual_tokens(split_images=True)
+    assert visual_tokens(**named) != visual_tokens(split_images=False)
+    assert identity(model, named) != identity(model, {})
+    backend = open_backend(model, device="cpu", processor_arg={"size.longest_edge": 48})
+    assert backend.probe().settings["processor_arg"] == {"size.longest_edge": 48}
+    assert cast(Any, backend)._processor.image_processor.size["longest_edge"] == 48
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_pixels": 1000}, "its image processor has no max_pixels; it has do_convert_rgb"),
+        ({"size": 30}, "size of its image processor is .*: write size.longest_edge"),
+        ({"size.width": 30}, "size of its image processor has longest_edge, shortest_edge, not"),
+        ({"size.longest_edge": "big"}, "and cannot be 'big'"),
+        ({"do_image_splitting": 1}, "is (True|False), and cannot be 1"),
+        ({"do_resize.x": True}, "do_resize of its image processor is True"),
+    ],
+)
+def test_what_the_image_processor_does_not_have_is_a_mistake(
+    tiny: Path, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(VlmbenchError, match=message):
+        open_backend(f"transformers:{tiny}", device="cpu", processor_arg=given)
 
 
 def test_splitting_where_there_is_none_is_a_mistake(llava: Path) -> None:

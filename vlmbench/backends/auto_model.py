@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from pickle import PickleError
 from typing import TYPE_CHECKING, Any
 
 from vlmbench.backends.checkpoint import Checkpoint
 from vlmbench.backends.rendering import takes_parts
 from vlmbench.backends.settings import TransformersSettings as Settings
+from vlmbench.schema import Json
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +49,8 @@ def processor(found: Checkpoint, settings: Settings) -> Any:
         if not hasattr(loaded.image_processor, "do_image_splitting"):
             raise ValueError("its processor cannot split pictures: leave split_images out")
         loaded.image_processor.do_image_splitting = settings.split_images
+    if settings.processor_arg:
+        loaded.image_processor = _changed(loaded.image_processor, settings.processor_arg)
     if not loaded.tokenizer("forty-two").input_ids:
         raise ValueError("its tokenizer has no words: copy the files from its base checkpoint")
     if getattr(loaded, "chat_template", None) is None:
@@ -56,6 +61,49 @@ def processor(found: Checkpoint, settings: Settings) -> Any:
     if loaded.tokenizer.pad_token is None:
         loaded.tokenizer.pad_token = loaded.tokenizer.eos_token
     return loaded
+
+
+def _changed(image_processor: Any, given: Mapping[str, Json]) -> Any:
+    """The image processor made anew with what `size.longest_edge` or `max_pixels` names.
+
+    Raises: ValueError for what it does not have, or has as another kind of value, and for what
+    would change nothing.
+    """
+    before = image_processor.to_dict()
+    known = {
+        *before,
+        *getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", ()),
+    }
+    content = copy.deepcopy(before)  # which the processor may change
+    for name, value in given.items():
+        first, _, rest = name.partition(".")
+        if first not in known and not hasattr(image_processor, first):
+            raise ValueError(
+                f"its image processor has no {first}; it has {', '.join(sorted(before))}"
+            )
+        old = content.get(first)
+        if isinstance(old, Mapping) != bool(rest):
+            part = f": write {first}.{next(iter(old))}" if isinstance(old, Mapping) and old else ""
+            raise ValueError(f"{first} of its image processor is {old}{part}")
+        if rest:
+            if rest not in old:
+                raise ValueError(f"{first} of its image processor has {', '.join(old)}, not {rest}")
+            content[first], old = {**old, rest: value}, old[rest]
+        else:
+            content[first] = value
+        if not _is_of_kind(value, old):
+            raise ValueError(f"{name} of its image processor is {old!r}, and cannot be {value!r}")
+    changed = type(image_processor).from_dict(content)
+    if content != before and changed.to_dict() == before:
+        raise ValueError(f"its image processor makes nothing of {', '.join(given)}")
+    return changed
+
+
+def _is_of_kind(value: Json, old: object) -> bool:
+    """True if a value may stand for an old one; bool is no number."""
+    if old is None or isinstance(old, bool) or isinstance(value, bool):
+        return old is None or (isinstance(old, bool) and isinstance(value, bool))
+    return isinstance(value, int | float if isinstance(old, int | float) else type(old))
 
 
 def _check_files(found: Checkpoint) -> None:

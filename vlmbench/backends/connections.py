@@ -50,15 +50,24 @@ def async_client(url: str, key: str, concurrency: int) -> httpx2.AsyncClient:
         )
 
 
+def network_to(url: str) -> str:
+    """What lies between us and a server: "loopback", or the server's host."""
+    host = httpx2.URL(url).host
+    return "loopback" if _is_here(host) else host
+
+
+def _is_here(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
+
+
 def _is_direct(url: str) -> bool:
     """True if no proxy is to be asked: the server is on this machine, or in NO_PROXY."""
     host = httpx2.URL(url).host
-    try:
-        address = ipaddress.ip_address(host)
-        is_here = address.is_loopback or address.is_unspecified
-    except ValueError:
-        is_here = host == "localhost" or host.endswith(".localhost")
-    return is_here or bool(proxy_bypass(host))
+    return _is_here(host) or bool(proxy_bypass(host))
 
 
 def proxy_of(url: str) -> str:

@@ -70,6 +70,22 @@ class Watch:
         )
         return finished.bool()
 
+    def shares(self, start: float, end: float) -> list[float]:
+        """Each row's part of the time from `start` to `end`.
+
+        The prefill is divided among all rows, as they are padded to one length; a step among the
+        rows that are not finished, as the others only wait for them.
+        """
+        ends = [row.finished_at or end for row in self.rows]
+        before = self.first_token_at
+        parts = [(before - start) / len(ends)] * len(ends)
+        for now in sorted(set(ends)):
+            at_work = [number for number, ended in enumerate(ends) if ended >= now]
+            for number in at_work:
+                parts[number] += (now - before) / len(at_work)
+            before = now
+        return [part + (end - before) / len(parts) for part in parts]
+
     def text(self, row: Row) -> str:
         """The row's text, cut before the first stop string."""
         return self._cut(row).text

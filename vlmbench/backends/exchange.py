@@ -84,6 +84,7 @@ class Exchange:
         sent = time.perf_counter()
         answer = Answer()
         text_times: list[float] = []
+        ended_at = 0.0
         url = f"{replica.server.url}/chat/completions"
         async with client.stream("POST", url, content=content) as reply:
             self.reached()
@@ -95,12 +96,14 @@ class Exchange:
                     answer.is_whole = True
                 elif answer.add(document):
                     text_times.append(time.perf_counter())
+                if answer.is_whole and not ended_at:
+                    ended_at = time.perf_counter()
         if is_stream and not answer.is_whole:
             raise ServerError("the answer broke off", may_pass=True)
         timings = Timings(
             preprocess_s=sent - started,
             first_token_s=text_times[0] - started if is_stream and text_times else None,
-            decode_s=text_times[-1] - text_times[0] if is_stream and text_times else None,
+            decode_s=ended_at - text_times[0] if is_stream and text_times else None,
             total_s=time.perf_counter() - started,
         )
         return _response(request, answer, timings)

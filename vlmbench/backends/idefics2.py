@@ -41,6 +41,8 @@ def check(argument: str) -> None:
 def identity(argument: str, settings: Settings) -> Mapping[str, Json]:
     """What must be equal for a run to be resumed: see `checkpoint.identity`."""
     found = checkpoint.identity("idefics2", argument, settings)
+    if settings.keep_visual_tokens < 1:
+        found["keep_visual_tokens"] = settings.keep_visual_tokens
     return found | ({"deterministic": True} if settings.deterministic else {})
 
 
@@ -52,6 +54,7 @@ def forecast(argument: str, settings: Settings) -> protocol.Forecast:
     import idefics2
     from idefics2.checkpoint import load_processor
     from idefics2.flops import Forecast
+    from vlmbench.backends.idefics2_prompts import thinning_of
 
     found = _find(argument, settings)
     try:
@@ -61,7 +64,7 @@ def forecast(argument: str, settings: Settings) -> protocol.Forecast:
         raise _mistake(argument, error) from error
     if settings.split_images is not None:
         images = replace(images, split=settings.split_images)
-    return Forecast(config, images)
+    return Forecast(config, images, thinning_of(settings))
 
 
 def ask(arguments: Sequence[str]) -> int:
@@ -93,6 +96,11 @@ def open(argument: str, settings: Settings) -> Idefics2Backend:
         raise VlmbenchError(f"{argument} does not fit on {device} in {dtype}") from error
     except ValueError as error:
         raise _mistake(argument, error) from error
+    if settings.keep_visual_tokens < 1 and model.config.architecture == "cross_attention":
+        raise VlmbenchError(
+            f"{argument} attends to pictures from outside the sequence, which holds no visual "
+            "tokens to drop: leave keep_visual_tokens out"
+        )
     images = replace(processor.images, on_white=True)  # as in training
     if settings.split_images is not None:
         images = replace(images, split=settings.split_images)
@@ -180,6 +188,7 @@ class Idefics2Backend:
                 "batch_size": self._settings.batch_size,
                 "cache_gib": self._settings.cache_gib,
                 "deterministic": self._settings.deterministic,
+                "keep_visual_tokens": self._settings.keep_visual_tokens,
                 **checkpoint.sampling(self._settings),
                 **self._found.adapted,
             },
@@ -221,6 +230,7 @@ class Idefics2Backend:
                 error=" ".join(result.error.split()),
                 attempt=result.attempt,
                 timings=Timings(total_s=total_s),
+                device_s=result.device_s,
             )
         text, is_choice = result.text, result.finish_reason == "scored"
         if is_choice:  # the first of the likeliest
@@ -237,6 +247,7 @@ class Idefics2Backend:
             flops=None if is_choice else self._flops(asked.prepared, result),
             log_likelihoods=tuple(result.log_likelihoods),
             attempt=result.attempt,
+            device_s=result.device_s,
             timings=Timings(
                 queue_s=times.queue_s,
                 preprocess_s=asked.tokenize_s + times.preprocess_s,

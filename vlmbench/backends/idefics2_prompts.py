@@ -11,6 +11,7 @@ import idefics2
 from idefics2 import engine, flops
 from idefics2.generate import Sampling
 from idefics2.prompt import Slots
+from idefics2.thinning import Thinning
 from vlmbench.backends import pictures
 from vlmbench.backends.batching import seed_of
 from vlmbench.backends.rendering import NO_TEMPLATE
@@ -39,6 +40,7 @@ class Prompts:
 
     def __init__(self, processor: idefics2.Processor, settings: Idefics2Settings) -> None:
         self._processor, self._settings = processor, settings
+        self._thinning = thinning_of(settings)
 
     def prepare(self, request: Request) -> Prepared:
         """The request with its pictures still encoded.
@@ -81,7 +83,7 @@ class Prompts:
         decode, max_side = picture.decode, self._settings.max_side
         if max_side is not None:
             decode = partial(pictures.shown, picture, on_white=True, max_side=max_side)
-        return engine.lazy_image(self._processor, picture.digest, decode)
+        return engine.lazy_image(self._processor, picture.digest, decode, self._thinning)
 
     def _crop_grid(self, picture: Picture) -> list[tuple[int, int]] | None:
         """None where the picture's size is not known."""
@@ -160,3 +162,9 @@ class Prompts:
     def _encode(self, text: str) -> tuple[int, ...]:
         tokens = self._processor.tokens
         return tokens.encode([text])[len(tokens.bos_ids) :]
+
+
+def thinning_of(settings: Idefics2Settings) -> Thinning | None:
+    """Which visual tokens are kept; None: all of them."""
+    share = settings.keep_visual_tokens
+    return Thinning(share, settings.seed) if share < 1 else None

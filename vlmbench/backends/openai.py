@@ -42,6 +42,9 @@ MAX_UNREACHABLE = 5
 MORE_TOKENS = 2
 """Factor of the tokens allowed each time that a cut-off answer is asked for again."""
 
+REMEMBERS = True
+"""A server keeps prefixes and pictures of what it was asked: its latency is measured first."""
+
 Clients: TypeAlias = Mapping[str, httpx2.AsyncClient]
 """Clients by server URL."""
 
@@ -119,6 +122,15 @@ class OpenAIBackend:
                         "requests in a row got no connection; start it again, then resume"
                     )
 
+    def one_by_one(self, requests: Iterable[Request]) -> Iterator[Response]:
+        """`Backend.one_by_one`, on connections that are kept, as a client has them."""
+        with (
+            anyio.from_thread.start_blocking_portal() as portal,
+            portal.wrap_async_context_manager(self._clients()) as clients,
+        ):
+            for request in requests:
+                yield portal.call(self._answer, clients, request)
+
     def probe(self) -> Probe:
         settings, first = self._settings, next(iter(self._replicas))
         asked: dict[str, Json] = {
@@ -137,8 +149,10 @@ class OpenAIBackend:
             old: new for replica in self._replicas for old, new in replica.terms.renamed.items()
         }
         learnt: dict[str, Json] = {"left_out": sorted(left_out), "renamed": renamed}
+        networks = {connections.network_to(replica.server.url): None for replica in self._replicas}
         return Probe(
             model=self._model,
+            network=",".join(networks),
             settings=asked | given | {name: value for name, value in learnt.items() if value},
             notices=self._notices.lines,
         )

@@ -19,6 +19,10 @@ class Backend(Protocol):
         long, out of memory when alone) gives a response with an error, and the rest goes on.
         """
 
+    # It may have one_by_one(requests) -> Iterator[Response]: as `generate`, with one request at a
+    # time and the next read after the response to the last; `timings.total_s` is its latency.
+    # Without it `generate` is called for each.
+
     def probe(self) -> Probe:
         """Model, device and settings; peak memory is that of the calls so far."""
 

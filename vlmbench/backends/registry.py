@@ -38,7 +38,8 @@ ENTRY_POINTS = "vlmbench.backends"
 class BackendModule(Protocol):
     """What a backend's module holds; to import it loads no model and no heavy package.
 
-    `check`, `identity` and `forecast` may be left out.
+    `check`, `identity` and `forecast` may be left out. `REMEMBERS = True` says that a request is
+    answered faster when it comes again, as by a server that keeps what it was asked.
     """
 
     Settings: type[Settings]
@@ -87,6 +88,16 @@ def check(spec: str, settings: Mapping[str, Any]) -> None:
 
 def sees_pictures(spec: str) -> bool:
     """False where a request costs the same whatever its pictures."""
+    return spec.partition(":")[0] not in BLIND
+
+
+def remembers(spec: str) -> bool:
+    """True if a request is answered faster when it comes again."""
+    return bool(getattr(_module(spec.partition(":")[0]), "REMEMBERS", False))
+
+
+def takes_time(spec: str) -> bool:
+    """False where answers are given without a model: how long that takes is no one's latency."""
     return spec.partition(":")[0] not in BLIND
 
 

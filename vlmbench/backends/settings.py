@@ -77,6 +77,11 @@ JSON_OBJECT = Kind(
     must_be="a JSON object", fits=lambda value: isinstance(value, Mapping), read=_json_object
 )
 
+ASSIGNMENTS = Kind(
+    must_be="NAME=VALUE", fits=lambda value: isinstance(value, Mapping), read=_json_object
+)
+"""Names with values, each given by a flag of its own: `--flag NAME=VALUE --flag NAME=VALUE`."""
+
 TEXT = Kind(must_be="a text", fits=lambda value: isinstance(value, str), read=str)
 
 NAME = Kind(must_be="a name", fits=lambda value: isinstance(value, str) and bool(value), read=str)
@@ -201,6 +206,13 @@ class Idefics2Settings(LocalSettings):
     deterministic: bool = setting(
         False, YES_OR_NO, help="no answer depends on what else is asked (slower)"
     )
+    keep_visual_tokens: float = setting(
+        1.0,
+        number("a share above 0 and at most 1", lambda value: 0 < value <= 1),
+        metavar="SHARE",
+        help="keep this share of each crop's visual tokens, drawn at random by --seed: a control "
+        "(default: 1)",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +220,13 @@ class TransformersSettings(LocalSettings):
     """Settings of a transformers model."""
 
     system: str | None = _system()
+    processor_arg: Mapping[str, Json] | None = setting(
+        None,
+        ASSIGNMENTS,
+        metavar="NAME=VALUE",
+        help="a setting of its image processor: max_pixels=200704, size.longest_edge=756 "
+        "(default: as the checkpoint says)",
+    )
     device_map: str | None = setting(
         None, one_of(*DEVICE_MAPS), help="spread a model over all devices (accelerate)"
     )

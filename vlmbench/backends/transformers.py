@@ -5,7 +5,8 @@ Batches are left-padded, and made by the checkpoint's own processor. What its
 of sampling does not, as the run has its own.
 
 The timings of a batch are shared by its requests but for the decoding, which ends with each answer;
-pictures are encoded within the prefill.
+pictures are encoded within the prefill. Device time is divided: the prefill among all rows, a
+decode step among those that are not finished.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -47,6 +48,8 @@ def identity(argument: str, settings: Settings) -> Mapping[str, Json]:
     found = checkpoint.identity("transformers", argument, settings)
     if settings.system is not None:
         found["system"] = settings.system
+    if settings.processor_arg:
+        found["processor_arg"] = dict(settings.processor_arg)
     if settings.trust_remote_code:
         found["remote_code"] = checkpoint.find(argument, settings).code_digest
     return found
@@ -131,6 +134,7 @@ class TransformersBackend:
                 "split_images": getattr(image_processor, "do_image_splitting", None),
                 "transparency": "on white" if self._look.on_white else "dropped",
                 "device_map": self._settings.device_map,
+                "processor_arg": dict(self._settings.processor_arg or {}),
                 "attention": "sdpa",
                 "batch_size": self._batch_size,
                 **checkpoint.sampling(self._settings),
@@ -199,10 +203,12 @@ class TransformersBackend:
         config.max_new_tokens = max(limits)
         start = time.perf_counter()
         self._run(batch.inputs, config, [first, *self._draws(requests)], [watch])
+        shares = watch.shares(start, time.perf_counter())
         answers: list[Response] = []
         for index, (request, row) in enumerate(zip(requests, watch.rows, strict=True)):
             if first.is_nan[index]:
-                answers.append(failed(request, FloatingPointError(NOT_NUMBERS)))
+                nan = failed(request, FloatingPointError(NOT_NUMBERS))
+                answers.append(replace(nan, device_s=shares[index]))
                 continue
             answers.append(
                 Response(
@@ -212,6 +218,7 @@ class TransformersBackend:
                     visual_tokens=self._visual_tokens(batch.inputs, index),
                     prompt_tokens=_lengths(batch.inputs)[index],
                     generated_tokens=len(row.ids),
+                    device_s=shares[index],
                     timings=Timings(
                         prefill_s=watch.first_token_at - start,
                         first_token_s=watch.first_token_at - start,
@@ -235,6 +242,7 @@ class TransformersBackend:
         """The first of the likeliest candidates."""
         request, first_inputs = ranking.prompt.request, ranking.parts[0][0]
         scores: list[float] = []
+        start = time.perf_counter()
         for inputs, candidates in ranking.parts:
             config = copy.deepcopy(self._plain)
             config.max_new_tokens = max(map(len, candidates))
@@ -252,6 +260,7 @@ class TransformersBackend:
             visual_tokens=self._visual_tokens(first_inputs, 0),
             prompt_tokens=_lengths(first_inputs)[0],
             generated_tokens=0,
+            device_s=time.perf_counter() - start,
         )
 
     def _run(self, inputs: Any, config: Any, processors: list[Any], criteria: list[Any]) -> None:

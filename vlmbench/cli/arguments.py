@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -191,7 +192,7 @@ def model_settings(args: argparse.Namespace) -> Mapping[str, Json]:
     Raises: VlmbenchError for a `--backend-arg` that the model's backend does not have, or that a
     flag has given already.
     """
-    given = {name: getattr(args, name) for name in _settings()}
+    given = {name: _given(name, one, getattr(args, name)) for name, one in _settings().items()}
     found: dict[str, Json] = {name: value for name, value in given.items() if value is not None}
     texts: dict[str, str] = {}
     for pair in args.backend_arg:
@@ -209,15 +210,45 @@ def model_settings(args: argparse.Namespace) -> Mapping[str, Json]:
     return found
 
 
+def setting_names() -> list[str]:
+    """Names of all settings that have a flag."""
+    return list(_settings())
+
+
 def _settings() -> dict[str, Field[Any]]:
     return {one.name: one for kind in settings.BUILT_IN for one in fields(kind)}
+
+
+def _given(name: str, one: Field[Any], value: Any) -> Json:
+    """A flag's value; of one that is given once for each NAME=VALUE, all of them together.
+
+    Raises: VlmbenchError for one that is no NAME=VALUE, or a name that is given twice.
+    """
+    if one.metadata["kind"] is not settings.ASSIGNMENTS or value is None:
+        return value
+    found: dict[str, Json] = {}
+    flag = f"--{name.replace('_', '-')}"
+    for pair in value:
+        key, equals, text = pair.partition("=")
+        if not (key and equals and text):
+            raise VlmbenchError(f"{flag} {pair}: write NAME=VALUE")
+        if key in found:
+            raise VlmbenchError(f"{flag} {pair}: {key} is given twice")
+        try:
+            found[key] = json.loads(text)
+        except ValueError:
+            found[key] = text
+    return found
 
 
 def _add_setting(group: argparse._ArgumentGroup, one: Field[Any]) -> None:
     kind: settings.Kind = one.metadata["kind"]
     flag = "--" + (one.metadata["flag"] or one.name).replace("_", "-")
     common = {"dest": one.name, "default": None, "help": one.metadata["help"]}
-    if kind is not settings.YES_OR_NO:
+    if kind is settings.ASSIGNMENTS:
+        metavar = {"metavar": one.metadata["metavar"]}
+        group.add_argument(flag, action="append", **common, **metavar)
+    elif kind is not settings.YES_OR_NO:
         kinds = {"choices": kind.choices} if kind.choices else {"type": _reader(kind)}
         metavar = {"metavar": one.metadata["metavar"]} if one.metadata["metavar"] else {}
         group.add_argument(flag, **common, **kinds, **metavar)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -58,6 +59,21 @@ def estimate(values: Floats, clusters: NDArray[np.int64], confidence: float = 0.
     half = t / (1 + t * t / size) * math.sqrt(spread / size + t * t / (4 * size**2))
     low, high = max(0.0, min(centre - half, mean)), min(1.0, max(centre + half, mean))
     return Estimate(mean=mean, low=low, high=high, n=n, num_clusters=num_clusters)
+
+
+def mean_interval(parts: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+    """The mean of several estimates (value, low, high) of independent samples, and its interval.
+
+    MOVER (Zou and Donner, 2008): it is as uneven as theirs, and of one estimate its own.
+
+    Raises: ValueError where there are none.
+    """
+    if not parts:
+        raise ValueError("no estimates: a mean needs at least one")
+    mean = math.fsum(value for value, _, _ in parts) / len(parts)
+    low = math.hypot(*(value - low for value, low, _ in parts)) / len(parts)
+    high = math.hypot(*(high - value for value, _, high in parts)) / len(parts)
+    return mean, mean - low, mean + high
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""The efficiency of a run: tokens, latency, throughput, memory, FLOPs and energy, from its log.
+"""What a run's log says of its samples: tokens, and times in the run's own queue and batches.
 
-Unknown is None, never 0. Times hold for the run's batch size and machine: the answers of a batch
-arrive together, so a latency is what a client of this run would have measured.
+Unknown is None, never 0. The times are no latency: they grow with the number of samples and with
+the batch. What a run costs is in `runs.folder.costs`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from vlmbench.reports.worker_time import TaskShare, energy, worker_times
 from vlmbench.runs.folder.finished import FinishedTask
 from vlmbench.runs.folder.responses import ResponseRecord
 from vlmbench.runs.folder.usage import Session
-
-PEAK_FLOPS: Mapping[str, Mapping[str, float]] = {
-    "H200": {"bfloat16": 989e12, "float16": 989e12, "float32": 67e12},
-    "H100 80GB HBM3": {"bfloat16": 989e12, "float16": 989e12, "float32": 67e12},
-    "H100 PCIe": {"bfloat16": 756e12, "float16": 756e12, "float32": 51e12},
-    "A100": {"bfloat16": 312e12, "float16": 312e12, "float32": 19.5e12},
-    "L40S": {"bfloat16": 362e12, "float16": 362e12, "float32": 91.6e12},
-    "L4": {"bfloat16": 121e12, "float16": 121e12, "float32": 30.3e12},
-    "V100": {"float16": 125e12, "float32": 15.7e12},
-    "T4": {"float16": 65e12, "float32": 8.1e12},
-}
-"""Dense peak FLOP/s by part of a device's name and dtype, from NVIDIA's data sheets; the first name
-that fits counts. float32 is without tensor cores, which torch uses for it only if told."""
+from vlmbench.runs.folder.worker_time import TaskShare, energy, shares_of, worker_times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,24 +37,10 @@ class Figure:
     """How the reports print one field of `Efficiency`."""
 
     title: str
-    """Full name, in the viewer and on the axes of plots."""
+    """Full name, in the viewer."""
 
     unit: Literal["", "s", "bytes", "flops", "share", "J"] = ""
     """Unit of the field's value; overview.js knows how to print each."""
-
-    column: str = ""
-    """Short name with its unit, for the table of `vlmbench compare`; empty: no column there."""
-
-    column_unit: float = 1
-    """One unit of `column`, in units of the field."""
-
-    statistic: Literal["mean", "p50"] = "mean"
-    """The one number of a `Spread` that `column` holds."""
-
-    def in_column(self, value: Spread | float | None) -> float | None:
-        """A field's value as the number below `column`."""
-        number = getattr(value, self.statistic) if isinstance(value, Spread) else value
-        return None if number is None else number / self.column_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +58,7 @@ class Efficiency:
     """Number of images in all prompts, those of few-shot examples included."""
 
     visual_tokens_per_image: Spread | None = field(
-        metadata={"figure": Figure("visual tokens per picture", column="tokens an image")}
+        metadata={"figure": Figure("visual tokens per picture")}
     )
     """Visual tokens over images; the log has a prompt's sum, which its images share evenly."""
 
@@ -95,26 +68,22 @@ class Efficiency:
     visual_tokens: Spread | None
     """Visual tokens per sample."""
 
-    prompt_tokens: Spread | None = field(
-        metadata={"figure": Figure("prompt tokens", column="prompt tokens")}
-    )
+    prompt_tokens: Spread | None = field(metadata={"figure": Figure("prompt tokens")})
     """Prompt tokens per sample, visual tokens included."""
 
-    generated_tokens: Spread | None = field(
-        metadata={"figure": Figure("generated tokens", column="new tokens")}
-    )
+    generated_tokens: Spread | None = field(metadata={"figure": Figure("generated tokens")})
     first_token_s: Spread | None = field(
-        metadata={
-            "figure": Figure("time to first token", "s", column="first token s", statistic="p50")
-        }
+        metadata={"figure": Figure("time to first token, in the run's batches", "s")}
     )
     """Time to first token (TTFT), from the start of preprocessing."""
 
-    per_token_s: Spread | None = field(metadata={"figure": Figure("time per further token", "s")})
+    per_token_s: Spread | None = field(
+        metadata={"figure": Figure("time per further token, in the run's batches", "s")}
+    )
     """Time per output token after the first (TPOT), of answers with more than one token."""
 
     latency_s: Spread | None = field(
-        metadata={"figure": Figure("latency", "s", column="latency s", statistic="p50")}
+        metadata={"figure": Figure("time in the run, queueing included", "s")}
     )
     """End-to-end latency: waiting in the queue, preprocessing, prefill and decode."""
 
@@ -122,7 +91,7 @@ class Efficiency:
     """The task's part of the workers' wall time, with failed samples, without model loading."""
 
     samples_per_s: float | None = field(
-        metadata={"figure": Figure("samples per second and device", column="samples/s")}
+        metadata={"figure": Figure("samples per second and device")}
     )
     """Throughput of one device; with CPU workers, of one worker."""
 
@@ -132,9 +101,7 @@ class Efficiency:
     """Generated tokens per second of one device."""
 
     peak_device_memory_bytes: int | None = field(
-        metadata={
-            "figure": Figure("peak device memory", "bytes", column="GPU GiB", column_unit=2**30)
-        }
+        metadata={"figure": Figure("peak device memory", "bytes")}
     )
     """Peak tensor memory of one device, over workers that answered samples here and ended."""
 
@@ -143,9 +110,7 @@ class Efficiency:
     )
     """Peak resident memory of one worker."""
 
-    flops_per_sample: float | None = field(
-        metadata={"figure": Figure("FLOPs per sample", "flops", column="GFLOP", column_unit=1e9)}
-    )
+    flops_per_sample: float | None = field(metadata={"figure": Figure("FLOPs per sample", "flops")})
     """Mean FLOPs; None unless known for every answered sample."""
 
     flops_utilisation: float | None = field(
@@ -153,9 +118,7 @@ class Efficiency:
     )
     """Model FLOPs utilisation (MFU): FLOP/s while busy over the device's peak, if that is known."""
 
-    energy_per_sample_j: float | None = field(
-        metadata={"figure": Figure("energy per sample", "J", column="joules")}
-    )
+    energy_per_sample_j: float | None = field(metadata={"figure": Figure("energy per sample", "J")})
     """Energy of what could be metered (see `energy_of`), idle power included."""
 
     energy_of: tuple[str, ...] = ()
@@ -179,23 +142,28 @@ def of_task(task: FinishedTask) -> Efficiency:
 
     Raises: VlmbenchError for a run folder that is incomplete or damaged.
     """
-    shares = [worker.of(task.name) for worker in worker_times(task.folder)]
-    return _efficiency(task.name, task.responses(), [one for one in shares if one is not None])
+    times = [one for one in worker_times(task.folder) if one.may_have(task.name)]
+    sessions = [one.session for one in times]
+    return _efficiency(
+        task.name, task.responses(), sessions, shares_of(times, task.name) or [], task.costs.mfu
+    )
 
 
 def _efficiency(
-    name: str, records: Iterable[ResponseRecord], shares: Sequence[TaskShare]
+    name: str,
+    records: Iterable[ResponseRecord],
+    sessions: Sequence[Session],
+    shares: Sequence[TaskShare],
+    mfu: float | None,
 ) -> Efficiency:
     columns = _Columns()
     for record in records:
         columns.add(record)
-    sessions = [share.session for share in shares]
     busy_s = sum(share.seconds for share in shares) or None
     n, flops = columns.num_samples, columns.values["flops"]
     total_flops = sum(flops) if n and len(flops) == n else None
     tokens = columns.values["generated_tokens"]
     energy_j, energy_of = energy(shares)
-    peak = _peak_flops(sessions)
     return Efficiency(
         name=name,
         num_samples=n,
@@ -215,7 +183,7 @@ def _efficiency(
         peak_device_memory_bytes=_most(s.peak_device_memory_bytes for s in sessions),
         peak_host_memory_bytes=_most(s.peak_host_memory_bytes for s in sessions),
         flops_per_sample=None if total_flops is None else total_flops / n,
-        flops_utilisation=total_flops / busy_s / peak if total_flops and busy_s and peak else None,
+        flops_utilisation=mfu,
         energy_per_sample_j=energy_j / n if energy_j is not None and n else None,
         energy_of=energy_of,
         num_parameters=_most(s.num_parameters for s in sessions),
@@ -263,15 +231,6 @@ def _per_token_s(record: ResponseRecord) -> float | None:
         return None
     steps = generated - (record.finish_reason == "length")
     return decode_s / steps if steps > 0 else None
-
-
-def _peak_flops(sessions: Sequence[Session]) -> float | None:
-    """Peak FLOP/s of the device; None if unknown, or if sessions ran on several kinds."""
-    kinds = {(session.device_name, session.dtype) for session in sessions}
-    if len(kinds) != 1:
-        return None
-    name, dtype = kinds.pop()
-    return next((peaks.get(dtype) for known, peaks in PEAK_FLOPS.items() if known in name), None)
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

@@ -12,12 +12,12 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vlmbench.errors import VlmbenchError, no_such
-from vlmbench.reports.efficiency import Efficiency, Spread, of_task
+from vlmbench.runs.folder.costs import FIGURES
 from vlmbench.runs.folder.finished import FinishedTask, open_run
 from vlmbench.runs.folder.manifest import as_builtins
 from vlmbench.schema import Json
@@ -68,7 +68,7 @@ def track_run(tracking: Tracking, folder: Path) -> None:
         run = open_run(folder)
         values: dict[str, float] = {}
         for task in run.tasks:
-            values |= _scores(task) | _costs(task.name, of_task(task))
+            values |= _scores(task) | _costs(task)
         sent = {"model": run.model, "folder": str(folder)}
         tracker = _open(tracking, folder.name, sent | as_builtins(run.manifest.prompt))
         tracker.log(values, step=0)
@@ -149,16 +149,17 @@ def _scores(task: FinishedTask) -> dict[str, float]:
     return values
 
 
-def _costs(name: str, costs: Efficiency) -> dict[str, float]:
-    """The known costs, by name."""
+def _costs(task: FinishedTask) -> dict[str, float]:
+    """The known costs by their key, in its unit; of times alone the median, p90 and p99."""
+    costs = task.costs
     values: dict[str, float] = {}
-    for field in fields(costs):
-        value = getattr(costs, field.name)
-        if isinstance(value, Spread):
-            spread = {"mean": value.mean, "p50": value.p50, "p99": value.p99}
-            values |= {f"{name}/{field.name}/{key}": number for key, number in spread.items()}
-        elif isinstance(value, int | float):
-            values[f"{name}/{field.name}"] = value
+    for key, figure in FIGURES.items():
+        name, quantiles = f"{task.name}/costs.{key}", figure.quantiles(costs)
+        if quantiles is not None:
+            spread = {"p50": quantiles.p50, "p90": quantiles.p90, "p99": quantiles.p99}
+            values |= {f"{name}.{part}": number for part, number in spread.items()}
+        elif (value := figure.value(costs)) is not None:
+            values[name] = value
     return values
 
 

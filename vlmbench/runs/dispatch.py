@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vlmbench.runs.plan import Item, groups_of
+from vlmbench.runs.plan import Item, Timed, groups_of
 
 MIN_LEASE = 32
 """Samples of a lease at least, where each worker gets several: fewer fill no batch."""
@@ -27,6 +27,8 @@ class Lease:
 
     number: int
     items: tuple[Item, ...]
+    timed: Timed | None = None
+    """Not to be answered, but to be measured one at a time; `items` is empty."""
 
 
 class Dispatcher:

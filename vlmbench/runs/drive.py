@@ -17,6 +17,7 @@ from vlmbench.runs.executors.protocol import (
     Finished,
     Joined,
     Lost,
+    Measured,
     Mistake,
     Noticed,
     Used,
@@ -25,6 +26,7 @@ from vlmbench.runs.failures import StopRule
 from vlmbench.runs.folder.responses import Log, ResponseRecord, decoded, encoded
 from vlmbench.runs.folder.usage import append_usage
 from vlmbench.runs.plan import Item
+from vlmbench.runs.timing import Timing
 from vlmbench.schema import Response
 
 WAIT_S = 0.25
@@ -60,14 +62,16 @@ def drive(
     watch: Callable[[ResponseRecord | None], None] = lambda record: None,
     max_failures: int | None = None,
     stall_s: float = STALL_S,
+    timing: Timing | None = None,
 ) -> Outcome:
     """Have all items answered; whatever happens, no worker outlives this call.
 
-    `watch` gets every response as it is logged, and None now and then.
+    `watch` gets every response as it is logged, and None now and then. `timing`: what one worker
+    is to measure before or after that.
 
     Raises: VlmbenchError for what the user must mend.
     """
-    driver = _Driver(executor, items, folder, watch, max_failures, stall_s)
+    driver = _Driver(executor, items, folder, watch, max_failures, stall_s, timing)
     is_whole = False
     try:
         driver.run()
@@ -88,7 +92,9 @@ class _Driver:
         watch: Callable[[ResponseRecord | None], None],
         max_failures: int | None,
         stall_s: float,
+        timing: Timing | None,
     ) -> None:
+        self._timing = timing
         self.dispatcher = Dispatcher(items)
         self.outcome = Outcome()
         self._executor, self._folder, self._watch = executor, folder, watch
@@ -105,7 +111,7 @@ class _Driver:
 
         Raises: OSError where the log cannot be written.
         """
-        while not self.dispatcher.is_done and not self.outcome.problems:
+        while not (self.dispatcher.is_done and self._is_timed) and not self.outcome.problems:
             events = self._executor.wait(WAIT_S)
             for event in events:
                 self._handle(event)
@@ -113,7 +119,14 @@ class _Driver:
             self._drop_hanging()
             self._give()
             if not (events or self._executor.num_expected or self.outcome.problems):
+                if self.dispatcher.is_done:
+                    return
                 self._give_up(f"no worker is left: {self._last_loss}")
+
+    @property
+    def _is_timed(self) -> bool:
+        """True if nothing is left to be measured."""
+        return self._timing is None or self._timing.is_done
 
     def close(self, *, is_at_once: bool) -> None:
         try:
@@ -133,8 +146,12 @@ class _Driver:
             case Joined():
                 self._idle.append(event.worker)
             case Finished():
-                self.dispatcher.finished(self._leased.pop(event.worker).lease)
+                self._finished(self._leased.pop(event.worker).lease)
                 self._idle.append(event.worker)
+            case Measured():
+                self._leased[event.worker].heard = time.monotonic()
+                assert self._timing is not None
+                self._timing.measured(event.line)
             case Used():
                 append_usage(self._folder, event.worker, event.line)
             case Noticed():
@@ -143,6 +160,12 @@ class _Driver:
                 self._lost(event)
             case Mistake():
                 raise VlmbenchError(event.message)
+
+    def _finished(self, lease: Lease) -> None:
+        if lease.timed is None:
+            self.dispatcher.finished(lease)
+        elif self._timing is not None:
+            self._timing.finished()
 
     def _answered(self, worker: str, line: bytes) -> None:
         record, leased = decoded(line), self._leased.get(worker)
@@ -170,6 +193,9 @@ class _Driver:
         self._fruitless_losses += 1
         self._idle = [worker for worker in self._idle if worker != event.worker]
         leased = self._leased.pop(event.worker, None)
+        if leased is not None and leased.lease.timed is not None and self._timing is not None:
+            self._timing.finished(f"worker {event.worker} died ({event.how})")
+            return
         deadly = self.dispatcher.lost(leased.lease) if leased else None
         if deadly is not None:
             self._write_deadly(deadly, event)
@@ -207,6 +233,15 @@ class _Driver:
                 self._executor.drop(worker)
 
     def _give(self) -> None:
+        timing = self._timing
+        if timing is not None and timing.is_due(is_answered=self.dispatcher.is_done):
+            if not self._idle or len(self._idle) < self._executor.num_expected:
+                return  # others are at work, or load their model
+            lease = timing.lease(len(self._idle) - 1, is_fresh=not self._logs)
+            if lease is not None:
+                self._leased[self._idle[0]] = _Leased(lease, time.monotonic())
+                self._executor.give(self._idle.pop(0), lease)
+                return
         while self._idle:
             lease = self.dispatcher.lease(max(self._executor.num_expected, 1))
             if lease is None:

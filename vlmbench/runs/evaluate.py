@@ -37,6 +37,8 @@ def evaluate(
     max_failures: int | None = None,
     num_workers: int | None = None,
     use_gpus: bool = False,
+    latency: int | None = None,
+    usd_per_hour: float | None = None,
     data_dir: str | Path | None = None,
     tasks_dir: str | Path | None = None,
     **settings: Json,
@@ -44,6 +46,8 @@ def evaluate(
     """`vlmbench run` as a call: the same folder, log, resumption and scores.
 
     `num_workers`: worker processes; None runs in this process, as a notebook wants it.
+    `latency`: samples of each task to ask one at a time, 0: none; None: as many as take about a
+    minute. `usd_per_hour`: price of one device.
     `settings`: those of the backend (batch_size, dtype, split_images, ...).
 
     Raises: VlmbenchError for what the user can mend.
@@ -64,6 +68,8 @@ def evaluate(
         ),
         settings=settings,
         num_workers=num_workers or 1,
+        latency=latency,
+        usd_per_hour=usd_per_hour,
         data_dir=Path(data_dir) if data_dir else None,
         tasks_dir=Path(tasks_dir) if tasks_dir else None,
     )

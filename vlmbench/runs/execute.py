@@ -25,6 +25,7 @@ from vlmbench.runs.progress import Progress
 from vlmbench.runs.recorder import Recorder
 from vlmbench.runs.runner import Runner, ask
 from vlmbench.runs.scoring import scored
+from vlmbench.runs.timing import Timing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +63,12 @@ def execute(
     with locked(planned.folder):
         manifest = opened(planned, resume, command)
         with marked_if_interrupted(planned.folder, manifest):
-            todo = unanswered(planned, planned.items)
+            todo, timing = unanswered(planned, planned.items), Timing.of(planned, manifest)
             problems: list[str] = []
-            if todo and backend is not None:
-                problems = run_here(planned, todo, backend, "0", limits.max_failures)
-            elif todo:
-                problems = _drive(planned, todo, limits, use_gpus)
+            if backend is not None:
+                problems = run_here(planned, todo, backend, "0", limits.max_failures, timing)
+            elif todo or timing.is_left():
+                problems = _drive(planned, todo, limits, use_gpus, timing)
             return closed(planned, manifest, problems)
 
 
@@ -78,25 +79,50 @@ def unanswered(planned: Plan, items: Sequence[Item]) -> list[Item]:
 
 
 def run_here(
+    planned: Plan,
+    todo: Sequence[Item],
+    backend: Backend,
+    worker: str,
+    max_failures: int | None,
+    timing: Timing | None = None,
+) -> list[str]:
+    """Run items in this process, and measure what `timing` says.
+
+    Why samples are missing, a line each.
+    """
+    with writing(planned.folder, "a run"):
+        if timing is not None and timing.is_first:
+            timing.here(planned, backend, worker, is_fresh=True)
+        problems = _answer_here(planned, todo, backend, worker, max_failures) if todo else []
+        if timing is not None and not problems:
+            timing.here(planned, backend, worker, is_fresh=not todo)
+    return problems
+
+
+def _answer_here(
     planned: Plan, todo: Sequence[Item], backend: Backend, worker: str, max_failures: int | None
 ) -> list[str]:
-    """Run items in this process; why samples are missing, a line each."""
     [share] = plan.assign(todo, 1)
-    with writing(planned.folder, "a run"):
-        rule = StopRule(planned.folder, max_failures)
-        log = Log(planned.folder, worker)
-        try:
-            with Recorder(backend, worker, partial(append_usage, planned.folder, worker)):
-                runner = Runner(backend, worker, log.write)
-                problem = runner.run(ask(planned.sources, share), rule)
-        finally:
-            log.close()
+    rule = StopRule(planned.folder, max_failures)
+    log = Log(planned.folder, worker)
+    try:
+        with Recorder(backend, worker, partial(append_usage, planned.folder, worker)):
+            runner = Runner(backend, worker, log.write)
+            problem = runner.run(ask(planned.sources, share), rule)
+    finally:
+        log.close()
     return [problem] if problem else []
 
 
-def _drive(planned: Plan, todo: Sequence[Item], limits: Limits, use_gpus: bool | None) -> list[str]:
+def _drive(
+    planned: Plan,
+    todo: Sequence[Item],
+    limits: Limits,
+    use_gpus: bool | None,
+    timing: Timing,
+) -> list[str]:
     """Run items on worker processes; why samples are missing, a line each."""
-    num_workers = min(planned.num_workers, len(plan.groups_of(todo)))
+    num_workers = min(planned.num_workers, max(1, len(plan.groups_of(todo))))
     seen = environments(planned.num_workers, use_gpus)[:num_workers]
     with Progress(todo) as progress:
         outcome = drive(
@@ -106,6 +132,7 @@ def _drive(planned: Plan, todo: Sequence[Item], limits: Limits, use_gpus: bool |
             watch=progress.watch,
             max_failures=limits.max_failures,
             stall_s=limits.stall_s,
+            timing=timing,
         )
     return outcome.problems
 
@@ -123,6 +150,7 @@ def closed(planned: Plan, manifest: Manifest, problems: Sequence[str]) -> Finish
     )
     with suppress(OSError):  # a full disk: the log is what counts
         write_manifest(planned.folder, manifest)
-    return FinishedRun(
+    run = FinishedRun(
         folder=planned.folder, manifest=manifest, tasks=tasks, problems=tuple(problems)
     )
+    return replace(run, tasks=tuple(replace(t, usd_per_hour=run.usd_per_hour) for t in tasks))

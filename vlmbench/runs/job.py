@@ -10,7 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vlmbench.runs.plan import Item
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from vlmbench.runs.dispatch import Lease
+from vlmbench.runs.plan import Item, Timed
 from vlmbench.runs.selection import Selection
 from vlmbench.schema import Json
 from vlmbench.task.binding import BoundTask, OwnTask, PromptSettings
@@ -58,16 +62,22 @@ class Job:
         return OwnTask(spec, self.prompt, data_dir=data_dir, tasks_dir=tasks_dir)
 
 
-def items_to_json(items: Sequence[Item]) -> str:
+def lease_to_json(lease: Lease) -> str:
     """One line of JSON; a worker does not need what only the plan uses of its items."""
-    return json.dumps([(item.task, item.index, item.id) for item in items])
+    if lease.timed is not None:
+        return msgspec.json.encode(lease.timed).decode()
+    return json.dumps([(item.task, item.index, item.id) for item in lease.items])
 
 
-def items_from_json(text: str) -> list[Item]:
-    return [
+def lease_from_json(text: str) -> Lease:
+    """The lease, without its number."""
+    if text.startswith("{"):
+        return Lease(0, (), msgspec.json.decode(text, type=Timed))
+    items = (
         Item(task=sys.intern(task), index=index, id=id, image_group="", cost=0.0)
         for task, index, id in json.loads(text)
-    ]
+    )
+    return Lease(0, tuple(items))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,3 +90,8 @@ class Plan:
     folder: Path
     selection: Selection
     num_workers: int
+    latency: int | UnsetType | None = UNSET
+    """Samples of each task to ask alone; 0: none; None: the default; UNSET: as the folder's run
+    does, and by default in a new one."""
+
+    usd_per_hour: float | UnsetType = UNSET

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeVar
+
+from msgspec import UNSET, UnsetType
 
 from vlmbench.backends import registry
 from vlmbench.errors import VlmbenchError
@@ -23,6 +26,8 @@ from vlmbench.runs.folder.manifest import (
 from vlmbench.runs.folder.responses import records
 from vlmbench.runs.job import Plan
 from vlmbench.task.binding import BoundTask
+
+T = TypeVar("T")
 
 
 def move_aside(folder: Path) -> None:
@@ -65,6 +70,7 @@ def opened(planned: Plan, resume: bool | None, command: Sequence[str]) -> Manife
             "are this very command's, give it --resume; if not, another --out"
         )
     with writing(folder, "a run"):
+        manifest = by_default(planned, manifest, is_new=not has_answers)
         write_manifest(folder, manifest)
         layout.cut_torn_lines(folder)
     return manifest
@@ -81,6 +87,8 @@ def new_manifest(planned: Plan, command: Sequence[str]) -> Manifest:
         data={source.name: data_record(source) for source in planned.sources},
         selection=asdict(planned.selection),
         num_workers=planned.num_workers,
+        single_stream=planned.latency,
+        usd_per_hour=planned.usd_per_hour,
         status="running",
         started=provenance.now(),
         finished=None,
@@ -109,7 +117,20 @@ def continued(folder: Path, manifest: Manifest, *, may_replace: bool) -> Manifes
         started=before.started,
         data={**before.data, **manifest.data},
         tasks=before.tasks,
+        single_stream=_given(manifest.single_stream, before.single_stream),
+        usd_per_hour=_given(manifest.usd_per_hour, before.usd_per_hour),
     )
+
+
+def by_default(planned: Plan, manifest: Manifest, *, is_new: bool) -> Manifest:
+    """A new run measures latency if nothing was said of it; an old one is left as it was."""
+    if is_new and manifest.single_stream is UNSET and registry.takes_time(planned.job.model):
+        return replace(manifest, single_stream=None)
+    return manifest
+
+
+def _given(now: T | UnsetType, before: T | UnsetType) -> T | UnsetType:
+    return before if now is UNSET else now
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from vlmbench.runs.folder.costs import Place
 from vlmbench.schema import Sample
 
 
@@ -24,6 +25,32 @@ class Item:
     image_group: str
     cost: float
     """Predicted, in any unit that is the same for all items."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """What a worker is to measure: requests of one task, one at a time."""
+
+    task: str
+    warmups: tuple[Item, ...]
+    items: tuple[Item, ...]
+    """In the order in which they are asked; the first ones may be measured already."""
+
+    least: int
+    """So many are measured however long it takes."""
+
+    seconds: float | None
+    """Then as many as fit in this time, all together; None: all."""
+
+    done: Mapping[str, float] = field(default_factory=dict)
+    """Ids of samples that were measured earlier, to their latencies."""
+
+    done_at: Place | None = None
+    """Where they were: at another place they are measured again."""
+
+    num_idle_workers: int = 0
+    is_fresh: bool = False
+    """True: the worker was asked nothing before, so that its peak memory is of single requests."""
 
 
 def assign(items: Iterable[Item], num_workers: int) -> list[list[Item]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from msgspec import UNSET
+
 from vlmbench.backends import registry
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import slug
@@ -25,10 +27,15 @@ def prepare(
     prompt: PromptSettings | None = None,
     settings: Mapping[str, Json] | None = None,
     num_workers: int = 1,
+    latency: int | None = None,
+    usd_per_hour: float | None = None,
     data_dir: Path | None = None,
     tasks_dir: Path | None = None,
 ) -> Plan:
     """Read the data and choose the samples; nothing is written and no model is loaded.
+
+    `latency`: samples of each task to ask alone, 0: none; None: as the folder's run does, and in a
+    new one as many as take about a minute. `usd_per_hour`: price of one device.
 
     Raises: VlmbenchError for anything that the user can mend.
     """
@@ -37,6 +44,8 @@ def prepare(
     prompt, settings = (prompt or PromptSettings()).resolved(), settings or {}
     selection = selection or Selection()
     registry.check(model, settings)
+    if latency and not registry.takes_time(model):
+        raise VlmbenchError(f"{model} has no latency to measure, as no model answers")
     folder = out or Path("runs") / slug(model)
     if folder.name in ("", ".."):  # "." would still name the folder that --fresh moves aside
         folder = folder.resolve()
@@ -64,4 +73,6 @@ def prepare(
         folder=folder,
         selection=selection,
         num_workers=num_workers,
+        latency=UNSET if latency is None else latency,
+        usd_per_hour=UNSET if usd_per_hour is None else usd_per_hour,
     )

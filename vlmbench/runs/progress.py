@@ -24,6 +24,7 @@ class Progress:
         self._done: Counter[str] = Counter()
         self._num_failed = self._num_tokens = 0
         self._started = self._shown = time.monotonic()
+        self._is_over = not self._todo
         self._is_terminal = sys.stderr.isatty()
         self._lines = 0
 
@@ -31,7 +32,7 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
+        if kind is None and not self._is_over:
             self._show()
 
     def watch(self, record: ResponseRecord | None) -> None:
@@ -40,8 +41,13 @@ class Progress:
             self._done[record.task] += 1
             self._num_tokens += int(record.generated_tokens or 0)
             self._num_failed += record.response is None
+        if self._is_over:
+            return
         now = time.monotonic()
-        if now - self._shown > (REFRESH_S if self._is_terminal else LINE_S):
+        if self._done.total() >= self._todo.total():  # what comes after is no part of the rate
+            self._show()
+            self._is_over = True
+        elif now - self._shown > (REFRESH_S if self._is_terminal else LINE_S):
             self._show()
             self._shown = now
 

@@ -23,7 +23,14 @@ from vlmbench.runs.folder.finished import FinishedRun
 from vlmbench.runs.folder.manifest import Manifest, read_manifest, write_manifest
 from vlmbench.runs.folder.responses import records
 from vlmbench.runs.job import Plan
-from vlmbench.runs.opening import continued, locked, marked_if_interrupted, new_manifest
+from vlmbench.runs.opening import (
+    by_default,
+    continued,
+    locked,
+    marked_if_interrupted,
+    new_manifest,
+)
+from vlmbench.runs.timing import Timing
 
 LATECOMERS_S = 30.0
 """Grace period for other ranks before a run is closed: one may be about to retry failed samples."""
@@ -91,7 +98,24 @@ def execute(
                 if not problems and _others_report(planned, own):
                     lock.release()  # the next to ask must not find this one at work
                     return left_to_others
+                timing = Timing.of(planned, manifest)
+                if not problems and timing.is_left():
+                    _measure(planned, timing, own, backend)
                 return closed(planned, manifest, problems)
+
+
+def _measure(planned: Plan, timing: Timing, own: int, backend: Backend | None) -> None:
+    """Measure latency as the last rank: those on other devices have ended.
+
+    The model is loaded once more, as until now nobody knew who would be the last.
+    """
+    used = backend or registry.open_backend(planned.job.model, **planned.job.settings)
+    try:
+        with writing(planned.folder, "a run"):
+            timing.here(planned, used, str(own), is_fresh=backend is None)
+    finally:
+        if backend is None:
+            used.close()
 
 
 def _opened(planned: Plan, own: int, resume: bool | None, command: Sequence[str]) -> Manifest:
@@ -101,6 +125,7 @@ def _opened(planned: Plan, own: int, resume: bool | None, command: Sequence[str]
         manifest = continued(folder, manifest, may_replace=False)
     elif resume and not any(records(folder)):
         raise VlmbenchError(f"{folder} holds no run to resume; leave --resume out")
+    manifest = by_default(planned, manifest, is_new=not any(records(folder)))
     if own == 0:
         with writing(folder, "a run"):
             write_manifest(folder, manifest)

@@ -13,12 +13,13 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from idefics2.engine.attribution import DeviceTime
 from idefics2.engine.batch import DecodeBatch, PrefillBatch, pack, scored_pairs
 from idefics2.engine.encoder_cache import EncoderCache
 from idefics2.engine.limits import is_shortage
 from idefics2.engine.model_runner import ModelRunner
 from idefics2.engine.planner import LengthBucket
-from idefics2.engine.request import LazyImage, Result, failed
+from idefics2.engine.request import LazyImage, Result
 from idefics2.engine.scheduler import Chunk, PrefillStep, Scheduler
 from idefics2.engine.sequence import Sequence
 from idefics2.engine.stats import EngineStats
@@ -62,6 +63,7 @@ class Decoding:
         self._scheduler = Scheduler(
             bucket.prompts, runner.cache.num_slots, prefill_tokens, one_by_one=one_by_one
         )
+        self._device_time = DeviceTime(bucket.prompts, sequences)
         self._running: dict[int, Sequence] = {}
         self._refused: dict[int, Exception] = {}
 
@@ -82,6 +84,7 @@ class Decoding:
         if step is None:
             return
         self._encoder.flush()
+        self._device_time.encoded(self._encoder.take_spent())
         if any(self._encoder.is_broken(image) for image, _ in self._images(step)):
             self._scheduler.requeue(step)  # broken prompts are dropped when they come again
             return
@@ -98,6 +101,7 @@ class Decoding:
             return
         seconds = now(self._runner.device) - start
         self._stats.count_prefill(len(batch.ids), seconds)
+        self._device_time.prefilled(step, seconds)
         yield from self._start(step, scores, first_tokens, seconds)
 
     def _admit(self) -> Iterator[Result]:
@@ -110,11 +114,12 @@ class Decoding:
             except Exception as error:  # the sample boundary
                 self._scheduler.drop()
                 self._release_images(sequence)
-                yield failed(sequence.request.id, error, sequence.attempt)
+                yield sequence.failed(error)
             else:
                 sequence.scheduled_at = sequence.scheduled_at or opened_at
                 self._scheduler.admit()
                 self._encoder.encode_full_batches()
+                self._device_time.encoded(self._encoder.take_spent())
 
     def _request_images(self, sequence: Sequence, chunk: Chunk) -> None:
         """Raises: what makes the chunk impossible to compute."""
@@ -232,6 +237,7 @@ class Decoding:
         tokens = self._choose("decode_sampling", logits_BV, [one.completion for one in running])
         end = now(self._runner.device)
         self._stats.count_decode(len(tokens), end - start)
+        self._device_time.decoded(running, end - start)
         for slot, sequence, token in zip(slots, running, tokens, strict=True):
             yield from self._append(sequence, token, slot, end)
 
@@ -255,10 +261,11 @@ class Decoding:
         if error is None:
             yield sequence.result(at)
         else:
-            yield failed(sequence.request.id, error, sequence.attempt)
+            yield sequence.failed(error)
 
     def _release_images(self, sequence: Sequence) -> None:
         """Evicts the images that this request was the last to need."""
+        sequence.is_waiting = False
         for image in sequence.request.images:
             self._stats.num_crops_requested += self._encoder.num_crops(image)
         for digest in {image.digest for image in sequence.request.images}:
@@ -296,5 +303,5 @@ def _scored(sequence: Sequence, at: float, scores: tuple[float, ...]) -> Result:
     try:
         check_numbers(scores)
     except FloatingPointError as error:
-        return failed(sequence.request.id, error, sequence.attempt)
+        return sequence.failed(error)
     return sequence.result(at, log_likelihoods=scores)

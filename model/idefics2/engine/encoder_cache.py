@@ -113,6 +113,8 @@ class Crop(NamedTuple):
     digest: str
     patches_PK: Tensor
     grid: tuple[int, int]
+    kept: tuple[int, ...] | None
+    """As of `LazyImage`."""
 
 
 class EncoderCache:
@@ -146,6 +148,7 @@ class EncoderCache:
         self._images: dict[str, EncodedImage] = {}
         self._num_crops: dict[str, int] = {}
         self._errors: dict[str, Exception] = {}
+        self._spent: dict[str, float] = {}
         self._waiting: deque[Crop] = deque()
         self._requested: set[str] = set()
 
@@ -191,6 +194,11 @@ class EncoderCache:
                 num_tokens -= self._images.pop(digest).num_tokens
         self._requested.clear()
 
+    def take_spent(self) -> dict[str, float]:
+        """Seconds by image since the last call; a batch's are divided by patches."""
+        spent, self._spent = self._spent, {}
+        return spent
+
     def tokens(self, image: LazyImage) -> Tensor:
         """Visual tokens [L, D] of an image that was requested before the last `flush`."""
         encoded = self._images[image.digest]
@@ -209,11 +217,16 @@ class EncoderCache:
         packed, started_at, seconds = self._loader.take(image)
         self._stats.add_seconds("image_wait", time.perf_counter() - started)
         grid = [(rows, columns) for rows, columns in packed.grid_I2.tolist()]
-        num_tokens = sum(self._model.config.image_slots(*shape) for shape in grid)
+        sizes = [self._model.config.image_slots(*shape) for shape in grid]
+        kept = image.kept or [None] * len(grid)
+        num_tokens = sum(
+            size if part is None else sum(index < size for index in part)
+            for size, part in zip(sizes, kept, strict=True)
+        )
         if num_tokens != image.num_tokens:
             raise ValueError(f"an image takes {num_tokens} slots, not {image.num_tokens}")
         pieces = torch.split(packed.patches_PK, [rows * columns for rows, columns in grid])
-        self._waiting.extend(map(Crop, [image.digest] * len(grid), pieces, grid))
+        self._waiting.extend(map(Crop, [image.digest] * len(grid), pieces, grid, kept))
         encoded = EncodedImage(num_tokens, seconds, started_at, 0.0, [])
         self._images[image.digest] = encoded
         self._num_crops[image.digest] = len(grid)
@@ -244,11 +257,17 @@ class EncoderCache:
             visual = self._model.encode_images(patches_PK, grid_I2)
         seconds = now(device) - start
         slots = [self._model.config.image_slots(*crop.grid) for crop in batch]
-        tokens = torch.split(visual.flatten(0, -2), slots)
+        tokens = [
+            tokens_LD if crop.kept is None else tokens_LD[list(crop.kept)]
+            for crop, tokens_LD in zip(batch, visual.flatten(0, -2).split(slots), strict=True)
+        ]
         for crop, tokens_LD in zip(batch, tokens, strict=True):
             self._images[crop.digest].parts.append(tokens_LD)
         for digest in {crop.digest for crop in batch}:
             self._images[digest].encode_s += seconds
+        for crop in batch:
+            part = len(crop.patches_PK) / len(patches_PK)
+            self._spent[crop.digest] = self._spent.get(crop.digest, 0.0) + part * seconds
         is_finite = torch.stack([tokens_LD.isfinite().all() for tokens_LD in tokens]).tolist()
         for digest in {
             crop.digest for crop, good in zip(batch, is_finite, strict=True) if not good

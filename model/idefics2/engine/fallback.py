@@ -29,7 +29,8 @@ def answer_one_by_one(
             yield failed(sequence.request.id, error)
         else:
             timings = replace(result.timings, queue_s=start - sequence.arrived_at)
-            yield replace(result, timings=timings)
+            device_s = time.perf_counter() - start - timings.preprocess_s  # it has all of it
+            yield replace(result, timings=timings, device_s=device_s)
 
 
 def _answer(model: Idefics2, request: Request, decode: Decode | None) -> Result:

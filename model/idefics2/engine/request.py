@@ -21,6 +21,7 @@ from idefics2.images import ImageSettings, PackedImages, pack
 from idefics2.processor import Processor
 from idefics2.prompt import Prompt, Slots, check_ids, check_prompt
 from idefics2.sampling import Sampling
+from idefics2.thinning import Thinning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,8 @@ class LazyImage:
     """Stands for the image in a message, and says how many `<image>` ids each crop takes."""
     load: Callable[[], PackedImages] = field(compare=False)
     """Decodes, splits and resizes it. Called in a thread, and again if memory is short."""
+    kept: tuple[tuple[int, ...], ...] | None = None
+    """Indices of each crop's visual tokens that the prompt holds; None: all of them."""
 
     @property
     def num_tokens(self) -> int:
@@ -104,19 +107,27 @@ class Result:
     attempt: int = 1
     """2 and more: memory ran out in the request's batches, and they were made smaller."""
     timings: Timings = Timings()
+    device_s: float = 0.0
+    """Its part of the time of all steps that served it: what is shared is divided by its users, so
+    that the results of a run add up to the seconds of encode, prefill and decode."""
 
 
-def failed(id: str, error: BaseException, attempt: int = 1) -> Result:
+def failed(id: str, error: BaseException, attempt: int = 1, device_s: float = 0.0) -> Result:
     """The result of a request that an error ended."""
     message = f"{type(error).__name__}: {error}"
-    return Result(id=id, finish_reason="error", error=message, attempt=attempt)
+    return Result(id=id, finish_reason="error", error=message, attempt=attempt, device_s=device_s)
 
 
-def lazy_image(processor: Processor, digest: str, decode: Callable[[], Image.Image]) -> LazyImage:
+def lazy_image(
+    processor: Processor,
+    digest: str,
+    decode: Callable[[], Image.Image],
+    thinning: Thinning | None = None,
+) -> LazyImage:
     """An image that is decoded in a thread, perhaps more than once; equal ones have one digest.
 
-    Without a resampler the number of `<image>` ids depends on the image's size: then it is decoded
-    here, too.
+    With `thinning` a part of its visual tokens is dropped once it is encoded. Without a resampler
+    the number of `<image>` ids depends on the image's size: then it is decoded here, too.
 
     Raises: ValueError as `images.pack`, and what `decode` raises; with a resampler it is the engine
         that gets these errors.
@@ -126,8 +137,10 @@ def lazy_image(processor: Processor, digest: str, decode: Callable[[], Image.Ima
         grid = [[1, 1]] * processor.images.num_crops  # any size takes as many ids
     else:
         grid = load().grid_I2.tolist()
-    slots = Slots(tuple(config.image_slots(rows, columns) for rows, columns in grid))
-    return LazyImage(digest=digest, slots=slots, load=load)
+    crops = tuple(config.image_slots(rows, columns) for rows, columns in grid)
+    kept = None if thinning is None else thinning.kept(digest, crops)
+    slots = Slots(crops if kept is None else tuple(map(len, kept)))
+    return LazyImage(digest=digest, slots=slots, load=load, kept=kept)
 
 
 def images_of(prompt: Prompt, config: Idefics2Config) -> tuple[LazyImage, ...]:

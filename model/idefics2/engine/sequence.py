@@ -44,6 +44,9 @@ class Sequence:
     """Images that were decoded and encoded for it: no earlier request had them."""
     prefill_s: float = 0.0
     first_token_at: float = 0.0
+    device_s: float = 0.0
+    is_waiting: bool = True
+    """False once its prompt is prefilled, or given up."""
     attempt: int = 1
 
     @property
@@ -90,6 +93,7 @@ class Sequence:
                 finish_reason="scored",
                 log_likelihoods=log_likelihoods,
                 timings=timings,
+                device_s=self.device_s,
                 attempt=self.attempt,
             )
         assert self.completion.finish_reason is not None
@@ -100,8 +104,13 @@ class Sequence:
             text=self.completion.text,
             logprobs=tuple(token.logprob for token in self.completion.tokens),
             timings=timings,
+            device_s=self.device_s,
             attempt=self.attempt,
         )
+
+    def failed(self, error: BaseException) -> Result:
+        """The result of a sequence that an error ended."""
+        return failed(self.request.id, error, self.attempt, self.device_s)
 
 
 @dataclass(slots=True)

@@ -53,8 +53,11 @@ def edited(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def board(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """A function: arguments of `vlmbench board` -> what it prints."""
+def board(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """A function: arguments of `vlmbench board` -> what it prints, 200 columns wide."""
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: str | Path) -> str:
         capsys.readouterr()

@@ -48,7 +48,7 @@ def test_tokens_of_an_image_come_from_the_log(
     folder = edited(made("A", "textvqa"), ('"visual_tokens":null', '"visual_tokens":64'))
     cells = rows(board_json(folder, "--baselines", "none"))["constant:A"]
     assert cells["textvqa@validation"]["tokens_per_image"] == 64
-    assert "64 tokens/image" in board(folder, "--baselines", "none")
+    assert "64 tokens/image" in board(folder, "--baselines", "none", "--format", "markdown")
 
 
 def test_reports_stand_beside_runs_of_the_same_split_and_shots(made: Made, board_json: Any) -> None:
@@ -170,14 +170,15 @@ def test_controls_stand_beside_mini_runs(
     ours, *others = (row["cells"][0] for row in table["rows"])
     assert {(cell["n"], cell["rows"]) for cell in others} == {(ours["n"], ours["rows"])}
     assert all(cell["low"] <= cell["score"] <= cell["high"] for cell in others)
-    text = board(run, "--controls")
+    text = board(run, "--controls", "--format", "markdown")
     assert "| majority (control) |" in text
     assert "different copies" not in text and "not of the same samples" not in text
     assert "run TASK@mini" in mistake("board", made("A", "textvqa"), "--controls")
 
 
 def test_a_part_of_a_split_says_so(made: Made, board: Any) -> None:
-    text = board(made("A", "textvqa"), made("yes", "textvqa", limit=5), "--baselines", "none")
+    given = (made("A", "textvqa"), made("yes", "textvqa", limit=5), "--baselines", "none")
+    text = board(*given, "--format", "markdown")
     assert "n 5 (5 of 12 rows)" in text
     assert "are not of the same samples" in text
 

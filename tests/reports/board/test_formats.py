@@ -7,17 +7,23 @@ import html.parser
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from vlmbench.reports.board import columns
 from vlmbench.reports.board.baselines import load
 from vlmbench.reports.board.exports import as_csv, as_json
 from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row, Setting
 from vlmbench.reports.board.markup import as_html, as_latex, as_markdown
+from vlmbench.reports.board.notes import as_printed
 from vlmbench.reports.board.rows import board_of
+from vlmbench.reports.board.text import as_text
+from vlmbench.tables import shown_width
 
 NASTY = [
     r"50% & $5_000 #1 {a}~b^c\d",
@@ -217,8 +223,87 @@ def test_unverified_results_are_marked_wherever_they_show(
     assert "do not quote it" in text
 
 
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_text_fits_its_width_and_has_every_score(whole: Board, width: int) -> None:
+    text = as_text(whole, width=width)
+    assert all(shown_width(line) <= width for line in text.splitlines())
+    tables = text.split("\nRemarks\n")[0]
+    shown = re.findall(r"(?<![\w.,])\d+\.\d+(?= \[|\s|$)", tables, re.MULTILINE)
+    assert len(shown) >= len(scores(whole))
+    assert {as_printed(score) for _, _, score in scores(whole) if score} <= set(shown)
+    num_unverified = sum(
+        cell.reported is not None and not cell.reported.is_verified
+        for row in whole.rows
+        for cell in row.cells.values()
+    )
+    assert len(re.findall(r"unverified$|unverified ", tables, re.MULTILINE)) >= num_unverified
+
+
+def test_text_shows_names_as_text_on_one_line_and_moves_no_cursor() -> None:
+    names = [*NASTY, "\033[2J\rgone", "\u65e5\u672c" * 30]
+    (column,) = nasty_board().columns
+    cell = nasty_board().rows[0].cells[column]
+    rows = [Row(name=name, kind="run", num_parameters=None, cells={column: cell}) for name in names]
+    text = as_text(Board(rows=tuple(rows)), width=60)
+    assert all(shown_width(line) <= 60 for line in text.splitlines())
+    assert not any(unicodedata.category(c) == "Cc" for c in text if c != "\n")
+    assert text.count("1.0-99.0") == len(names)
+
+
+def test_text_says_what_failed_and_of_which_rows() -> None:
+    (column,) = nasty_board().columns
+    part = Cell(
+        **{"score": 50.0, "low": 40.0, "high": 60.0, "n": 90, "num_rows": 100, "split_rows": 5000},
+        **{"failed": 10, "missing": 2, "unparsed": 3},
+    )
+    rows = (
+        Row(name="part", kind="run", num_parameters=None, cells={column: part}),
+        *nasty_board().rows[:1],
+    )
+    text = as_text(Board(rows=rows), width=100)
+    for words in ("n 90", "n 5,000", "10 failed", "2 not run", "3 unparsed"):
+        assert words in text
+    assert "a part of the split: 100 of 5,000 rows of textvqa@validation (part)" in text
+
+
+def test_only_a_terminal_gets_colours(
+    made: Callable[..., Path], board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    given = (made("A", "textvqa"), "--baselines", "none")
+    plain = board(*given)
+    assert "\033" not in plain
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    coloured = board(*given)
+    assert coloured.count("\033[1m") and re.sub(r"\033\[\dm", "", coloured) == plain
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert board(*given) == plain
+
+
+def test_the_mean_stands_only_where_every_row_has_every_task() -> None:
+    def column(task: str) -> Column:
+        setting = Setting(is_mini=False, shots=0)
+        return Column(task=task, split="val", setting=setting, metric="accuracy", version=1)
+
+    one, two = column("textvqa"), column("docvqa")
+    cells = {
+        one: Cell(score=60.0, low=57.0, high=64.0, n=100),
+        two: Cell(score=0.0, low=0.0, high=3.0, n=100),
+    }
+    row = Row(name="m", kind="run", num_parameters=None, cells=cells)
+    (table,) = Board(rows=(row,)).tables
+    mean = columns.mean(table, row)
+    assert columns.has_means(table)
+    assert (mean.score, mean.low, mean.high) == (30.0, 30 - 3 / 2, 30 + 5 / 2)
+    lacking = replace(row, name="n", cells={one: cells[one]})
+    assert not columns.has_means(Board(rows=(row, lacking)).tables[0])
+    points = replace(row, cells={replace(one, metric="cider"): cells[one], two: cells[two]})
+    assert not columns.has_means(Board(rows=(points,)).tables[0])
+
+
 def test_marks_say_source_and_trust(board: Any) -> None:
-    text = board("--baselines", "SmolVLM-500M,Idefics2-8B")
+    text = board("--baselines", "SmolVLM-500M,Idefics2-8B", "--format", "markdown")
     row = next(line for line in text.splitlines() if line.startswith("| SmolVLM-500M"))
     (number,) = {mark for mark in re.findall(r"<sup>(\d+)t", row)}
     assert f"- {number}: A note on a port" in text
@@ -229,6 +314,7 @@ def test_out_takes_its_format_from_the_ending(
     board: Any, tmp_path: Path, made: Callable[..., Path]
 ) -> None:
     starts = {
+        "b.txt": "0 shots\n",
         "b.md": "Made by `vlmbench board ",
         "b.json": "{",
         "b.csv": "system,kind",
@@ -242,7 +328,7 @@ def test_out_takes_its_format_from_the_ending(
 
 
 def test_output_is_the_same_each_time(made: Callable[..., Path], board: Any) -> None:
-    for form in ("markdown", "json", "csv", "latex", "html"):
+    for form in ("text", "markdown", "json", "csv", "latex", "html"):
         given = (made("A"), made("yes"), "--format", form)
         assert board(*given) == board(*given)
 

@@ -174,7 +174,7 @@ def test_like_runs_are_warned_of_nothing(
     assert main(["compare", str(pair[0]), str(pair[1])]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert "tokens an image" in captured.out and " - " in captured.out
+    assert "cost of " in captured.out and "truncated answers" in captured.out
     assert "MDE: minimum detectable effect at 80 % power (paired / unpaired)" in captured.out
 
 

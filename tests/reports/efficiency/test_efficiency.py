@@ -19,7 +19,6 @@ from vlmbench.task.binding import PromptSettings
 TASK = "vqav2@validation"
 
 Write = Callable[..., FinishedTask]
-SKEWED = efficiency.Spread(n=3, mean=4.0, p10=1.0, p50=2.0, p90=9.0, p99=9.0)
 
 
 def record(id: str, time: float, *, task: str = TASK, worker: str = "0", **other: Any) -> Any:
@@ -40,8 +39,10 @@ def record(id: str, time: float, *, task: str = TASK, worker: str = "0", **other
     } | other
 
 
-def session(worker: str = "0", started: float = 1000.0, **other: Any) -> Session:
-    return Session(worker=worker, started=started, **other)
+def session(
+    worker: str = "0", started: float = 1000.0, ended: float | None = 1e9, **other: Any
+) -> Session:
+    return Session(worker=worker, started=started, ended=ended, **other)
 
 
 @pytest.fixture
@@ -132,16 +133,21 @@ def test_throughput_is_that_of_one_worker(written: Write) -> None:
     assert found.tokens_per_s == pytest.approx(24 / 16)
 
 
-def test_time_of_a_batch_is_shared_by_its_tasks(written: Write) -> None:
-    """A batch of three and one of one: 6 s and 2 s; what another task had is not ours."""
+def test_tasks_of_one_session_get_time_by_their_attributed_device_time(written: Write) -> None:
     records = [
-        record("1", 1006.0),
-        record("2", 1006.001, task="textvqa@validation"),
-        record("3", 1006.002),
-        record("4", 1008.0, task="textvqa@validation"),
+        record("1", 1006.0, device_s=1.0),
+        record("2", 1006.001, task="textvqa@validation", device_s=2.5),
+        record("3", 1006.002, device_s=1.0),
+        record("4", 1008.0, task="textvqa@validation", device_s=1.5),
     ]
     found = efficiency.of_task(written(records, [session()]))
-    assert found.busy_s == pytest.approx(4, abs=0.01)
+    assert found.busy_s == pytest.approx(8 * 2 / 6)
+
+
+def test_tasks_that_nobody_can_tell_apart_have_no_time_of_their_own(written: Write) -> None:
+    records = [record("1", 1003), record("2", 1004, task="textvqa@validation", device_s=1.0)]
+    found = efficiency.of_task(written(records, [session(host_energy_j=8.0)]))
+    assert (found.busy_s, found.samples_per_s, found.energy_per_sample_j) == (None, None, None)
 
 
 def test_a_resumed_run_counts_no_pause_and_only_the_last_answer(written: Write) -> None:
@@ -186,22 +192,6 @@ def test_utilisation_is_work_over_what_the_device_could(
     assert found.flops_utilisation == (peak and pytest.approx(2e12 / peak))
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "shown"),
-    [
-        pytest.param("peak_device_memory_bytes", 3 * 2**30, 3.0, id="bytes as GiB"),
-        pytest.param("flops_per_sample", 2.5e9, 2.5, id="FLOPs as GFLOP"),
-        pytest.param("latency_s", SKEWED, 2.0, id="the median of a time"),
-        pytest.param("prompt_tokens", SKEWED, 4.0, id="the mean of a count"),
-        pytest.param("energy_per_sample_j", None, None, id="unknown stays unknown"),
-    ],
-)
-def test_a_figure_is_printed_in_its_columns_unit_and_statistic(
-    field: str, value: float | efficiency.Spread | None, shown: float | None
-) -> None:
-    assert efficiency.FIGURES[field].in_column(value) == shown
-
-
 def test_the_energy_of_a_shared_host_is_counted_once(written: Write) -> None:
     """Two workers of one machine meter the same 100 J; each has a GPU of its own."""
     shared: dict[str, Any] = {"machine": "m", "host_energy_j": 100.0}
@@ -213,9 +203,16 @@ def test_the_energy_of_a_shared_host_is_counted_once(written: Write) -> None:
 
 
 def test_energy_goes_to_tasks_by_their_time(written: Write) -> None:
-    records = [record("1", 1003), record("2", 1004, task="textvqa@validation")]
+    other = record("2", 1004, task="textvqa@validation", device_s=0.5)
+    records = [record("1", 1003, device_s=1.5), other]
     found = efficiency.of_task(written(records, [session(host_energy_j=8.0)]))
     assert found.energy_per_sample_j == pytest.approx(6)
+
+
+def test_energy_of_a_session_that_was_killed_is_unknown(written: Write) -> None:
+    records = [record("1", 1001), record("2", 1009)]
+    found = efficiency.of_task(written(records, [session(ended=1002.0, host_energy_j=8.0)]))
+    assert found.energy_per_sample_j is None and found.busy_s == pytest.approx(9)
 
 
 def test_what_a_session_does_not_know_makes_the_sum_unknown(written: Write) -> None:

@@ -12,6 +12,10 @@ import pytest
 
 import vlmbench
 from vlmbench.cli.main import main
+from vlmbench.runs.folder import single_stream
+from vlmbench.runs.folder.costs import Place
+from vlmbench.runs.folder.finished import open_run
+from vlmbench.schema import Response
 
 EXAMPLES = Path(__file__).parents[3] / "results" / "examples"
 TASKS = ("textvqa@validation", "mmmu@validation", "mathvista@testmini", "mmbench@dev-en")
@@ -42,14 +46,34 @@ def _log(folder: Path, visual_tokens: int, seconds: float, share_right: float) -
 
 @pytest.fixture(scope="session")
 def two_runs(tmp_path_factory: pytest.TempPathFactory, hub_copies: Path) -> list[Path]:
-    """Folders of runs: five crops, slow and good; one crop, quick and worse."""
+    """Folders of runs: five crops, slow and good; one crop, quick and worse; latency measured."""
     root = tmp_path_factory.mktemp("plots")
     folders = []
     for name, tokens, seconds, share in (("five", 320, 1.1, 0.95), ("one", 64, 0.35, 0.6)):
         log = _log(root / f"log-{name}", tokens, seconds, share)
         folders.append(root / name)
         vlmbench.evaluate(f"replay:{log}", list(TASKS), out=folders[-1], data_dir=hub_copies)
+        _measure_alone(folders[-1], seconds)
     return folders
+
+
+def _measure_alone(folder: Path, seconds: float) -> None:
+    """Latencies of all samples, as of requests that were asked one at a time."""
+    draw = random.Random(folder.name)
+    for task in open_run(folder).tasks:
+        for record in task.responses():
+            line = single_stream.encoded(
+                task.name,
+                record.id,
+                Response(id=record.id, text=record.response, finish_reason="stop"),
+                latency_s=seconds * draw.lognormvariate(0, 0.5),
+                place=Place(device="cpu"),
+                peak_device_memory_bytes=None,
+                prompt=record.prompt,
+                worker="0",
+                time=0.0,
+            )
+            single_stream.append(folder, line)
 
 
 @pytest.fixture(scope="session")

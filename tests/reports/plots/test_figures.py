@@ -27,6 +27,7 @@ from vlmbench.runs.folder.finished import open_run
 ONE_OF_EACH = (
     "tradeoff-tokens-textvqa@validation",
     "tradeoff-latency-textvqa@validation",
+    "tradeoff-latency-mean",
     "categories-mmmu@validation-domain",
     "radar",
     "latency-mathvista@testmini",
@@ -41,7 +42,8 @@ def drawings(two_runs: list[Path], training_log: Path) -> dict[str, dict[str, Dr
     log = plots.read_log(training_log)
     found: dict[str, dict[str, Drawing]] = {}
     for name, size in plots.SIZES.items():
-        every = [*plots.figures(runs, systems=systems, size=size), training.drawing([log], size)]
+        figures = plots.figures(runs, plots.KINDS, systems=systems, size=size)
+        every = [*figures, training.drawing([log], size)]
         found[name] = {one.name: one for one in every if isinstance(one, Drawing)}
     return found
 
@@ -67,22 +69,25 @@ def test_files_are_the_same_each_time_and_say_what_they_show(
         assert path.read_bytes() == same.read_bytes()
         assert b"<dc:date>" not in path.read_bytes()
         texts[name] = words_of(path)
-    for word in ("VQA accuracy (%)", "visual tokens per picture", "Pareto front", "n = 12"):
+    for word in ("VQA accuracy (%)", "visual tokens per image", "Pareto front", "n = 12"):
         assert word in texts["tradeoff-tokens-textvqa@validation"]
     assert "Idefics2-8B" in texts["tradeoff-tokens-textvqa@validation"]
-    assert "end-to-end latency of a sample (s)" in texts["tradeoff-latency-textvqa@validation"]
+    assert "latency, single stream [ms]" in texts["tradeoff-latency-textvqa@validation"]
     assert "Idefics2" not in texts["tradeoff-latency-textvqa@validation"]
     for word in ("Art and Design (3)", "accuracy (%)", "95 % intervals"):
         assert word in texts["categories-mmmu@validation-domain"]
     for word in ("mmbench", "@dev-en", "mmbench@dev-en 4", "mathvista@testmini 12"):
         assert word in texts["radar"]
-    for word in ("latency of a sample (s)", "samples answered within it (%)", "(n = 12)"):
+    for word in ("latency, single stream [s]", "requests answered within it (%)", "(n = 12)"):
         assert word in texts["latency-mathvista@testmini"]
     for word in ("loss", "learning rate", "score", "step", "docvqa@mini", "align, chat"):
         assert word in texts["training"]
     run = open_run(two_runs[0]).title
     together = {name: text.replace(" ", "") for name, text in texts.items() if name != "training"}
-    assert all(run.replace(" ", "") in text for text in together.values())
+    for name, text in together.items():
+        model, folder = run.replace(" ", ""), f"({two_runs[0].name})"
+        assert model in text or folder in text, name
+    assert "bootstrap draws" in texts["tradeoff-latency-mean"]
 
 
 def drawn(drawing: Drawing) -> tuple[Figure, Any]:
@@ -187,23 +192,49 @@ def test_what_a_run_lacks_is_left_out_with_its_reason(
     plot: Plot, bare_run: Path, tmp_path: Path
 ) -> None:
     code, files, err = plot(bare_run, "--format", "svg", "--out", tmp_path)
-    assert code == 0
-    assert [path.name for path in files] == ["tradeoff-memory-textvqa@validation.svg"]
-    assert err.splitlines() == [
-        "vlmbench: left out: textvqa@validation: no visual tokens in the log of constant:A",
-        "vlmbench: left out: textvqa@validation: no timings in the log of constant:A",
-        "vlmbench: left out: textvqa@validation: no categories to draw bars of",
-        "vlmbench: left out: textvqa@validation: no timings in the log of constant:A",
-        "vlmbench: left out: radar: it takes 3 scored tasks, and the run has 1",
-    ]
-    code, files, err = plot(bare_run, "--kind", "latency,radar", "--out", tmp_path)
     assert (code, files) == (2, [])
-    assert err.endswith("vlmbench: no figure could be drawn: the reasons are above\n")
+    assert err.splitlines() == [
+        "vlmbench: left out: textvqa@validation: a trade-off takes two points of known cost; name "
+        "several runs, or make some with vlmbench sweep",
+        "vlmbench: left out: radar: it takes 3 scored tasks, and the run has 1",
+        "vlmbench: left out: textvqa@validation: no categories to draw bars of",
+        "vlmbench: no figure could be drawn: the reasons are above",
+    ]
+    code, files, err = plot(bare_run, "--kind", "latency", "--out", tmp_path)
+    assert (code, files) == (2, [])
+    assert "textvqa@validation: constant:A has no single-stream latency" in err
+
+
+def test_a_cost_that_is_asked_for_and_not_known_is_told(
+    plot: Plot, two_runs: list[Path], tmp_path: Path
+) -> None:
+    words = (*two_runs, "--kind", "tradeoff", "--format", "svg", "--out", tmp_path)
+    code, files, err = plot(*words, "--costs", "latency,energy")
+    assert code == 0
+    assert [path.name for path in files] == ["tradeoff-latency-mean.svg"]
+    assert err == "vlmbench: left out: mean: no run has energy per sample, offline\n"
+
+
+def test_the_usual_figures_are_few(plot: Plot, two_runs: list[Path], tmp_path: Path) -> None:
+    code, files, _ = plot(*two_runs, "--format", "svg", "--out", tmp_path)
+    assert code == 0
+    names = [path.stem for path in files]
+    assert names[-1] == "radar" and len(names) <= 6
+    assert all(name.startswith("tradeoff-") and name.endswith("-mean") for name in names[:-1])
+
+
+@pytest.mark.parametrize("size", plots.SIZES)
+def test_every_run_is_named_beside_its_point(size: str, drawings: Drawings) -> None:
+    with style.applied(plots.SIZES[size]):
+        figure, _ = drawn(drawings[size]["tradeoff-latency-mean"])
+        names = [text.get_text() for text in figure.axes[0].texts]
+    assert len(names) == 2 and all("%" in name for name in names)
 
 
 def test_a_run_whose_name_is_no_utf8_is_drawn(plot: Plot, bare_run: Path, tmp_path: Path) -> None:
     other = tmp_path / os.fsdecode(b"r\xff")
     shutil.copytree(bare_run, other)
-    code, files, _ = plot(bare_run, other, "--format", "svg", "--out", tmp_path / "figures")
+    words = ("--kind", "tradeoff", "--format", "svg", "--out", tmp_path / "figures")
+    code, files, _ = plot(bare_run, other, *words)
     assert code == 0
     assert "r\\udcff" in words_of(files[0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 from vlmbench.cli.arguments import (
@@ -23,6 +24,9 @@ from vlmbench.cli.arguments import (
 )
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import put
+from vlmbench.reports.board.columns import NAMES as COLUMNS
+from vlmbench.reports.board.columns import checked
+from vlmbench.tables import takes_colours
 
 if TYPE_CHECKING:
     from vlmbench.reports.board.leaderboard import Board
@@ -36,7 +40,14 @@ source, trust, verified, or a task (its score): "kind=run or source=*2405*". The
 or, not and parentheses; * and ? are wildcards; text of several words stands in quotes.
 """
 
-FORMATS = {"markdown": ".md", "json": ".json", "csv": ".csv", "latex": ".tex", "html": ".html"}
+FORMATS = {
+    "text": ".txt",
+    "markdown": ".md",
+    "json": ".json",
+    "csv": ".csv",
+    "latex": ".tex",
+    "html": ".html",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,8 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="give prompt styles, shots and task versions columns of their own",
     )
+    parser.add_argument(
+        "--columns",
+        metavar="NAME,...",
+        help=f"of {', '.join(COLUMNS)} (default: params, scores, mean, and what is known of costs)",
+    )
     json_argument(parser, help="the same as --format json")
-    parser.add_argument("--format", choices=FORMATS, help="default: as --out ends, else markdown")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="default: as --out ends, else text, which fits the terminal",
+    )
     parser.add_argument(
         "--out", type=result_path, metavar="FILE", help="write there, not to stdout"
     )
@@ -74,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         board = board.only(names(args.tasks))
     if args.reference is not None:
         board = board.against(args.reference)
+    checked(names(args.columns))
     if args.where:
         from vlmbench import conditions
 
@@ -82,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         board = board.sorted_by(args.sort)
     if not board.rows:
         raise VlmbenchError("no cell is left on the board; leave out --where or --tasks")
-    put(_rendered(board, _format(args), _command(args)), args.out)
+    put(_rendered(board, _format(args), args), args.out)
     return 0
 
 
@@ -109,7 +130,7 @@ def _board(args: argparse.Namespace) -> Board:
 
 def _format(args: argparse.Namespace) -> str:
     if args.format or args.json or args.out is None:
-        return format_of(args, "markdown")
+        return format_of(args, "text")
     for name, ending in FORMATS.items():
         if args.out.suffix == ending:
             return name
@@ -118,25 +139,30 @@ def _format(args: argparse.Namespace) -> str:
     )
 
 
-def _rendered(board: Board, form: str, command: str) -> str:
-    from vlmbench.reports.board import exports as board_data
-    from vlmbench.reports.board import markup as board_text
+def _rendered(board: Board, form: str, args: argparse.Namespace) -> str:
+    from vlmbench.reports.board import exports, markup
+    from vlmbench.reports.board.text import as_text
 
-    if form == "markdown":
-        return board_text.as_markdown(board, command)
-    renderers = {
-        "json": board_data.as_json,
-        "csv": board_data.as_csv,
-        "latex": board_text.as_latex,
-        "html": board_text.as_html,
-    }
-    return renderers[form](board)
+    wanted = names(args.columns)
+    match form:
+        case "text":
+            is_coloured = args.out is None and takes_colours(sys.stdout)
+            return as_text(board, wanted=wanted, is_coloured=is_coloured)
+        case "markdown":
+            return markup.as_markdown(board, _command(args), wanted)
+        case "latex":
+            return markup.as_latex(board, wanted)
+        case "html":
+            return markup.as_html(board, wanted)
+        case "csv":
+            return exports.as_csv(board)
+    return exports.as_json(board)
 
 
 def _command(args: argparse.Namespace) -> str:
-    """What makes this board again, without where it is written."""
+    """What prints this board as Markdown again."""
     words = ["vlmbench", "board", *(folder.as_posix() for folder in args.runs)]
-    for name in ("baselines", "tasks", "sort", "reference"):
+    for name in ("baselines", "tasks", "sort", "reference", "columns"):
         if getattr(args, name) is not None:
             words += [f"--{name}", getattr(args, name)]
     for condition in args.where:
@@ -144,4 +170,4 @@ def _command(args: argparse.Namespace) -> str:
     words += ["--controls"] if args.controls else []
     words += ["--profile", args.profile] if args.profile != "official" else []
     words += ["--allow-mixed"] if args.allow_mixed else []
-    return shlex.join(words)
+    return shlex.join([*words, "--format", "markdown"])

@@ -1,4 +1,7 @@
-"""Draw figures of runs: accuracy against costs, categories, all tasks, latencies, training.
+"""Draw figures of runs: accuracy against costs, all tasks, categories, latencies, training.
+
+The trade-off is that of the mean over tasks, or of the only one (--tasks); --kind tasks draws each
+task's. A curve joins the runs of one sweep.
 
 Series differ by marker, line and hatch, so that they can be told apart in black and white. What
 the runs lack the data for is left out, with the reason on stderr.
@@ -16,11 +19,13 @@ from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.reports import plots
 from vlmbench.reports.board.baselines import choose, load
 from vlmbench.reports.plots import Drawing, Skipped, training
+from vlmbench.reports.plots.tradeoff import AXES
 from vlmbench.runs.folder.finished import open_run
 
 EXAMPLES = """examples:
   vlmbench plot runs/one-crop runs/five-crops --out figures
-  vlmbench plot runs/my-model --kind tradeoff,radar --size slide --format png
+  vlmbench plot runs/sweep-idefics2-tiny/* --costs tokens,latency
+  vlmbench plot runs/my-model --kind tasks,radar --size slide --format png
   vlmbench plot --training runs/train/log.jsonl"""
 
 KINDS = (*plots.KINDS, "training", "all")
@@ -29,7 +34,16 @@ KINDS = (*plots.KINDS, "training", "all")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", type=path, metavar="RUN", help="run folders")
     tasks_argument(parser)
-    parser.add_argument("--kind", default="all", metavar="KIND,...", help=", ".join(KINDS))
+    parser.add_argument(
+        "--kind",
+        metavar="KIND,...",
+        help=f"{', '.join(KINDS)} (default: tradeoff and radar; of one run its categories too)",
+    )
+    parser.add_argument(
+        "--costs",
+        metavar="NAME,...",
+        help=f"of trade-offs: {', '.join(AXES)} (default: all that are known)",
+    )
     parser.add_argument(
         "--training",
         action="append",
@@ -58,24 +72,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    kinds = _listed(args.kind, KINDS, "kind of plot")
+    kinds = _listed(args.kind, KINDS, "kind of plot") if args.kind is not None else []
+    costs = _listed(args.costs, AXES, "cost") if args.costs is not None else []
     formats = _listed(args.format, plots.FORMATS, "format")
     size = plots.SIZES[args.size]
     if "all" in kinds:
         kinds = [*plots.KINDS, "training"]
     if "training" in kinds and kinds == ["training"] and not args.training:
         raise VlmbenchError("training curves are drawn from a log: give --training LOG")
-    if args.training and "training" not in kinds:
+    if args.training and kinds and "training" not in kinds:
         raise VlmbenchError("--training has no part in --kind; add training to it")
     if not args.runs and not args.training:
         raise VlmbenchError("nothing to plot: name run folders, or a log with --training")
-    if not args.runs and args.kind not in ("all", "training"):
+    if not args.runs and args.kind not in (None, "all", "training"):
         raise VlmbenchError(f"--kind {args.kind} needs run folders, and none is named")
     drawings: list[Drawing | Skipped] = []
     if args.runs:
         systems = () if args.baselines == "none" else choose(load(), args.baselines.split(","))
         found = [open_run(folder).only(names(args.tasks)) for folder in args.runs]
-        drawings += plots.figures(found, kinds, profile=args.profile, systems=systems, size=size)
+        wanted = [kind for kind in kinds if kind != "training"]
+        if wanted or not kinds:
+            drawings += plots.figures(
+                found, wanted, profile=args.profile, systems=systems, size=size, costs=costs
+            )
     if args.training:
         drawings.append(training.drawing([plots.read_log(log) for log in args.training], size))
     paths: list[Path] = []

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vlmbench.cli.arguments import (
     TASKS_DIR,
     categories_or_condition,
     count,
+    cut,
     json_argument,
     model_arguments,
     model_settings,
@@ -35,7 +38,7 @@ from vlmbench.cli.arguments import (
 from vlmbench.data.pictures import PICTURES
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.drive import STALL_S
-from vlmbench.schema import Json, Profile
+from vlmbench.schema import Json
 from vlmbench.task.styles import STYLES
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     profile_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
-    json_argument(parser, help="print scores, or the plan, as JSON")
+    json_argument(parser, help="print scores and costs, or the plan, as JSON")
     _selecting_arguments(parser)
     _prompt_arguments(parser)
     _running_arguments(parser)
@@ -138,7 +141,28 @@ def _running_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="replace a worker that has not answered for so long (default: 1800)",
     )
+    how.add_argument(
+        "--details", action="store_true", help="also print scores by category and by all rules"
+    )
     track_argument(how)
+    costs = parser.add_argument_group("what it costs")
+    alone = costs.add_mutually_exclusive_group()
+    alone.add_argument(
+        "--latency",
+        type=count(1),
+        metavar="N",
+        help="ask N samples of each task one at a time, for latency (default: as many as take "
+        "about a minute, 16 to 64; fewer of a small run)",
+    )
+    alone.add_argument(
+        "--no-latency", dest="latency", action="store_const", const=0, help="measure no latency"
+    )
+    costs.add_argument(
+        "--usd-per-hour",
+        type=_price,
+        metavar="X",
+        help="price of one GPU (or machine, or server), for the price of 1,000 samples",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -205,6 +229,8 @@ def _planned(args: argparse.Namespace) -> Plan:
         ),
         settings=_settings(args),
         num_workers=args.gpus or args.workers or 1,
+        latency=args.latency,
+        usd_per_hour=args.usd_per_hour,
         data_dir=args.data_dir,
         tasks_dir=args.tasks_dir,
     )
@@ -239,32 +265,22 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
 
 
 def _print(result: FinishedRun, args: argparse.Namespace) -> None:
-    from vlmbench.reports.summary import as_json, as_text
+    from vlmbench.reports import run_table
 
-    documents: list[dict[str, Any]] = []
     for task in result.tasks:
-        profile: Profile = args.profile if args.profile in task.summaries else "official"
-        if task.summaries and profile != args.profile:
+        if task.summaries and args.profile not in task.summaries:
             print(
                 f"vlmbench: {task.name} has no profile {args.profile!r}; official ones are shown",
                 file=sys.stderr,
             )
-        figures: dict[str, Any] = {"task": task.name, "score": None}
-        text = "the answers of this split are not public, so there is no score"
-        if task.summaries:
-            figures = as_json(
-                task.name, task.version, task.metric, profile, task.summaries, task.num_selected
-            )
-            text = as_text(profile, task.summaries, task.num_selected)
-        if task.figures:
-            figures["figures"] = dict(task.figures)
-            own = ", ".join(f"{name} {value:.6g}" for name, value in task.figures.items())
-            text += f"\n\nas lmms-eval sums it up: {own}"
-        documents.append(figures | {"missing": task.num_missing})
-        if not args.json:
-            print(f"{task.name}  {task.metric}, version {task.version}  {result.folder}\n{text}\n")
     if args.json:
-        print(json.dumps({"run": str(result.folder), "tasks": documents}, indent=1))
+        print(json.dumps(run_table.as_json(result, args.profile), indent=1))
+        return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(f"{result.title}  {result.folder}\n")
+    print(run_table.as_text(result, args.profile, width))
+    if args.details:
+        print(f"\n{run_table.details(result, args.profile)}")
 
 
 def _account(result: FinishedRun) -> None:
@@ -295,6 +311,16 @@ def _limit(text: str) -> int | float:
         return count(0)(digits) if digits == text else -count(0)(digits)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def _price(text: str) -> float:
+    try:
+        price = float(text)
+    except ValueError:
+        price = -1.0
+    if not 0 <= price < math.inf:
+        raise argparse.ArgumentTypeError(f"{cut(text)!r} is no price; write dollars, such as 2.49")
+    return price
 
 
 def _ids(text: str) -> list[str]:

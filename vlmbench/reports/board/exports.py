@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import asdict
 from typing import Any
 
+from vlmbench.reports.board import columns
 from vlmbench.reports.board.baselines import Reported
-from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row
+from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row, Table
+from vlmbench.runs.folder.costs import FIGURES, Costs
 from vlmbench.tables import csv_safe
 
 PLACES = 4
@@ -23,8 +26,11 @@ CELL_FIELDS = (
     *("score", "low", "high", "n", "rows", "split_rows", "failed", "missing", "unparsed"),
     *("tokens_per_image", "delta", "run"),
 )
+COST_FIELDS = tuple(f"costs.{key}" for key in FIGURES)
+"""Medians where there are several figures; in the units of the JSON form."""
+
 REPORT_FIELDS = ("source", "address", "place", "split_is", "trust", "verified", "note")
-FIELDS = (*ROW_FIELDS, *COLUMN_FIELDS, *CELL_FIELDS, *REPORT_FIELDS)
+FIELDS = (*ROW_FIELDS, *COLUMN_FIELDS, *CELL_FIELDS, *COST_FIELDS, *REPORT_FIELDS)
 
 
 def as_json(board: Board) -> str:
@@ -35,6 +41,7 @@ def as_json(board: Board) -> str:
             "columns": [_column(column) for column in table.columns],
             "rows": [
                 _row(row)
+                | _over_tasks(table, row)
                 | {
                     "cells": [
                         _cell(row.cells[column]) if column in row.cells else None
@@ -62,6 +69,7 @@ def as_csv(board: Board) -> str:
                     cell = _cell(row.cells[column])
                     report = cell.pop("reported") or dict.fromkeys(REPORT_FIELDS)
                     cell.pop("also")
+                    cell |= _cost_fields(row.cells[column].costs)
                     record = _row(row) | _column(column) | cell | report
                     writer.writerow({field: _plain(record[field]) for field in FIELDS})
     return file.getvalue()
@@ -74,6 +82,22 @@ def _plain(value: Any) -> Any:
 
 def _row(row: Row) -> dict[str, Any]:
     return {"system": row.name, "kind": row.kind, "parameters": row.num_parameters}
+
+
+def _over_tasks(table: Table, row: Row) -> dict[str, Any]:
+    """The mean over the table's tasks, null unless every row has them all; and the whole run's."""
+    mean = columns.mean(table, row) if columns.has_means(table) else None
+    return {
+        "mean": mean and {name: _rounded(value) for name, value in asdict(mean).items()},
+        "costs": row.costs and asdict(row.costs),
+    }
+
+
+def _cost_fields(costs: Costs | None) -> dict[str, float | None]:
+    return {
+        f"costs.{key}": None if costs is None else figure.value(costs)
+        for key, figure in FIGURES.items()
+    }
 
 
 def _column(column: Column) -> dict[str, Any]:
@@ -105,6 +129,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "unparsed": cell.unparsed,
         "tokens_per_image": _rounded(cell.tokens_per_image),
         "delta": _rounded(cell.delta),
+        "costs": cell.costs and asdict(cell.costs),
         "run": cell.folder,
         "reported": _reported(cell.reported) if cell.reported else None,
         "also": [{"score": other.score} | _reported(other) for other in cell.also],

@@ -15,6 +15,7 @@ from typing import Literal
 from vlmbench.conditions import Condition, Fact
 from vlmbench.errors import no_such
 from vlmbench.reports.board.baselines import Reported
+from vlmbench.runs.folder.costs import Costs
 from vlmbench.task.loading import installed
 from vlmbench.task.scoring import Summary
 
@@ -103,6 +104,9 @@ class Cell:
     missing: int | None = None
     unparsed: int | None = None
     tokens_per_image: float | None = None
+    costs: Costs | None = None
+    """What the run's samples of this task cost."""
+
     fingerprint: str = ""
     """Fingerprint of the rows that were read; empty if unknown."""
 
@@ -149,6 +153,11 @@ class Row:
     num_parameters: int | None
     cells: Mapping[Column, Cell]
     note: str = ""
+    costs: Costs | None = None
+    """What a run costs as a whole."""
+
+    num_tasks: int = 0
+    """Tasks of the run, those that the board does not show included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

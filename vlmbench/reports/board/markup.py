@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from vlmbench.reports.board import notes
+from vlmbench.reports import costs
+from vlmbench.reports.board import columns, notes
 from vlmbench.reports.board.baselines import Reported
-from vlmbench.reports.board.leaderboard import Board, Cell, Row, Table
+from vlmbench.reports.board.columns import Mean
+from vlmbench.reports.board.leaderboard import Board, Cell, Table
+from vlmbench.runs.folder.costs import Figure
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -44,7 +47,7 @@ class Markup:
     """A main text, and below it a small one, which may be empty."""
 
 
-def as_markdown(board: Board, command: str = "") -> str:
+def as_markdown(board: Board, command: str = "", wanted: Sequence[str] = ()) -> str:
     """Tables of GitHub's Markdown; the first line names `command`, which made them."""
     markup = Markup(
         escape=_markdown_escape,
@@ -54,17 +57,20 @@ def as_markdown(board: Board, command: str = "") -> str:
     numbers = notes.numbers(board)
     parts = [f"Made by {_code_span(command)}: do not edit.", ""] if command else []
     for table in board.tables:
-        header, rows = _cells(table, markup, numbers)
-        lines = [header, ["---", "---", *["---:"] * (len(header) - 2)], *rows]
+        header, rows = _cells(table, wanted, markup, numbers)
+        is_left = ["---"] * (1 + (header[1:2] == ["parameters"]))
+        lines = [header, [*is_left, *["---:"] * (len(header) - len(is_left))], *rows]
         parts += [f"## {_markdown_escape(table.setting.title)}", ""]
         parts += [f"| {' | '.join(line)} |" for line in lines] + [""]
+        below = [*notes.costs(table, _figures(table, wanted))]
+        parts += [_markdown_escape("; ".join(below)), ""] if below else []
     for title, sentences in notes.endnotes(board, numbers):
         parts += [f"## {title}", ""]
         parts += [f"- {_markdown_escape(sentence)}" for sentence in sentences] + [""]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def as_latex(board: Board) -> str:
+def as_latex(board: Board, wanted: Sequence[str] = ()) -> str:
     r"""Tables for `\usepackage{booktabs}`, with the notes below them."""
     markup = Markup(
         escape=_latex_escape,
@@ -76,19 +82,22 @@ def as_latex(board: Board) -> str:
     numbers = notes.numbers(board)
     parts = [r"% needs \usepackage{booktabs}"]
     for table in board.tables:
-        header, rows = _cells(table, markup, numbers)
+        header, rows = _cells(table, wanted, markup, numbers)
         parts += ["", r"\begin{table}", rf"\caption{{{_latex_escape(table.setting.title)}}}"]
         parts += [rf"\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}", r"\toprule"]
         parts += [rf"{' & '.join(header)} \\", r"\midrule"]
         parts += [rf"{' & '.join(row)} \\" for row in rows]
-        parts += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+        parts += [r"\bottomrule", r"\end{tabular}"]
+        below = [*notes.costs(table, _figures(table, wanted))]
+        parts += [rf"\par {_latex_escape('; '.join(below))}"] if below else []
+        parts += [r"\end{table}"]
     for title, sentences in notes.endnotes(board, numbers):
         parts += ["", rf"\paragraph{{{title}}}"]
         parts += [rf"{_latex_escape(sentence)}\par" for sentence in sentences]
     return "\n".join(parts) + "\n"
 
 
-def as_html(board: Board) -> str:
+def as_html(board: Board, wanted: Sequence[str] = ()) -> str:
     """One page that needs no other file."""
     markup = Markup(
         escape=html.escape,
@@ -98,14 +107,20 @@ def as_html(board: Board) -> str:
     numbers = notes.numbers(board)
     parts = []
     for table in board.tables:
-        header, rows = _cells(table, markup, numbers)
+        header, rows = _cells(table, wanted, markup, numbers)
         parts += [f"<h2>{html.escape(table.setting.title)}</h2>", "<table>", "<thead>"]
         parts += [_html_row("th", header), "</thead>", "<tbody>"]
         parts += [_html_row("td", row) for row in rows] + ["</tbody>", "</table>"]
+        below = [*notes.costs(table, _figures(table, wanted))]
+        parts += [f"<p>{html.escape('; '.join(below))}</p>"] if below else []
     for title, sentences in notes.endnotes(board, numbers):
         parts += [f"<h2>{html.escape(title)}</h2>", "<ul>"]
         parts += [f"<li>{html.escape(sentence)}</li>" for sentence in sentences] + ["</ul>"]
     return PAGE.format(body="\n".join(parts))
+
+
+def _figures(table: Table, wanted: Sequence[str]) -> list[Figure]:
+    return [costs.figure(name) for name in columns.of_table(table, wanted) if name in costs.KEYS]
 
 
 def _html_row(tag: str, cells: Iterable[str]) -> str:
@@ -113,29 +128,48 @@ def _html_row(tag: str, cells: Iterable[str]) -> str:
 
 
 def _cells(
-    table: Table, markup: Markup, numbers: dict[str, int]
+    table: Table, wanted: Sequence[str], markup: Markup, numbers: dict[str, int]
 ) -> tuple[list[str], list[list[str]]]:
     """Header and rows, marked up."""
-    header = ["system", "parameters"]
-    header += [
-        markup.two_lines(markup.escape(column.name), markup.escape(column.how))
-        for column in table.columns
-    ]
-    rows = []
-    for row in table.rows:
-        kind = f" ({row.kind})" if row.kind in ("run", "control") else ""
-        rows.append([markup.escape(row.name + kind), _parameters(row)])
-        rows[-1] += [_cell(row.cells.get(column), markup, numbers) for column in table.columns]
+    chosen = columns.of_table(table, wanted)
+    header = ["system"]
+    rows = [[markup.escape(notes.title_of(row))] for row in table.rows]
+    for name in chosen if wanted else dict.fromkeys((columns.PARAMS, *chosen)):
+        if name == columns.SCORES:
+            header += [
+                markup.two_lines(markup.escape(column.name), markup.escape(column.how))
+                for column in table.columns
+            ]
+            for row, cells in zip(table.rows, rows, strict=True):
+                cells += [_cell(row.cells.get(column), markup, numbers) for column in table.columns]
+            continue
+        head, texts = _column(table, name, markup)
+        header.append(head)
+        for text, cells in zip(texts, rows, strict=True):
+            cells.append(text)
     return header, rows
 
 
-def _parameters(row: Row) -> str:
-    if row.num_parameters is None:
-        return ""
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if row.num_parameters >= size:
-            return f"{row.num_parameters / size:.3g}{unit}"
-    return str(row.num_parameters)
+def _column(table: Table, name: str, markup: Markup) -> tuple[str, list[str]]:
+    """Head and cells of a column that is no task's."""
+    if name == columns.PARAMS:
+        return "parameters", [notes.parameters(row) for row in table.rows]
+    if name == columns.MEAN:
+        return "mean", [markup.escape(_mean(columns.mean(table, row))) for row in table.rows]
+    figure = costs.figure(name)
+    how = ", ".join(part for part in (figure.shown_unit, costs.scenario(figure)) if part)
+    values = [columns.cost(table, row, figure) for row in table.rows]
+    cells = [
+        "" if row.costs is None and value is None else costs.shown(figure, value)
+        for row, value in zip(table.rows, values, strict=True)
+    ]
+    return markup.two_lines(markup.escape(figure.symbol), markup.escape(how)), cells
+
+
+def _mean(found: Mean) -> str:
+    if found.low is None or found.high is None:
+        return f"{found.score:.2f}"
+    return f"{found.score:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def _cell(cell: Cell | None, markup: Markup, numbers: dict[str, int]) -> str:
@@ -174,9 +208,7 @@ def _reported_cell(cell: Cell, best: Reported, markup: Markup, numbers: dict[str
         text += f" ({cell.delta:+.1f})"
     if not best.is_verified:
         text += f" ({notes.UNVERIFIED})"
-    mark = str(numbers[best.source.key]) if best.source else ""
-    mark += notes.TRUST_MARKS[best.trust][0] if best.trust in notes.TRUST_MARKS else ""
-    mark += "*" if best.note or cell.also else ""
+    mark = notes.source_mark(cell, numbers)
     tokens = best.tokens_per_tile
     if best.tokens_per_image is not None:
         tokens = f"{best.tokens_per_image:,} tokens/image"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from vlmbench.reports.board.baselines import BaselineSource, Reported
-from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row
+from vlmbench.reports.board.columns import cost, is_by_task
+from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row, Table
+from vlmbench.reports.costs import scenario
+from vlmbench.runs.folder.costs import Figure
 
 TRUST_MARKS = {
     "benchmark": ("b", "the leaderboard of the benchmark's authors"),
@@ -17,6 +21,21 @@ TRUST_MARKS = {
 """Letters that mark who reports a score; a system's own authors have none."""
 
 UNVERIFIED = "unverified"
+
+
+class Wording(NamedTuple):
+    """How a format shows what the notes explain."""
+
+    intervals: str = "Brackets hold 95 % intervals"
+    deltas: str = "Parentheses hold"
+    marks: str = "A number raised beside a score"
+
+
+MARKUP = Wording()
+TEXT = Wording(
+    intervals="Below a score of ours stands its 95 % interval",
+    marks="A number in brackets beside a score",
+)
 
 
 def numbers(board: Board) -> dict[str, int]:
@@ -43,21 +62,23 @@ def _reported_cells(board: Board) -> Iterable[tuple[Row, Column, Cell]]:
                     yield row, column, row.cells[column]
 
 
-def endnotes(board: Board, numbers: dict[str, int]) -> list[tuple[str, list[str]]]:
+def endnotes(
+    board: Board, numbers: dict[str, int], wording: Wording = MARKUP
+) -> list[tuple[str, list[str]]]:
     """Sections of sentences below the tables; empty ones are left out."""
     reading = []
     if any(cell.low is not None for row in board.rows for cell in row.cells.values()):
         reading.append(
-            "Brackets hold 95 % intervals, clustered by picture; by question where options rotate."
+            f"{wording.intervals}, clustered by picture; by question where options rotate."
         )
     if board.reference:
-        reading.append(f"Parentheses hold the distance in points to {board.reference}.")
+        reading.append(f"{wording.deltas} the distance in points to {board.reference}.")
     reading += board.notes
     cells, results = list(_reported_cells(board)), list(_shown(board))
     if results:
         reading.append(
-            "A number raised beside a score is its source, below; harness, prompt and sample count "
-            "of a reported score are the source's own, so small differences mean nothing."
+            f"{wording.marks} is its source, below; harness, prompt and sample count of a "
+            "reported score are the source's own, so small differences mean nothing."
         )
     trusts = {result.trust for result in results}
     letters = [f"{mark}: {means}" for key, (mark, means) in TRUST_MARKS.items() if key in trusts]
@@ -76,6 +97,27 @@ def endnotes(board: Board, numbers: dict[str, int]) -> list[tuple[str, list[str]
         for title, sentences in [*sections, ("Sources", listed)]
         if sentences
     ]
+
+
+def costs(table: Table, figures: Sequence[Figure]) -> Iterable[str]:
+    """What the columns of costs hold: the scenario, and whether it is the tasks' or whole runs'."""
+    shown = [one for one in figures if any(cost(table, row, one) is not None for row in table.rows)]
+    alone, offline = (
+        [one.symbol for one in shown if scenario(one) == name]
+        for name in ("single stream", "offline")
+    )
+    if alone:
+        yield f"single stream, one request at a time (medians): {', '.join(alone)}"
+    if offline:
+        yield f"offline, all requests together: {', '.join(offline)}"
+    if len(table.columns) > 1 and shown:
+        whole = [one.symbol for one in shown if not is_by_task(table, one)]
+        if whole:
+            yield f"over whole runs, each sample counting the same: {', '.join(whole)}"
+        if len(whole) < len(shown):
+            yield f"{'the other ' if whole else ''}costs are means over the tasks" + (
+                "; of memory the most" if any("memory" in one.symbol for one in shown) else ""
+            )
 
 
 def _remarks(board: Board, numbers: dict[str, int]) -> list[str]:
@@ -109,3 +151,28 @@ def _source(number: int, source: BaselineSource) -> str:
 def as_printed(score: float) -> str:
     """The score with one decimal, as nearly every report has it, or with as many as it has."""
     return f"{score:.1f}" if round(score, 1) == score else f"{score:g}"
+
+
+def source_mark(cell: Cell, numbers: dict[str, int]) -> str:
+    """Number of the source of a reported score, letter of its trust, star of a remark."""
+    best = cell.reported
+    if best is None:
+        return ""
+    mark = str(numbers[best.source.key]) if best.source else ""
+    mark += TRUST_MARKS[best.trust][0] if best.trust in TRUST_MARKS else ""
+    return mark + ("*" if best.note or cell.also else "")
+
+
+def parameters(row: Row) -> str:
+    """The number of parameters with its unit: "2.38M"; empty if unknown."""
+    if row.num_parameters is None:
+        return ""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if row.num_parameters >= size:
+            return f"{row.num_parameters / size:.3g}{unit}"
+    return str(row.num_parameters)
+
+
+def title_of(row: Row) -> str:
+    """The row's name, with its kind where it was made here."""
+    return row.name + (f" ({row.kind})" if row.kind in ("run", "control") else "")

@@ -8,11 +8,11 @@ from dataclasses import replace
 from msgspec import UNSET
 
 from vlmbench.errors import VlmbenchError
-from vlmbench.reports import efficiency
 from vlmbench.reports.board import controls
 from vlmbench.reports.board.baselines import Reported, System
 from vlmbench.reports.board.leaderboard import Board, Cell, Column, Kind, Row, Setting
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
+from vlmbench.runs.folder.usage import sessions
 from vlmbench.schema import Profile
 from vlmbench.task.loading import installed
 
@@ -50,18 +50,21 @@ def board_of(
 
 def _run_row(run: FinishedRun, name: str, profile: Profile) -> Row:
     cells: dict[Column, Cell] = {}
-    num_parameters = None
     for task in run.tasks:
         used = profile if profile in task.summaries else "official"
         if used not in task.summaries:
             continue  # the split's answers are not public: a note says so
-        costs = efficiency.of_task(task)
-        num_parameters = costs.num_parameters
-        tokens = costs.visual_tokens_per_image
-        cell = _run_cell(run, task, used, tokens.mean if tokens else None)
-        cells[_run_column(task, used)] = cell
+        cells[_run_column(task, used)] = _run_cell(run, task, used)
     kind: Kind = "control" if run.is_control else "run"
-    return Row(name=name, kind=kind, num_parameters=num_parameters, cells=cells)
+    sizes = (session.num_parameters for session in sessions(run.folder))
+    return Row(
+        name=name,
+        kind=kind,
+        num_parameters=max((size for size in sizes if size is not None), default=None),
+        cells=cells,
+        costs=run.costs,
+        num_tasks=len(run.manifest.tasks),
+    )
 
 
 def _run_column(task: FinishedTask, profile: Profile) -> Column:
@@ -76,15 +79,15 @@ def _run_column(task: FinishedTask, profile: Profile) -> Column:
     )
 
 
-def _run_cell(
-    run: FinishedRun, task: FinishedTask, profile: Profile, tokens_per_image: float | None
-) -> Cell:
+def _run_cell(run: FinishedRun, task: FinishedTask, profile: Profile) -> Cell:
+    costs = task.costs
     summary = task.summaries[profile]
     cell = Cell.of(summary, split_rows=task.num_rows, fingerprint=task.data.fingerprint)
     return replace(
         cell,
         missing=task.num_missing,
-        tokens_per_image=tokens_per_image,
+        tokens_per_image=costs.visual_tokens_per_image,
+        costs=costs,
         folder=run.folder.as_posix(),
     )
 

@@ -12,8 +12,9 @@ import numpy as np
 from vlmbench.data import splits
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.metrics.paired import Difference, MeanDifference, difference, holm, mean_difference
-from vlmbench.reports import efficiency
-from vlmbench.reports.efficiency import Efficiency
+from vlmbench.reports.compare import costs
+from vlmbench.reports.compare.costs import CostRatio
+from vlmbench.runs.folder.costs import Costs
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.runs.folder.manifest import as_builtins
 from vlmbench.schema import Json, Profile
@@ -47,8 +48,11 @@ class TaskComparison:
     """Number of samples scored in A alone: failed or not run in B."""
 
     num_only_b: int
-    cost_a: Efficiency
-    cost_b: Efficiency
+    cost_a: Costs
+    cost_b: Costs
+    ratios: tuple[CostRatio, ...]
+    """B's costs over A's, of each that one of them knows."""
+
     values: Mapping[str, tuple[float, float]]
     """Sample id to its scores in A and B."""
 
@@ -110,8 +114,9 @@ def compare(
             p_adjusted=p,
             num_only_a=only_a,
             num_only_b=only_b,
-            cost_a=efficiency.of_task(task_a),
-            cost_b=efficiency.of_task(task_b),
+            cost_a=task_a.costs,
+            cost_b=task_b.costs,
+            ratios=costs.ratios(task_a, task_b),
             values=values,
         )
         for (task_a, task_b, values, only_a, only_b), one, p in zip(

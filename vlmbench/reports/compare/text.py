@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
 from vlmbench.metrics.paired import Difference, MeanDifference
 from vlmbench.reports.compare.comparison import Comparison, Kind, Listed, TaskComparison
-from vlmbench.reports.efficiency import FIGURES, Efficiency
+from vlmbench.reports.compare.costs import CostRatio
+from vlmbench.reports.costs import shown
+from vlmbench.runs.folder.costs import FIGURES
 from vlmbench.tables import aligned, csv_safe, shortened
 
 HEADER = (
@@ -32,8 +33,12 @@ MEANINGS = {
 }
 
 
-COSTS = {name: figure for name, figure in FIGURES.items() if figure.column}
-"""Columns of the costs, by field of `Efficiency`."""
+COST_HEADER = ("cost", "unit", "A", "B", "B / A", "95 % interval", "n")
+
+COST_LEGEND = """\
+single stream: one request at a time, medians; offline: all requests together. B / A of times of a
+single stream, visual tokens and FLOPs: the geometric mean over the n samples of both, with its
+interval; other figures are of one whole pass, which gives none. -: unknown."""
 
 
 def as_text(found: Comparison) -> str:
@@ -50,13 +55,8 @@ def as_text(found: Comparison) -> str:
         LEGEND,
         *_notes(found),
         "",
-        aligned(
-            ("cost of a sample", "", *(cost.column for cost in COSTS.values())),
-            _costs(found),
-            num_left=2,
-        ),
-        "",
-        "Times are medians, the rest means; rates are of one device or CPU worker; -: unknown.",
+        *(line for task in found.tasks for line in _costs(task)),
+        COST_LEGEND,
     ]
     return "\n".join(parts)
 
@@ -107,25 +107,24 @@ def _notes(found: Comparison) -> list[str]:
     return ["", *notes] if notes else []
 
 
-def _costs(found: Comparison) -> list[tuple[str, ...]]:
-    return [
-        (task.name if label == "A" else "", label, *map(_short, _cost_cells(costs).values()))
-        for task in found.tasks
-        for label, costs in (("A", task.cost_a), ("B", task.cost_b))
-    ]
+def _costs(task: TaskComparison) -> list[str]:
+    rows = [_cost_row(one) for one in task.ratios]
+    return (
+        [aligned((f"cost of {task.name}", *COST_HEADER[1:]), rows, num_left=2), ""] if rows else []
+    )
 
 
-def _cost_cells(costs: Efficiency) -> dict[str, float | None]:
-    """Numbers by their column's name."""
-    return {cost.column: cost.in_column(getattr(costs, name)) for name, cost in COSTS.items()}
-
-
-def _short(value: float | None) -> str:
-    """Three significant digits."""
-    if value is None:
-        return "-"
-    digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{digits}f}"
+def _cost_row(one: CostRatio) -> tuple[str, ...]:
+    has_interval = one.low is not None and one.high is not None
+    return (
+        one.figure.title,
+        one.figure.shown_unit,
+        shown(one.figure, one.a),
+        shown(one.figure, one.b),
+        "-" if one.ratio is None else f"{one.ratio:.3f}",
+        f"{one.low:.3f} .. {one.high:.3f}" if has_interval else "-",
+        "-" if one.n is None else f"{one.n:,}",
+    )
 
 
 def listing_as_text(kind: Kind, samples: Sequence[Listed], with_gold: bool) -> str:
@@ -169,7 +168,14 @@ def _task_record(task: TaskComparison) -> dict[str, Any]:
         "num_only_b": task.num_only_b,
         "cost_a": asdict(task.cost_a),
         "cost_b": asdict(task.cost_b),
+        "cost_ratios": {one.figure.key: _ratio_record(one) for one in task.ratios},
     }
+
+
+def _ratio_record(one: CostRatio) -> dict[str, Any]:
+    """In the figure's unit; the interval is null where there is none."""
+    interval = None if one.low is None else [one.low, one.high]
+    return {"a": one.a, "b": one.b, "ratio": one.ratio, "interval": interval, "n": one.n}
 
 
 def _percent(found: Difference | MeanDifference) -> dict[str, Any]:
@@ -184,15 +190,18 @@ def _percent(found: Difference | MeanDifference) -> dict[str, Any]:
 
 
 def as_csv(found: Comparison) -> str:
-    """A line per task; costs as in the text."""
+    """A line per task; costs by their key, in its unit."""
     records = []
     for task in found.tasks:
         record = _task_record(task)
         low, high = record.pop("interval")
-        for label in ("a", "b"):
-            del record[f"cost_{label}"]
-            cells = _cost_cells(getattr(task, f"cost_{label}"))
-            record |= {f"{column} {label.upper()}": value for column, value in cells.items()}
+        for name in ("cost_a", "cost_b", "cost_ratios"):
+            del record[name]
+        by_key = {one.figure.key: one for one in task.ratios}
+        for key in FIGURES:
+            one = by_key.get(key)
+            for name in ("a", "b", "ratio", "low", "high"):
+                record[f"{key} {name}"] = None if one is None else getattr(one, name)
         records.append(record | {"low": low, "high": high})
     return _table(list(records[0]), [list(record.values()) for record in records])
 

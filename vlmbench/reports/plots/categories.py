@@ -31,8 +31,11 @@ NOT_CATEGORIES = ("vanilla", "split")
 """Dimensions of a breakdown that are not drawn: they do not divide samples by content."""
 
 
-def drawings(name: str, cells: Sequence[Cell], size: Size) -> Drawings:
-    """A figure for each dimension of a task's breakdown that has two categories or more."""
+def drawings(name: str, cells: Sequence[Cell], size: Size, most: int | None = None) -> Drawings:
+    """A figure for each dimension of a task's breakdown that has two categories or more.
+
+    `most`: of so many dimensions, the first ones; None: of all.
+    """
     found = scored(cells)
     dimensions = list(
         dict.fromkeys(
@@ -44,7 +47,7 @@ def drawings(name: str, cells: Sequence[Cell], size: Size) -> Drawings:
     )
     if not dimensions:
         yield Skipped(f"{name}: {'no categories' if found else 'no scores'} to draw bars of")
-    for dimension in dimensions:
+    for dimension in dimensions[:most]:
         yield Drawing(f"categories-{name}-{dimension}", size, _Draw(name, dimension, found, size))
 
 

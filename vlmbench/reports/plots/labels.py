@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -11,17 +11,22 @@ if TYPE_CHECKING:
 OFFSETS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 """Positions of a label relative to its point, in label heights, the best first."""
 
+DISTANCES = (1.0, 2.2, 3.6, 5.0)
+"""How far a name that must stand may go, in label heights; a line leads to it if not next to it."""
+
 
 def place(
     axes: Axes,
     points: Sequence[tuple[float, float, str]],
+    others: Sequence[tuple[float, float, str]],
     bars: Sequence[tuple[float, float, float, float]],
     font_pt: float,
 ) -> int:
-    """Name as many of the points (x, y, name) as there is room for; returns how many.
+    """Name all `points` (x, y, name), and of the `others` as many as there is room for.
 
-    Those at the top come first: they are the ones that a reader looks for. A name may stand over
-    no point, no other name and none of the bars (x, y, to x, to y). The layout is fixed hereafter.
+    Returns how many are named. Those at the top come first: they are the ones that a reader looks
+    for. A name stands over no point, no other name and none of the bars (x, y, to x, to y), unless
+    there is no such place for one of `points`. The layout is fixed hereafter.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
@@ -34,7 +39,7 @@ def place(
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]  # untyped in matplotlib
     inside = axes.get_window_extent(renderer)
     reach = 0.45 * font_pt * figure.dpi / 72
-    centres = axes.transData.transform([(x, y) for x, y, _ in points])
+    centres = axes.transData.transform([(x, y) for x, y, _ in (*points, *others)])
     taken = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in centres]
     ends = axes.transData.transform(
         [end for x, y, to_x, to_y in bars for end in ((x, y), (to_x, to_y))]
@@ -43,28 +48,47 @@ def place(
         Bbox([low - reach / 2, high + reach / 2])
         for low, high in zip(ends[::2], ends[1::2], strict=True)
     ]
+
+    def tried(x: float, y: float, name: str, distance: float) -> bool:
+        for right, up in OFFSETS:
+            text = _written(axes, (x, y), name, (right, up), distance, font_pt)
+            box = text.get_window_extent(renderer)
+            is_inside = inside.x0 <= box.x0 and box.x1 <= inside.x1
+            is_inside = is_inside and inside.y0 <= box.y0 and box.y1 <= inside.y1
+            if is_inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                return True
+            text.remove()
+        return False
+
     num_named = 0
     for x, y, name in sorted(points, key=lambda point: -point[1]):
-        for right, up in OFFSETS:
-            text = axes.annotate(
-                name,
-                (x, y),
-                xytext=(0.75 * font_pt * right, 0.75 * font_pt * up),
-                textcoords="offset points",
-                ha={1: "left", 0: "center", -1: "right"}[right],
-                va={1: "bottom", 0: "center", -1: "top"}[up],
-                fontsize=font_pt,
-                color="#444444",
-            )
-            box = text.get_window_extent(renderer)
-            is_inside = inside.x0 <= box.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1
-            if (
-                is_inside
-                and box.y0 >= inside.y0
-                and not any(box.overlaps(other) for other in taken)
-            ):
-                taken.append(box)
-                num_named += 1
-                break
-            text.remove()
+        if not any(tried(x, y, name, distance) for distance in DISTANCES):
+            _written(axes, (x, y), name, OFFSETS[0], 1.0, font_pt)
+        num_named += 1
+    for x, y, name in sorted(others, key=lambda point: -point[1]):
+        num_named += tried(x, y, name, 1.0)
     return num_named
+
+
+def _written(
+    axes: Axes,
+    point: tuple[float, float],
+    name: str,
+    offset: tuple[int, int],
+    distance: float,
+    font_pt: float,
+) -> Any:
+    right, up = offset
+    line = {"arrowstyle": "-", "color": "#888888", "linewidth": font_pt / 14, "shrinkB": 2}
+    return axes.annotate(
+        name,
+        point,
+        xytext=(0.75 * font_pt * right * distance, 0.75 * font_pt * up * distance),
+        textcoords="offset points",
+        ha={1: "left", 0: "center", -1: "right"}[right],
+        va={1: "bottom", 0: "center", -1: "top"}[up],
+        fontsize=font_pt,
+        color="#222222",
+        arrowprops=line if distance > 1 else None,
+    )

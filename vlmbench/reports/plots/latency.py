@@ -1,4 +1,4 @@
-"""The distribution of end-to-end latency over samples."""
+"""The distribution of single-stream latency over samples."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vlmbench.reports.plots import style
 from vlmbench.reports.plots.series import Cell, Drawing, Drawings, Skipped
 from vlmbench.reports.plots.style import Size
 from vlmbench.reports.plots.ticks import set_logarithmic
+from vlmbench.runs.folder import single_stream
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,18 +26,16 @@ MOST_STEPS = 1000
 
 
 def drawings(name: str, cells: Sequence[Cell], size: Size) -> Drawings:
-    """A figure for one task, with a curve for each run that logged end-to-end times."""
+    """A figure for one task, with a curve for each run that measured requests alone."""
     curves = []
     for cell in cells:
-        seconds = [
-            record.timings["total_s"]
-            for record in cell.task.responses()
-            if record.response is not None and "total_s" in record.timings
-        ]
+        measured = single_stream.of_last_place(single_stream.read(cell.task.folder))
+        alone = measured.get(cell.task.name, {}).values()
+        seconds = [record.latency_s for record in alone if record.counts]
         if seconds:
             curves.append((cell, np.sort(np.array(seconds, dtype=np.float64))))
         else:
-            yield Skipped(f"{name}: no timings in the log of {cell.series.label}")
+            yield Skipped(f"{name}: {cell.series.label} has no single-stream latency")
     if curves:
         yield Drawing(f"latency-{name}", size, _Draw(name, curves, size))
 
@@ -94,8 +93,8 @@ class _Draw:
         else:
             axes.set_xlim(0, 1.05 * high or 1.0)
         axes.set_ylim(0, 101)
-        axes.set_xlabel("end-to-end latency of a sample (s)")
-        axes.set_ylabel("samples answered within it (%)")
+        axes.set_xlabel("latency, single stream [s]")
+        axes.set_ylabel("requests answered within it (%)")
         style.title(axes, self.size, self.name)
         style.legend(figure, self.size, handles, names)
         style.caption(figure, self.size, self._caption())
@@ -104,15 +103,15 @@ class _Draw:
     def _caption(self) -> str:
         text = (
             "Markers: 50th, 90th and 99th percentile. Bands: 95 % of whole curves (Dvoretzky, "
-            "Kiefer, Wolfowitz), as if samples were independent. Times include waiting in the "
-            "run's own batches."
+            "Kiefer, Wolfowitz), as if samples were independent. One request at a time, on a "
+            "sample of the task's."
         )
-        failed = [
-            f"{cell.task.num_failed:,} ({cell.series.label})"
+        places = {
+            cell.task.costs.single_stream.place.device
             for cell, _ in self.curves
-            if cell.task.num_failed
-        ]
-        return text + (f" Failed and left out: {', '.join(failed)}." if failed else "")
+            if cell.task.costs.single_stream is not None
+        }
+        return text + (" The devices differ." if len(places) > 1 else "")
 
 
 def steps(ordered: Floats) -> tuple[Floats, Floats]:

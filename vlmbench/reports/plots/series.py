@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from vlmbench.errors import VlmbenchError
 from vlmbench.metrics.intervals import Estimate
 from vlmbench.reports.plots.style import Look, Size, look
+from vlmbench.runs.folder.costs import Costs
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
+from vlmbench.runs.folder.sweep import read_sweep
 from vlmbench.schema import Profile
 from vlmbench.task.styles import versioned
 
@@ -40,12 +42,31 @@ Drawings: TypeAlias = Iterator[Drawing | Skipped]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Runs of one sweep that differ in a single setting, in the order of its values."""
+
+    sweep: Path
+    setting: str
+    """The one that is turned along the curve."""
+
+    others: str
+    """The sweep's other settings, which are the same for the curve's points; may be empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
     """A run in a figure; it keeps its look in every one."""
 
     label: str
     look: Look
+    """Tells it from the others, where they are no more than there are looks."""
+
     run: FinishedRun
+    short: str
+    """What is in no other run's label: its name beside a point."""
+
+    curve: Curve | None = None
+    """The curve that it is a point of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +83,15 @@ class Cell:
         summary = self.task.summaries.get(self.profile)
         return summary.estimate if summary else None
 
+    @property
+    def costs(self) -> Costs:
+        return self.task.costs
+
 
 def series_of(runs: Sequence[FinishedRun]) -> list[Series]:
     """Runs with labels that say what they differ in: model, prompt style, shots, or else folder.
 
-    Raises: VlmbenchError where there are more runs than looks, or a run is named twice.
+    Raises: VlmbenchError where a run is named twice, or a sweep's file is damaged.
     """
     folders = [run.folder.resolve() for run in runs]
     if len(set(folders)) < len(folders):
@@ -84,10 +109,35 @@ def series_of(runs: Sequence[FinishedRun]) -> list[Series]:
         labels = [f"{label} ({place})" for label, place in zip(labels, places, strict=True)]
     # of a name that is no UTF-8 there are lone surrogates, which cannot be drawn
     labels = [label.encode("utf-8", "backslashreplace").decode() for label in labels]
-    return [
-        Series(label=label, look=look(index), run=run)
-        for index, (label, run) in enumerate(zip(labels, runs, strict=True))
-    ]
+    shorts = _without_shared(labels)
+    found = []
+    for index, (label, short, run) in enumerate(zip(labels, shorts, runs, strict=True)):
+        curve, value = _curve(run)
+        found.append(
+            Series(label=label, look=look(index), run=run, short=value or short, curve=curve)
+        )
+    return found
+
+
+def _without_shared(labels: Sequence[str]) -> list[str]:
+    """The labels without the parts that all of them have; whole where nothing would be left."""
+    parts = [label.split(", ") for label in labels]
+    shared = set(parts[0]).intersection(*parts) if len(parts) > 1 else set()
+    shorts = [", ".join(part for part in one if part not in shared) for one in parts]
+    return [short or label for short, label in zip(shorts, labels, strict=True)]
+
+
+def _curve(run: FinishedRun) -> tuple[Curve | None, str]:
+    """The curve of a sweep's run, and its value there."""
+    folder = run.folder.resolve()
+    sweep = read_sweep(folder.parent)
+    if sweep is None or folder.name not in sweep.runs:
+        return None, ""
+    settings = dict(sweep.runs[folder.name])
+    name = sweep.curve.name
+    value = settings.pop(name)
+    others = ", ".join(f"{key}={one}" for key, one in settings.items())
+    return Curve(sweep=folder.parent, setting=name, others=others), value
 
 
 def _style(run: FinishedRun) -> str:

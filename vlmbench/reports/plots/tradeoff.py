@@ -1,247 +1,276 @@
-"""Accuracy against what it costs: tokens per picture, latency, memory; with the Pareto front."""
+"""Accuracy against what it costs, of one task or of the mean of several, with the Pareto front."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from vlmbench.metrics.intervals import Estimate
-from vlmbench.reports import efficiency
-from vlmbench.reports.board.baselines import Reported, System
-from vlmbench.reports.efficiency import FIGURES, Efficiency, Spread
+from vlmbench.reports import costs
+from vlmbench.reports.board.baselines import System
 from vlmbench.reports.plots import labels, style
+from vlmbench.reports.plots.front import NUM_DRAWS, drawn_costs, on_front, pareto_front
+from vlmbench.reports.plots.points import Beside, Scope, Span, beside
 from vlmbench.reports.plots.series import (
-    Cell,
+    Curve,
     Drawing,
     Drawings,
+    Series,
     Skipped,
     described,
     metric_of,
     scored,
 )
-from vlmbench.reports.plots.style import Size
-from vlmbench.reports.plots.ticks import set_logarithmic
+from vlmbench.reports.plots.style import Look, Size
+from vlmbench.reports.plots.ticks import set_linear, set_logarithmic
+from vlmbench.runs.folder.costs import Figure as Cost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+AXES = (
+    *("tokens", "ttft", "latency", "device-time", "flops", "device-memory", "host-memory"),
+    *("energy", "price"),
+)
+"""Costs that are drawn where they are known, by their names on the command line."""
+
+LOGARITHMIC_FROM = 5
+"""Largest over smallest cost from which the axis is logarithmic."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    cell: Cell
-    estimate: Estimate
-    cost: Spread
+    series: Series
+    score: Span
+    cost: Span
+    share: float
+    """Of the bootstrap draws in which it is on the front."""
+
+    @property
+    def name(self) -> str:
+        if self.share < 0.005:
+            return self.series.short
+        return f"{self.series.short} ({100 * self.share:.0f} %)"
 
 
-@dataclass(frozen=True, slots=True)
-class _Cost:
-    name: str
-    title: str
-    """Label of the axis, with its unit."""
-
-    what: str
-    """What a log without this cost lacks."""
-
-    of: Callable[[Efficiency], Spread | None]
-    bar: str
-    """Meaning of the horizontal bars; empty: there are none."""
-
-
-def _exactly(value: float | None) -> Spread | None:
-    if value is None:
-        return None
-    return Spread(n=1, mean=value, p10=value, p50=value, p90=value, p99=value)
-
-
-def _gigabytes(num_bytes: int | None) -> Spread | None:
-    return _exactly(None if num_bytes is None else num_bytes / 1e9)
-
-
-TOKENS = _Cost(
-    "tokens",
-    FIGURES["visual_tokens_per_image"].title,
-    "visual tokens",
-    lambda found: found.visual_tokens_per_image,
-    "from the 10th to the 90th percentile of the pictures, point at the median",
-)
-LATENCY = _Cost(
-    "latency",
-    "end-to-end latency of a sample (s)",
-    "timings",
-    lambda found: found.latency_s,
-    "from the 10th to the 90th percentile of the samples, point at the median",
-)
-DEVICE_MEMORY = _Cost(
-    "memory",
-    f"{FIGURES['peak_device_memory_bytes'].title} (GB)",
-    "peak memory",
-    lambda found: _gigabytes(found.peak_device_memory_bytes),
-    "",
-)
-HOST_MEMORY = _Cost(
-    "memory",
-    f"{FIGURES['peak_host_memory_bytes'].title} (GB)",
-    "peak memory",
-    lambda found: _gigabytes(found.peak_host_memory_bytes),
-    "",
-)
-
-
-def drawings(name: str, cells: Sequence[Cell], systems: Sequence[System], size: Size) -> Drawings:
-    """Three figures of one task; the systems' results stand beside the runs' against tokens."""
-    found = scored(cells)
-    if not found:
-        yield Skipped(f"{name}: no scores, so nothing to set against costs")
-        return
-    costs = [efficiency.of_task(cell.task) for cell, _ in found]
-    on_device = any(cost.peak_device_memory_bytes is not None for cost in costs)
-    memory = DEVICE_MEMORY if on_device else HOST_MEMORY
-    for kind in (TOKENS, LATENCY, memory):
-        spreads = [kind.of(cost) for cost in costs]
+def drawings(
+    scope: Scope, systems: Sequence[System], size: Size, wanted: Sequence[str] = ()
+) -> Drawings:
+    """A figure for each cost that is known of a run; `wanted`: these costs, and why not."""
+    reported = beside(systems, scope)
+    bootstrapped = None
+    num_drawn = 0
+    for name in wanted or AXES:
+        cost = costs.figure(name)
+        if name == "host-memory" and not wanted and _knows_device_memory(scope):
+            continue
+        spans = scope.costs(cost)
+        known = [index for index, span in enumerate(spans) if span is not None]
+        others = reported if name == "tokens" else []
+        if len(known) + len(others) < 2 or not known:
+            if wanted:
+                yield Skipped(f"{scope.name}: {_lacking(cost, len(known))}")
+            continue
+        if bootstrapped is None:
+            bootstrapped = scope.bootstrapped()
+        found = [span for span in spans if span is not None]
+        shares = on_front(
+            bootstrapped[known],
+            drawn_costs(found, NUM_DRAWS),
+            [(other.cost, other.score) for other in others],
+        )
+        scores, series = scope.scores(), scope.series
         points = [
-            _Point(cell, estimate, spread)
-            for (cell, estimate), spread in zip(found, spreads, strict=True)
-            if spread is not None
+            _Point(series[index], scores[index], span, float(share))
+            for index, span, share in zip(known, found, shares, strict=True)
         ]
-        without = [
-            cell.series.label
-            for (cell, _), spread in zip(found, spreads, strict=True)
-            if spread is None
-        ]
-        if without:
-            yield Skipped(f"{name}: no {kind.what} in the log of {', '.join(without)}")
-        if points:
-            beside = comparable(systems, cells) if kind is TOKENS else ()
-            yield Drawing(
-                f"tradeoff-{kind.name}-{name}", size, _Draw(name, kind, points, beside, size)
-            )
+        num_drawn += 1
+        yield Drawing(
+            f"tradeoff-{name}-{scope.name}", size, _Draw(scope, cost, points, others, size)
+        )
+    if not num_drawn and not wanted:
+        yield Skipped(
+            f"{scope.name}: a trade-off takes two points of known cost; name several runs, or make "
+            "some with vlmbench sweep"
+        )
+
+
+def _knows_device_memory(scope: Scope) -> bool:
+    return any(span is not None for span in scope.costs(costs.figure("device-memory")))
+
+
+def _lacking(cost: Cost, num_known: int) -> str:
+    if not num_known:
+        return f"no run has {cost.title}"
+    return f"{cost.title} is known of one run, and a trade-off takes two points"
+
+
+def _steps(front: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float, float, float]]:
+    """The front's line, as bars."""
+    for (cost, score), (dearer, better) in pairwise(front):
+        yield cost, score, dearer, score
+        yield dearer, score, dearer, better
 
 
 @dataclass(frozen=True, slots=True)
 class _Draw:
     """Draws one figure when called."""
 
-    name: str
-    cost: _Cost
+    scope: Scope
+    cost: Cost
     points: Sequence[_Point]
-    reported: Sequence[Reported]
+    reported: Sequence[Beside]
     size: Size
 
     def __call__(self) -> Figure:
         figure = style.new_figure(self.size, self.size.height_in)
         axes = figure.add_subplot()
-        runs = [self._draw_run(axes, point) for point in self.points]
-        handles: list[Any] = list(runs)
-        names = [point.cell.series.label for point in self.points]
+        handles: list[Any] = []
+        names: list[str] = []
+        for look, curve, points in self._groups():
+            handle = self._draw_group(axes, look, points, is_joined=curve is not None)
+            if curve is not None:
+                handles.append(handle)
+                names.append(self._curve_name(curve))
         if self.reported:
-            handles.append(
-                axes.scatter(
-                    [one.tokens_per_image or 0 for one in self.reported],
-                    [one.score for one in self.reported],
-                    marker="x",
-                    s=1.6 * self.size.font_pt**2 / 3,
-                    color=style.REPORTED,
-                    linewidths=self.size.font_pt / 9,
-                )
-            )
+            handles.append(self._draw_reported(axes))
             names.append("reported by others")
         front = pareto_front(
-            [(point.cost.p50, 100 * point.estimate.mean) for point in self.points]
-            + [(one.tokens_per_image or 0, one.score) for one in self.reported]
+            [(point.cost[0], point.score[0]) for point in self.points]
+            + [(one.cost, one.score) for one in self.reported]
         )
-        if len(front) > 1:
-            steps = axes.plot(*zip(*front, strict=True), drawstyle="steps-post", color="#000000")
-            steps[0].set(linewidth=self.size.font_pt / 12, linestyle=":", zorder=1)
-            handles.append(steps[0])
-            names.append("Pareto front")
         self._set_axes(axes)
-        style.title(axes, self.size, self.name)
-        style.legend(figure, self.size, handles, names)
+        if len(front) > 1:
+            (line,) = axes.plot(*zip(*front, strict=True), drawstyle="steps-post", color="#000000")
+            line.set(linewidth=self.size.font_pt / 12, linestyle=":", zorder=1)
+            handles.append(line)
+            names.append("Pareto front")
+        style.title(axes, self.size, self._title())
+        if handles:
+            style.legend(figure, self.size, handles, names)
         style.caption(figure, self.size, self._caption())
-        if self.reported:
-            places = [(one.tokens_per_image or 0, one.score, one.system) for one in self.reported]
-            labels.place(axes, places, list(self._bars()), 0.75 * self.size.font_pt)
+        own = [(point.cost[0], point.score[0], point.name) for point in self.points]
+        others = [(one.cost, one.score, one.system) for one in self.reported]
+        bars = [*self._bars(), *_steps(front)]
+        labels.place(axes, own, others, bars, 0.8 * self.size.font_pt)
         return figure
 
-    def _draw_run(self, axes: Axes, point: _Point) -> Any:
-        mean, look, spread = 100 * point.estimate.mean, point.cell.series.look, point.cost
+    def _groups(self) -> list[tuple[Look, Curve | None, list[_Point]]]:
+        """Points of one curve together, in the order of their cost; any other by itself."""
+        groups: dict[object, list[_Point]] = {}
+        for point in self.points:
+            groups.setdefault(point.series.curve or id(point), []).append(point)
+        return [
+            (
+                style.look(index),
+                points[0].series.curve,
+                sorted(points, key=lambda point: point.cost[0]),
+            )
+            for index, points in enumerate(groups.values())
+        ]
+
+    def _draw_group(
+        self, axes: Axes, look: Look, points: Sequence[_Point], *, is_joined: bool
+    ) -> Any:
+        costs, scores = ([span[0] for span in one] for one in self._spans(points))
+        xerr, yerr = (
+            [[v - low for v, low, _ in spans], [high - v for v, _, high in spans]]
+            for spans in self._spans(points)
+        )
+        has_intervals = any(low < high for _, low, high in self._spans(points)[0])
         return axes.errorbar(
-            [spread.p50],
-            [mean],
-            xerr=[[spread.p50 - spread.p10], [spread.p90 - spread.p50]] if self.cost.bar else None,
-            yerr=[[mean - 100 * point.estimate.low], [100 * point.estimate.high - mean]],
-            fmt=look.marker,
+            costs,
+            scores,
+            xerr=xerr if has_intervals else None,
+            yerr=yerr,
+            marker=look.marker,
+            linestyle=look.line if is_joined else "none",
             color=look.colour,
+            linewidth=self.size.font_pt / 8,
             markeredgecolor="black",
             markeredgewidth=self.size.font_pt / 16,
             capsize=self.size.font_pt / 4,
-            elinewidth=self.size.font_pt / 10,
+            elinewidth=self.size.font_pt / 14,
             zorder=3,
         )
+
+    @staticmethod
+    def _spans(points: Sequence[_Point]) -> tuple[list[Span], list[Span]]:
+        return [point.cost for point in points], [point.score for point in points]
+
+    def _draw_reported(self, axes: Axes) -> Any:
+        return axes.scatter(
+            [one.cost for one in self.reported],
+            [one.score for one in self.reported],
+            marker="x",
+            s=1.6 * self.size.font_pt**2 / 3,
+            color=style.REPORTED,
+            linewidths=self.size.font_pt / 9,
+        )
+
+    def _curve_name(self, curve: Curve) -> str:
+        parts = [curve.sweep.name] if len({s for s in self._sweeps()}) > 1 else []
+        parts += [curve.others] if curve.others else []
+        return f"{', '.join(parts)}: {curve.setting}" if parts else f"over {curve.setting}"
+
+    def _sweeps(self) -> Iterator[Any]:
+        for point in self.points:
+            if point.series.curve is not None:
+                yield point.series.curve.sweep
+
+    def _title(self) -> str:
+        models = {point.series.run.model for point in self.points}
+        own = f"{models.pop()}, " if len(models) == 1 else ""
+        return own + self.scope.title
 
     def _bars(self) -> Iterator[tuple[float, float, float, float]]:
         """Both intervals of each run, in the axes' units."""
         for point in self.points:
-            cost, mean = point.cost, 100 * point.estimate.mean
-            yield cost.p10, mean, cost.p90, mean
-            yield cost.p50, 100 * point.estimate.low, cost.p50, 100 * point.estimate.high
+            (cost, cost_low, cost_high), (score, low, high) = point.cost, point.score
+            yield cost_low, score, cost_high, score
+            yield cost, low, cost, high
 
     def _set_axes(self, axes: Axes) -> None:
-        from matplotlib.ticker import MaxNLocator
-
-        axes.set_xlabel(self.cost.title)
-        axes.set_ylabel(metric_of(self.points[0].cell.task))
-        costs = [x for p in self.points for x in (p.cost.p10, p.cost.p90)]
-        costs += [one.tokens_per_image or 0 for one in self.reported]
-        if min(costs) > 0 and max(costs) / min(costs) > 5:
-            set_logarithmic(axes, min(costs) / 1.4, max(costs) * 1.4)
+        axes.set_xlabel(self.cost.axis)
+        metrics = {metric_of(cells[0].task) for cells in self.scope.tasks}
+        axes.set_ylabel(metrics.pop() if len(metrics) == 1 else "mean score (%)")
+        ends = [x for p in self.points for x in (p.cost[1], p.cost[2])]
+        ends += [one.cost for one in self.reported]
+        least, most = min(ends), max(ends)
+        if least > 0 and most / least > LOGARITHMIC_FROM:
+            room = (most / least) ** 0.12
+            set_logarithmic(axes, least / room, most * room)
         else:
-            middle, half = (min(costs) + max(costs)) / 2, 0.62 * (max(costs) - min(costs))
+            middle, half = (least + most) / 2, 0.66 * (most - least)
             half = max(half, 0.25 * middle) or 1.0  # a small difference looks small
-            axes.set_xlim(max(0.0, middle - half), middle + half)
-            axes.xaxis.set_major_locator(MaxNLocator(5))
-        low = min([100 * p.estimate.low for p in self.points] + [r.score for r in self.reported])
-        high = max([100 * p.estimate.high for p in self.points] + [r.score for r in self.reported])
-        margin = max(1.0, 0.08 * (high - low))
-        axes.set_ylim(max(0.0, low - margin), min(101.0, high + margin))
+            set_linear(axes.xaxis, max(0.0, middle - half), middle + half)
+        low = min([p.score[1] for p in self.points] + [r.score for r in self.reported])
+        high = max([p.score[2] for p in self.points] + [r.score for r in self.reported])
+        margin = max(1.0, 0.1 * (high - low))
+        set_linear(axes.yaxis, max(0.0, low - margin), min(102.0, high + margin))
 
     def _caption(self) -> str:
-        text = described([(point.cell, point.estimate) for point in self.points])
-        if self.cost.bar:
-            text += f" Horizontal bars: {self.cost.bar}."
-        if self.reported:
+        parts = [described(scored(cells)) for cells in self.scope.tasks]
+        text = parts[0]
+        if len(parts) > 1:
+            cell = self.scope.tasks[0][0]
+            names = ", ".join(cells[0].task.name for cells in self.scope.tasks)
+            text = (
+                f"Mean of {names}, each counting the same; {cell.profile} rules; 95 % intervals, "
+                "clustered by picture."
+            )
+            text += " Stand-ins, not the benchmarks." if cell.task.is_mini else ""
+        if any(point.name != point.series.short for point in self.points):
+            text += (
+                f" In brackets: in so many of {NUM_DRAWS:,} bootstrap draws of the pictures the "
+                "point is on the front."
+            )
+        if any(point.cost[1] < point.cost[2] for point in self.points):
+            text += " Horizontal bars: 95 % intervals of the median."
+        if any(math.isfinite(one.cost) for one in self.reported):
             text += " Reported results have their own harnesses and no interval;"
             text += " they are named where there is room."
         return text
-
-
-def comparable(systems: Sequence[System], cells: Sequence[Cell]) -> list[Reported]:
-    """The reported results that compare with the runs, the most trusted per system and token count.
-
-    The same task, split, metric and number of examples, not fine-tuned, seen in its source, and
-    with a known number of tokens per picture.
-    """
-    task = cells[0].task
-    metrics = {task.metric, task.metric.replace("circular_", "")}
-    best: dict[tuple[str, int], Reported] = {}
-    for one in (result for system in systems for result in system.results):
-        tokens = one.tokens_per_image
-        fits = (one.task, one.split) == (task.task, task.split) and one.metric in metrics
-        is_alike = one.shots in {cell.task.prompt.shots for cell in cells} and not one.is_finetuned
-        if tokens is None or not (fits and is_alike and one.is_verified):
-            continue
-        key = one.system, tokens
-        if key not in best or one.rank < best[key].rank:
-            best[key] = one
-    return list(best.values())
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other beats in both cost (less is better) and score; cheapest first."""
-    front: list[tuple[float, float]] = []
-    for cost, score in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or score > front[-1][1]:
-            front.append((cost, score))
-    return front

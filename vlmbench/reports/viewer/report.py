@@ -67,7 +67,8 @@ def build(
         writer = _Writer(partial / "data", pictures, data_dir, tasks_dir)
         for number, (name, run) in enumerate(zip(_names(runs), runs, strict=True)):
             writer.add(number, name, run)
-        writer.close(plots.draw(runs, partial / "plots") if has_plots else {})
+        drawn = plots.draw(runs, partial / "plots") if has_plots else {}
+        writer.close(overview.over_tasks(runs), drawn)
         _replace(partial, out)
     except OSError as error:
         raise VlmbenchError(
@@ -99,9 +100,15 @@ class _Writer:
         tasks = [self._task(run, task, f"{number}-{n}") for n, task in enumerate(run.tasks)]
         self._runs.append(overview.of_run(run, name) | {"tasks": tasks})
 
-    def close(self, drawn: Mapping[str, Any]) -> None:
+    def close(self, over_tasks: Sequence[Mapping[str, Any]], drawn: Mapping[str, Any]) -> None:
         """Write the page's own data."""
-        content = {"runs": self._runs, "vlmbench": __version__, "made": provenance.now(), **drawn}
+        content = {
+            "runs": [run | part for run, part in zip(self._runs, over_tasks, strict=True)],
+            "costs": overview.heads(),
+            "vlmbench": __version__,
+            "made": provenance.now(),
+            **drawn,
+        }
         chunks.write(self._folder, "report", content)
 
     def _task(self, run: FinishedRun, task: FinishedTask, folder: str) -> dict[str, Any]:

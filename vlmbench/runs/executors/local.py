@@ -22,11 +22,12 @@ from vlmbench.runs.executors.protocol import (
     Finished,
     Joined,
     Lost,
+    Measured,
     Mistake,
     Noticed,
     Used,
 )
-from vlmbench.runs.job import Job, items_to_json
+from vlmbench.runs.job import Job, lease_to_json
 
 MAX_FALSE_STARTS = 3
 """Times in a row that a worker may die before it joins; then it is not started again."""
@@ -79,7 +80,7 @@ class LocalWorkers:
         return events
 
     def give(self, worker: str, lease: Lease) -> None:
-        self._tell(self._workers[worker], items_to_json(lease.items) + "\n")
+        self._tell(self._workers[worker], lease_to_json(lease) + "\n")
 
     def drop(self, worker: str) -> None:
         self._workers[worker].process.kill()
@@ -146,6 +147,8 @@ class LocalWorkers:
                 yield Joined(worker.name)
             elif what == child.FINISHED:
                 yield Finished(worker.name)
+            elif what == child.MEASURED:
+                yield Measured(worker.name, line)
             elif what == child.NOTICED:
                 yield Noticed(worker.name, line.decode().rstrip("\n"))
             else:

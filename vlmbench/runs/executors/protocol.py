@@ -26,6 +26,15 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """A worker has measured a request of a lease that is `timed`."""
+
+    worker: str
+    line: bytes
+    """An encoded `SingleStreamRecord`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """A worker has nothing left of its lease, and is ready for another."""
 
@@ -68,7 +77,7 @@ class Mistake:
     message: str
 
 
-Event = Joined | Answered | Finished | Used | Noticed | Lost | Mistake
+Event = Joined | Answered | Measured | Finished | Used | Noticed | Lost | Mistake
 
 
 class Executor(Protocol):

@@ -17,13 +17,14 @@ from vlmbench.backends import notices
 from vlmbench.backends.registry import open_backend
 from vlmbench.data.rows import GC_THRESHOLD
 from vlmbench.errors import VlmbenchError
-from vlmbench.runs.job import Job, items_from_json
+from vlmbench.runs.job import Job, lease_from_json
 from vlmbench.runs.recorder import Recorder
 from vlmbench.runs.runner import Runner, ask
+from vlmbench.runs.stopwatch import Stopwatch, unmeasured
 
 END = "end\n"
 
-JOINED, ANSWERED, FINISHED, USED, NOTICED = b"J", b"A", b"F", b"U", b"N"
+JOINED, ANSWERED, MEASURED, FINISHED, USED, NOTICED = b"J", b"A", b"M", b"F", b"U", b"N"
 """First bytes of frames."""
 
 EXIT_MISTAKE = 2
@@ -40,6 +41,9 @@ class Frames:
 
     def answered(self, line: bytes) -> None:
         self.write(ANSWERED, line)
+
+    def measured(self, line: bytes) -> None:
+        self.write(MEASURED, line)
 
     def used(self, line: bytes) -> None:
         self.write(USED, line)
@@ -61,10 +65,16 @@ def work(job: Job, worker: str, leases: SimpleQueue[str], frames: Frames) -> Non
     backend = open_backend(job.model, **job.settings)
     try:
         runner = Runner(backend, worker, frames.answered)
-        with Recorder(backend, worker, frames.used):
+        stopwatch = Stopwatch(backend, sources, worker, frames.measured)
+        with Recorder(backend, worker, frames.used) as recorder:
             frames.write(JOINED)
-            while (lease := leases.get()) != END:
-                runner.run(ask(sources, items_from_json(lease)))
+            while (given := leases.get()) != END:
+                lease = lease_from_json(given)
+                if lease.timed is None:
+                    runner.run(ask(sources, lease.items))
+                    recorder.mark()
+                elif why := stopwatch.run(lease.timed):
+                    frames.noticed(unmeasured(lease.timed.task, why))
                 frames.write(FINISHED)
     finally:
         backend.close()

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from msgspec import UNSET
 
 from vlmbench.errors import VlmbenchError, no_such
-from vlmbench.runs.folder import layout
+from vlmbench.runs.folder import cost_sums, layout
+from vlmbench.runs.folder.costs import Costs
 from vlmbench.runs.folder.manifest import (
     DataRecord,
     Manifest,
@@ -52,6 +54,14 @@ class FinishedTask:
 
     summaries: Mapping[Profile, Summary]
     """Empty where the split's answers are not public."""
+
+    usd_per_hour: float | None = None
+    """Price of one device; None: the run was not told."""
+
+    @property
+    def costs(self) -> Costs:
+        """What it cost, by scenario; computed from the run's files, which it reads all."""
+        return cost_sums.of_task(self.folder, self.name, self.usd_per_hour)
 
     @property
     def metric(self) -> str:
@@ -150,6 +160,17 @@ class FinishedRun:
     """True for a rank of a launcher's that ended before the others: the last one reports."""
 
     @property
+    def costs(self) -> Costs:
+        """What the run cost as a whole, all its tasks together; it has no single stream."""
+        return cost_sums.of_run(self.folder, self.usd_per_hour)
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Price of one device; None: the run was not told."""
+        given = self.manifest.usd_per_hour
+        return None if given is UNSET else given
+
+    @property
     def model(self) -> str:
         """Model as named to the run: "idefics2:tiny"."""
         return str(self.manifest.model["spec"])
@@ -163,6 +184,9 @@ class FinishedRun:
             parts.append("split" if splits else "no split")
         if self.manifest.generation.get("temperature"):
             parts.append(f"temperature {self.manifest.generation['temperature']}")
+        parts += _turned(self.manifest.model)
+        if prompt.max_new_tokens is not None:
+            parts.append(f"at most {prompt.max_new_tokens} new tokens")
         parts += ["no pictures"] if prompt.blind else []
         parts += [f"{prompt.pictures} pictures"] if prompt.pictures != "own" else []
         parts += ["OCR tokens given"] if prompt.ocr else []
@@ -203,6 +227,20 @@ class FinishedRun:
         return replace(self, tasks=tuple(kept))
 
 
+def _turned(model: Mapping[str, Any]) -> Iterator[str]:
+    """Settings of a model that set a run apart from its usual use."""
+    if model.get("max_side") is not None:
+        yield f"sides up to {model['max_side']}"
+    if model.get("keep_visual_tokens") is not None:
+        yield f"{100 * model['keep_visual_tokens']:g} % of visual tokens, at random"
+    for name, value in (model.get("processor_arg") or {}).items():
+        yield f"{name} {value}"
+    if model.get("dtype") not in (None, "auto"):
+        yield str(model["dtype"])
+    if model.get("deterministic"):
+        yield "deterministic"
+
+
 def open_run(folder: Path) -> FinishedRun:
     """Read a run's manifest and sum its scores up.
 
@@ -240,6 +278,7 @@ def _task(folder: Path, manifest: Manifest, name: str) -> FinishedTask:
         record=record,
         data=manifest.data[name],
         prompt=manifest.prompt,
+        usd_per_hour=None if manifest.usd_per_hour is UNSET else manifest.usd_per_hour,
         summaries=_summaries(path, record.profiles, num_scored, way_out),
     )
 

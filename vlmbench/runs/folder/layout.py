@@ -16,7 +16,9 @@ MANIFEST = "run.json"
 RESPONSES, SCORES, USAGE = "responses-{}.jsonl", "scores-{}.jsonl", "usage-{}.jsonl"
 """One of responses and usage for each worker, one of scores for each `TASK@SPLIT`."""
 
-NAMES = (MANIFEST, *(name.format("*") for name in (RESPONSES, SCORES, USAGE)))
+SINGLE_STREAM = "single-stream.jsonl"
+
+NAMES = (MANIFEST, SINGLE_STREAM, *(name.format("*") for name in (RESPONSES, SCORES, USAGE)))
 """Patterns of what a run's folder holds, which no result may replace."""
 
 

@@ -129,6 +129,13 @@ class Manifest:
     data: Mapping[str, DataRecord]
     selection: Mapping[str, Any] = field(default_factory=dict)
     num_workers: int | None = None
+    single_stream: int | UnsetType | None = UNSET
+    """Requests of each task to measure alone; None: as many as take about a minute; 0: none. UNSET:
+    the run is older than that, or has a model whose times mean nothing."""
+
+    usd_per_hour: float | UnsetType = UNSET
+    """Price of one device; not written where it was not told."""
+
     status: Status
     started: str | None
     finished: str | None

@@ -55,8 +55,11 @@ class ResponseRecord:
     time: float = 0.0
     """When it was logged, in seconds since 1970."""
 
+    device_s: float | None = None
+    """See `schema.Response`; not written where unknown, like those that follow."""
+
     reasoning: str | UnsetType = UNSET
-    """Not written where absent, like the two that follow; see `schema.Response`."""
+    """This and what follows: see `schema.Response`."""
 
     reasoning_tokens: int | UnsetType = UNSET
     token_limit: int | UnsetType = UNSET
@@ -75,6 +78,7 @@ def encoded(
     """The line of a response: the fields of `ResponseRecord`, without timings that are unknown."""
     timings = response.timings
     rare = {
+        "device_s": response.device_s,
         "reasoning": response.reasoning or None,
         "reasoning_tokens": response.reasoning_tokens,
         "token_limit": response.token_limit,

@@ -1,7 +1,7 @@
-"""What a worker used: usage-WORKER.jsonl, a line when it begins and one when it ends well.
+"""What a worker used: usage-WORKER.jsonl, a line when it begins and one after each of its leases.
 
-A session is one process's pass over its samples. A session that was killed has no second line: its
-responses still tell its time, but not its memory and energy.
+A session is one process's pass over its samples; its last line counts. Of a session that was killed
+the responses tell its time, but nothing tells its energy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Session:
     """Seconds since 1970, as in the responses."""
 
     ended: float | None = None
-    """None: killed, or still at work."""
+    """When it had answered its last lease; None: killed before, or still at work."""
 
     machine: str = ""
     """Equal for sessions on one machine, which have its processors' energy in common."""

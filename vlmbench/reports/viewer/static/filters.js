@@ -15,7 +15,7 @@ const SORTS = [
   ["", "id"],
   ["score", "score"],
   ["length", "response length"],
-  ["latency", "latency"],
+  ["latency", "time in the run, with queueing"],
 ];
 
 const DIFFERENCES = [

@@ -1,5 +1,5 @@
 "use strict";
-/* The first page: the board, the tasks with their categories and costs, and how runs were made. */
+/* The first page: what accuracy costs, the board, the tasks, and how the runs were made. */
 
 function showOverview(report) {
   document.title = "vlmbench report";
@@ -11,8 +11,9 @@ function showOverview(report) {
       `made ${report.made.slice(0, 10)} by vlmbench ${report.vlmbench}. ` +
       "Scores are in percent, with 95 % intervals; ? shows the keys."),
   ];
+  if (report.opening?.length) parts.push(opening(report.opening));
   parts.push(board(report, tasks));
-  for (const task of tasks) parts.push(taskSection(task));
+  for (const task of tasks) parts.push(taskSection(task, report.costs));
   if (report.plots) parts.push(plots(report));
   parts.push(element("section", {}, element("h2", {}, "How the runs were made"),
     report.runs.map((run, index) => provenance(run, index))));
@@ -40,6 +41,11 @@ function seriesMark(series) {
 function board(report, tasks) {
   const heads = tasks.map(({ task }) => element("th", { scope: "col" }, task.task,
     element("small", {}, `${task.metric}, v${task.version}`), element("small", {}, task.style)));
+  if (report.runs.some(({ mean }) => mean)) {
+    heads.push(element("th", { scope: "col" }, "mean", element("small", {}, "of the tasks")));
+  }
+  const known = report.costs.filter(([key]) => report.runs.some(({ costs: own }) => own?.[key]));
+  heads.push(...known.map(costHead));
   const rows = report.runs.map((run, series) => element("tr", {},
     element("th", { scope: "row" }, seriesMark(series), ` ${run.title}`,
       run.title.includes(run.name) ? null : element("small", {}, run.name),
@@ -47,11 +53,29 @@ function board(report, tasks) {
     tasks.map(({ entries }) => {
       const found = entries.find((entry) => entry.run === run);
       return element("td", {}, found ? boardCell(run, found.task) : "");
-    })));
+    }),
+    run.mean ? element("td", {}, element("b", {}, percent(run.mean.score)),
+      element("small", {}, `${percent(run.mean.low)} .. ${percent(run.mean.high)}`)) : null,
+    known.map(([key]) => element("td", { class: "number" }, run.costs?.[key] ?? "\u2013"))));
   return element("section", {}, element("h2", {}, "Board"),
     element("div", { class: "scroll" }, element("table", { class: "board" },
       element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "run"), heads)),
       element("tbody", {}, rows))));
+}
+
+function opening(drawn) {
+  return element("section", {}, element("h2", {}, "What accuracy costs"),
+    element("div", { class: "plots" }, drawn.map(figureLink)));
+}
+
+function figureLink([file, title]) {
+  return element("a", { href: file }, element("img", { src: file, alt: title }));
+}
+
+/** A cost's symbol with its unit, and the scenario in which it was measured. */
+function costHead([, symbol, unit, scenario]) {
+  return element("th", { scope: "col", class: "number" }, unit ? `${symbol}, ${unit}` : symbol,
+    element("small", {}, scenario));
 }
 
 function boardCell(run, task) {
@@ -71,13 +95,12 @@ function counts(task) {
 
 function plots({ plots: drawn, left_out: reasons }) {
   return element("section", {}, element("h2", {}, "Plots"),
-    element("div", { class: "plots" }, drawn.map(([file, title]) =>
-      element("a", { href: file }, element("img", { src: file, alt: title, loading: "lazy" })))),
+    element("div", { class: "plots" }, drawn.map(figureLink)),
     reasons.length ? element("details", {}, element("summary", {}, "Plots that are left out"),
       element("ul", {}, reasons.map((reason) => element("li", {}, reason)))) : null);
 }
 
-function taskSection({ title, task, entries }) {
+function taskSection({ title, task, entries }, heads) {
   const parts = [element("h2", {}, title)];
   if (task.mini) {
     parts.push(element("p", { class: "warn" },
@@ -90,11 +113,11 @@ function taskSection({ title, task, entries }) {
     element("a", { class: "button", href: addressOf({ run: run.name, task: own.task }) },
       seriesMark(series), ` ${grouped(own.samples)} samples of ${run.title}`),
   ])));
-  parts.push(profiles(entries));
+  parts.push(profiles(entries), costs(entries, heads));
   for (const [dimension] of Object.entries(task.breakdown)) {
     parts.push(categories(dimension, entries));
   }
-  parts.push(costs(entries));
+  parts.push(logged(entries));
   return element("section", {}, parts);
 }
 
@@ -125,6 +148,20 @@ function figureCells(found, series) {
 const NUMBERS = new Set(
   ["score", "95 % interval", "n", "unparsed", "mean", "p10", "median", "p90", "p99"]);
 
+/** What the runs cost on a task, beside its scores. */
+function costs(entries, heads) {
+  const known = heads.filter(([key]) => entries.some(({ task }) => task.costs[key]));
+  if (!known.length) return null;
+  const rows = entries.map(({ run, series, task }) => element("tr", {},
+    element("th", { scope: "row" }, seriesMark(series), ` ${run.title}`,
+      task.alone ? element("small", {}, `latency: ${task.alone}`) : null),
+    known.map(([key]) => element("td", { class: "number" }, task.costs[key] ?? "\u2013"))));
+  return element("div", { class: "scroll" }, element("table", { class: "chart costs" },
+    element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "costs"),
+      known.map(costHead))),
+    element("tbody", {}, rows)));
+}
+
 function chart(heads, rows) {
   const cells = heads.map((head) =>
     element("th", { scope: "col", class: NUMBERS.has(head) ? "number" : null }, head));
@@ -152,9 +189,10 @@ function categoryLink(run, task, dimension, name) {
   return link(addressOf({ run: run.name, task: task.task, filters }), name);
 }
 
-function costs(entries) {
+/** What the log says sample by sample; its times grow with the number of samples. */
+function logged(entries) {
   const lines = entries.map(({ run, series, task }) => {
-    const { spreads, figures, device, dtype } = task.efficiency;
+    const { spreads, device, dtype } = task.log;
     const rows = spreads.map(([label, unit, found]) => element("tr", {},
       element("th", { scope: "row" }, label),
       ["mean", "p10", "p50", "p90", "p99", "n"].map((name) =>
@@ -162,18 +200,15 @@ function costs(entries) {
     return element("div", {},
       element("h3", {}, seriesMark(series), ` ${run.title}`),
       rows.length ? chart(["per sample", "mean", "p10", "median", "p90", "p99", "n"], rows) : null,
-      definitions([["device", device], ["numbers", dtype],
-        ...figures.map(([label, unit, value]) => [label, measured(value, unit)])]));
+      definitions([["device", device], ["numbers", dtype]]));
   });
-  return element("details", {}, element("summary", {}, "Costs: tokens, time, memory"), lines);
+  return element("details", {},
+    element("summary", {}, "From the log: tokens, and times with the run's own queueing"), lines);
 }
 
 function measured(value, unit) {
   switch (unit) {
     case "s": return seconds(value);
-    case "bytes": return `${(value / 2 ** 30).toPrecision(3)} GiB`;
-    case "flops": return value.toExponential(3);
-    case "share": return `${(100 * value).toFixed(1)} %`;
     default: return `${grouped(Number(value.toPrecision(5)))} ${unit}`.trim();
   }
 }

@@ -138,8 +138,9 @@ function listed(texts) {
 }
 
 function logOf(detail) {
-  const timings = Object.entries(detail.timings).map(
-    ([name, value]) => [name.replace(/_s$/, "").replaceAll("_", " "), seconds(value)]);
+  const names = { queue_s: "queueing", total_s: "in the run, with queueing" };
+  const timings = Object.entries(detail.timings).map(([name, value]) =>
+    [names[name] ?? name.replace(/_s$/, "").replaceAll("_", " "), seconds(value)]);
   const categories = Object.entries(detail.breakdown).map(
     ([dimension, names]) => [dimension.replaceAll("_", " "), names.join(", ")]);
   return definitions([
