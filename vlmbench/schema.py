@@ -20,6 +20,14 @@ Profile = Literal["official", "strict", "lmms", "vlmevalkit"]
 
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
+FOLLOWS: Mapping[Profile, str] = {
+    "official": "the benchmark's own evaluator",
+    "strict": "vlmbench",
+    "lmms": "lmms-eval 0.7.3",
+    "vlmevalkit": "VLMEvalKit e8e78f0 (August 2026)",
+}
+"""Whose rules a profile follows, in which version."""
+
 FinalAnswer = Literal["none", "tags", "full"]
 """How a response is read before it is scored: as it is, without tags, or as its final answer."""
 

@@ -15,6 +15,7 @@ from vlmbench.runs.selection import Selection
 from vlmbench.schema import Json
 from vlmbench.task.binding import BoundTask, OwnTask, PromptSettings
 from vlmbench.task.loading import LMMS
+from vlmbench.task.reading import Reading
 
 LMMS_TASK = "vlmbench.lmms.tasks:LmmsTask"
 """What binds a task of lmms-eval's: a plug-in, so it is loaded by name."""
@@ -80,3 +81,5 @@ class Plan:
     folder: Path
     selection: Selection
     num_workers: int
+    reading: Reading
+    """How responses are read before they are scored; no part of what is asked."""

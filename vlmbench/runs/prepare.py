@@ -12,8 +12,10 @@ from vlmbench.runs import plan
 from vlmbench.runs.job import Job, Plan
 from vlmbench.runs.plan import Item
 from vlmbench.runs.selection import Selection
-from vlmbench.schema import Json
+from vlmbench.schema import FinalAnswer, Json
+from vlmbench.task import styles
 from vlmbench.task.binding import PromptSettings
+from vlmbench.task.reading import Reading
 
 
 def prepare(
@@ -25,10 +27,15 @@ def prepare(
     prompt: PromptSettings | None = None,
     settings: Mapping[str, Json] | None = None,
     num_workers: int = 1,
+    final_answer: FinalAnswer | None = None,
+    split_think: bool = False,
     data_dir: Path | None = None,
     tasks_dir: Path | None = None,
 ) -> Plan:
     """Read the data and choose the samples; nothing is written and no model is loaded.
+
+    `final_answer`: None is the prompt style's. It and `split_think` say how responses are read
+    (`task.reading.Reading`).
 
     Raises: VlmbenchError for anything that the user can mend.
     """
@@ -64,4 +71,8 @@ def prepare(
         folder=folder,
         selection=selection,
         num_workers=num_workers,
+        reading=Reading(
+            final_answer=final_answer or styles.find(prompt.style).final_answer,
+            split_think=split_think,
+        ),
     )

@@ -27,6 +27,7 @@ from vlmbench.cli.arguments import (
     path,
     processes,
     profile_argument,
+    reading_arguments,
     settings_arguments,
     tasks_argument,
     track_argument,
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how it is asked (default: idefics2)",
     )
     profile_argument(parser)
+    reading_arguments(parser, "default: the prompt style's, which is none")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     json_argument(parser, help="print scores, or the plan, as JSON")
     _selecting_arguments(parser)
@@ -205,6 +207,8 @@ def _planned(args: argparse.Namespace) -> Plan:
         ),
         settings=_settings(args),
         num_workers=args.gpus or args.workers or 1,
+        final_answer=args.final_answer,
+        split_think=args.split_think,
         data_dir=args.data_dir,
         tasks_dir=args.tasks_dir,
     )
@@ -253,9 +257,12 @@ def _print(result: FinishedRun, args: argparse.Namespace) -> None:
         text = "the answers of this split are not public, so there is no score"
         if task.summaries:
             figures = as_json(
-                task.name, task.version, task.metric, profile, task.summaries, task.num_selected
+                *(task.name, task.version, task.metric, profile, task.summaries),
+                *(task.num_selected, task.reading, task.marks),
             )
-            text = as_text(profile, task.summaries, task.num_selected)
+            text = as_text(
+                profile, task.summaries, task.num_selected, task.reading, task.marks
+            )
         if task.figures:
             figures["figures"] = dict(task.figures)
             own = ", ".join(f"{name} {value:.6g}" for name, value in task.figures.items())

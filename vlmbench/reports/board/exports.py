@@ -17,11 +17,11 @@ PLACES = 4
 ROW_FIELDS = ("system", "kind", "parameters")
 COLUMN_FIELDS = (
     *("task", "split", "mini", "shots", "fine_tuned", "harness", "metric", "version"),
-    *("prompt_style", "profile"),
+    *("prompt_style", "profile", "reading"),
 )
 CELL_FIELDS = (
     *("score", "low", "high", "n", "rows", "split_rows", "failed", "missing", "unparsed"),
-    *("tokens_per_image", "delta", "run"),
+    *("tokens_per_image", "remark", "delta", "run"),
 )
 REPORT_FIELDS = ("source", "address", "place", "split_is", "trust", "verified", "note")
 FIELDS = (*ROW_FIELDS, *COLUMN_FIELDS, *CELL_FIELDS, *REPORT_FIELDS)
@@ -89,6 +89,7 @@ def _column(column: Column) -> dict[str, Any]:
         "version": column.version,
         "prompt_style": column.prompt_style,
         "profile": column.profile,
+        "reading": column.reading,
     }
 
 
@@ -104,6 +105,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "missing": cell.missing,
         "unparsed": cell.unparsed,
         "tokens_per_image": _rounded(cell.tokens_per_image),
+        "remark": cell.remark,
         "delta": _rounded(cell.delta),
         "run": cell.folder,
         "reported": _reported(cell.reported) if cell.reported else None,
