@@ -46,13 +46,13 @@ class Reading:
     ) -> dict[Profile, Verdict]:
         """The verdict of every profile of a task on a prediction that did not fail.
 
-        An extraction that the prediction brings is scored as it is. Without a final answer no
-        option is guessed: the verdict is 0.
+        An extraction that the prediction brings is scored as it is. Where the step leaves nothing,
+        as of an unclosed thought, no option is guessed: the verdict is 0.
         """
         if prediction.is_final:
             return {profile: task.score(sample, prediction, profile) for profile in task.profiles}
         found = found or self.found(sample, prediction)
-        if self.final_answer != "none" and found.is_missing and (found.how or sample.options):
+        if self.final_answer != "none" and found.is_missing and found.how:
             return dict.fromkeys(task.profiles, Verdict(value=0.0, parsed=None, how=NO_ANSWER))
         return {
             profile: task.score(

@@ -99,21 +99,23 @@ def _score_one(task: Task, sample: Sample, prediction: Prediction, reading: Read
         return replace(scored, verdicts=reading.verdicts(task, sample, prediction))
     response = prediction.response or ""
     found = reading.found(sample, prediction)
-    others = reading.others(sample, prediction, found)
+    verdicts = reading.verdicts(task, sample, prediction, found)
+    ways = reading.others(sample, prediction, found)
+    others = {
+        way: replace(reading, final_answer=way).verdicts(task, sample, prediction, other)
+        for way, other in ways.items()
+    }
+    is_moved = any(
+        other[profile].value != verdicts[profile].value
+        for other in others.values()
+        for profile in verdicts
+    )
     return replace(
         scored,
-        verdicts=reading.verdicts(task, sample, prediction, found),
+        verdicts=verdicts,
         found=found if found.text != response else None,
-        others={
-            way: replace(
-                scored,
-                verdicts=replace(reading, final_answer=way).verdicts(
-                    task, sample, prediction, other
-                ),
-            )
-            for way, other in others.items()
-        },
-        is_marked=bool(found.how or any(other.how for other in others.values())),
+        others={way: replace(scored, verdicts=other) for way, other in others.items()},
+        is_marked=is_moved or any(one.is_marked for one in (found, *ways.values())),
         is_cut_off=prediction.is_cut_off,
         is_empty=not response.strip(),
     )

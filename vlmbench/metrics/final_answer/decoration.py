@@ -40,7 +40,8 @@ def _unwrapped(text: str) -> str:
     fence = _FENCE.match(text)
     if fence and "```" not in fence[1]:
         return fence[1]
-    text = _QUOTE.sub("", _HEADING.sub("", text, count=1), count=1)
+    if "\n" not in text:
+        text = _QUOTE.sub("", _HEADING.sub("", text, count=1), count=1)
     for opening, closing in _PAIRS:
         inner = text[len(opening) : len(text) - len(closing)]
         if (

@@ -30,6 +30,11 @@ class Found:
     """"thought", "answer tag", "special token", "box", "answer line", "JSON", ...; none: no mark."""
 
     @property
+    def is_marked(self) -> bool:
+        """True: the answer stands in a wrapping; "B." and "(B)" are plain letters."""
+        return bool({*self.how} - {letters.LETTER, letters.OPTION_TEXT})
+
+    @property
     def is_missing(self) -> bool:
         """True: the response has no final answer, as where a thought was never closed."""
         return not self.text
@@ -66,6 +71,7 @@ def _full(response: str, options: Mapping[str, str]) -> Found:
     text, how = tags.untagged(response[-MAX_RESPONSE:])
     if not text:
         return Found(text, how)
+    text = statements.before_echo(text)
     stated, mark = _stated(text)
     if options:
         letter, by = letters.read(text, stated, options)

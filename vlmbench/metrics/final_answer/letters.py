@@ -12,6 +12,8 @@ from functools import lru_cache
 
 from vlmbench.metrics.final_answer.decoration import bare
 
+LETTER, OPTION_TEXT = "letter", "option text"
+
 _PREFIX = (
     r"(?:(?:the |my )?(?:correct |final |best |right )*(?:option|choice|answer|letter|ans)s?\b"
     r"|我?(?:选择|選擇|选项|選項|答案|选|選)|答え|正解|정답)?\s*(?:(?:is|are)\b|是|为|為|は|은)?\s*[:.]?\s*"
@@ -67,21 +69,31 @@ def read(text: str, stated: str, options: Mapping[str, str]) -> tuple[str | None
     return None, ""
 
 
+def leading(text: str, options: Mapping[str, str]) -> str | None:
+    """The letter that a response begins with, before a text of its own: "C. A is too small."."""
+    text = _plain(text)
+    return None if _goes_through(text) else _leading(text, options)
+
+
+def _goes_through(text: str) -> bool:
+    """True if several lines begin with letters: they are the options, one by one."""
+    return len(set(_ENUMERATED.findall(text))) > 1
+
+
 def _readings(
     text: str, stated: str, options: Mapping[str, str]
 ) -> Iterator[tuple[str, str | None]]:
     if stated:
-        yield "letter", _matched(_WHOLE.fullmatch(stated), options)
-        yield "option text", _same_text(stated, options)
-        yield "letter", _leading(stated, options)
-        yield "letter", _matched(_AFTER_CUE.match(stated), options)
-    yield "letter", _matched(_WHOLE.fullmatch(text), options)
-    yield "option text", _same_text(text, options)
-    if len(set(_ENUMERATED.findall(text))) < 2:  # else the options are gone through
-        yield "letter", _leading(text, options)
-    yield "letter", _last_statement(text, options)
+        yield LETTER, _matched(_WHOLE.fullmatch(stated), options)
+        yield OPTION_TEXT, _same_text(stated, options)
+        yield LETTER, _leading(stated, options)
+        yield LETTER, _matched(_AFTER_CUE.match(stated), options)
+    yield LETTER, _matched(_WHOLE.fullmatch(text), options)
+    yield OPTION_TEXT, _same_text(text, options)
+    yield LETTER, None if _goes_through(text) else _leading(text, options)
+    yield LETTER, _last_statement(text, options)
     lines = [line for line in text.split("\n") if line.strip()]
-    yield "letter", _matched(_WHOLE.fullmatch(bare(lines[-1]) if lines else ""), options)
+    yield LETTER, _matched(_WHOLE.fullmatch(bare(lines[-1]) if lines else ""), options)
 
 
 def _plain(text: str) -> str:

@@ -11,6 +11,8 @@ _BOX = re.compile(r"(?:\\{1,2}(?:f?boxed|fbox)|\x08oxed|(?<![\w\\])boxed) ?\{")
 _MAX_BOXES = 20
 _MAX_STATED = 300
 _MAX_CUES = 50
+_MAX_NEXT_LINE = 40
+_ECHO = re.compile(r"\n[ \t]*(?:Question|Hint|Choices)[ \t]*:")
 
 _TO_WHAT = r"(?: (?:to|for|of|in|here)\b[^.:\n*]{0,80}?)?"
 _VERB = (
@@ -18,8 +20,9 @@ _VERB = (
     r"(?:[ \t]*(?:therefore|thus|hence|clearly)\b,?)?[ \t]*[:\uff1a]?\*{0,2})"
 )
 _STRONG = (
-    rf"\b(?:the |my )?(?:final|definitive)[ \t]+(?:answer|value|result|choice){_TO_WHAT}"
-    rf"(?:{_VERB}|\**[ \t]*\n)"
+    rf"\b(?:the |my )?(?:final|definitive)[ \t]+answer{_TO_WHAT}(?:{_VERB}|\**[ \t]*\n)"
+    rf"|^[ \t#*]*(?:the |my )?final[ \t]+(?:value|result|choice){_TO_WHAT}(?:{_VERB}|\**[ \t]*\n)"
+    r"|\bfinal[ \t]+(?:value|result|choice)[ \t]+is\b[ \t]*:?"
     r"|(?:最终|最終|最后|最後)(?:的)?(?:答案|结果|結果|回答)(?:是|为|為|就是|应为|は)?[ \t]*[:：]?"
     r"|^[ \t]*####[ \t]*(?=[-\d])"
 )
@@ -48,6 +51,16 @@ _ABBREVIATION = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!]\s+(?=[A-Z\"'*(])|\u3002")
 _POLITE = re.compile(r"(?:です|である|입니다|이다|です。)\Z")
+
+
+def before_echo(response: str) -> str:
+    r"""The part before the model repeats the prompt or asks itself another question.
+
+    "The answer is 3.\n\nQuestion: How many ..." is cut before "Question".
+    """
+    echo = _ECHO.search(response)
+    answer = response[: echo.start()] if echo else ""
+    return answer if answer.strip() else response
 
 
 def boxed(text: str) -> str | None:
@@ -85,10 +98,16 @@ def _stated_after(text: str, cue: re.Match[str]) -> str | None:
     line, _, rest = tail.lstrip(" \t").partition("\n")
     if not line.strip(" \t*:_#\uff1a"):
         line = next((one for one in rest.split("\n") if one.strip(" \t*_#-:")), "")
+        if len(line) > _MAX_NEXT_LINE and not _begins_line(text, cue.start()):
+            return None  # "Here is my answer:", and then the reasoning
     line = line.strip()
     if not line or len(line) > _MAX_STATED or _NO_ANSWER.match(line) or line.endswith("?"):
         return None
     return bare(_unclosed(bare(sentence(_unclosed(line))))) or None
+
+
+def _begins_line(text: str, place: int) -> bool:
+    return not text[text.rfind("\n", 0, place) + 1 : place].strip(" \t#*_")
 
 
 def sentence(line: str) -> str:

@@ -79,6 +79,13 @@ def untagged(response: str) -> tuple[str, tuple[str, ...]]:
     return text.strip(), tuple(dict.fromkeys(how))
 
 
+def without_thought(response: str) -> str:
+    """The response without thought; answer tags and special tokens stay. Empty: it is all thought."""
+    if not any(mark in response for mark in _MARKS):
+        return response
+    return _parted(_final_channel(response, []), [])[0]
+
+
 def _spoken_channel(text: str, how: list[str]) -> str:
     for opening, final in _SPOKEN_CHANNELS:
         if text.startswith(opening):
@@ -105,8 +112,20 @@ def _final_channel(text: str, how: list[str]) -> str:
 def _outside_thought(text: str, how: list[str]) -> str:
     """What stands outside thought, of answer tags the content.
 
+    Where nothing is left, an answer tag within the thought counts.
+    """
+    said, thought = _parted(text, how)
+    if not _TOKEN.sub("", said).strip():
+        return _answer(said + thought, how, only_sure=True) or ""
+    answer = _answer(said, how)
+    return said if answer is None else answer
+
+
+def _parted(text: str, how: list[str]) -> tuple[str, str]:
+    """What stands outside thought and inside.
+
     A thought ends at the first closing tag, and a closing tag without an opening one makes all
-    before it thought. Where nothing is left, an answer tag within the thought counts.
+    before it thought.
     """
     outside: list[str] = []
     inside: list[str] = []
@@ -131,11 +150,7 @@ def _outside_thought(text: str, how: list[str]) -> str:
     if is_open:
         how.append("open thought")
     (inside if is_open else outside).append(text[place:])
-    said = "".join(outside)
-    if not _TOKEN.sub("", said).strip():
-        return _answer(said + "".join(inside), how, only_sure=True) or ""
-    answer = _answer(said, how)
-    return said if answer is None else answer
+    return "".join(outside), "".join(inside)
 
 
 def _answer(text: str, how: list[str], *, only_sure: bool = False) -> str | None:
