@@ -20,6 +20,19 @@ Profile = Literal["official", "strict", "lmms", "vlmevalkit"]
 
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
+FOLLOWS: Mapping[Profile, str] = {
+    "official": "the benchmark's own evaluator",
+    "strict": "vlmbench",
+    "lmms": "lmms-eval 0.7.3",
+    "vlmevalkit": "VLMEvalKit e8e78f0 (August 2026)",
+}
+"""Whose rules a profile follows, in which version."""
+
+FinalAnswer = Literal["none", "tags", "full"]
+"""How a response is read before it is scored: as it is, without tags, or as its final answer."""
+
+FINAL_ANSWERS: tuple[FinalAnswer, ...] = get_args(FinalAnswer)
+
 
 class Picture(ABC):
     """A picture that is read and decoded only when asked for."""
@@ -144,6 +157,9 @@ class Prediction:
 
     is_final: bool = False
     """True: `final` is the answer; nothing is extracted from the response (MathVista, MMMU)."""
+
+    is_cut_off: bool = False
+    """True: the model was stopped at its limit of new tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

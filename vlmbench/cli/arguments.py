@@ -15,7 +15,7 @@ from typing import Any
 from vlmbench.backends import settings
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder.layout import is_of_a_run
-from vlmbench.schema import PROFILES, Json
+from vlmbench.schema import FINAL_ANSWERS, PROFILES, Json
 
 MAX_DIGITS = 18
 """Digits of a count that 64 bits hold."""
@@ -117,6 +117,23 @@ def tasks_argument(
 def profile_argument(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--profile", default="official", choices=PROFILES, help="scoring rules (default: official)"
+    )
+
+
+def reading_arguments(
+    parser: argparse._ActionsContainer, default: str = "default: none"
+) -> None:
+    parser.add_argument(
+        "--final-answer",
+        choices=FINAL_ANSWERS,
+        help="what of a response is scored: none (all of it, as the official evaluators do), tags "
+        "(without thought, answer tags, special tokens), full (also from boxes, JSON, answer "
+        f"lines, bold; an option's letter) ({default})",
+    )
+    parser.add_argument(
+        "--split-think",
+        action="store_true",
+        help="the profile vlmevalkit scores what follows </think>, as with its SPLIT_THINK",
     )
 
 

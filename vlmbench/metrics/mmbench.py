@@ -45,7 +45,7 @@ def row(
         case "official" | "vlmevalkit":
             letter, how = infer_option(response, options)
         case "strict":
-            letter, how = infer_option(response, options, strict=True)
+            letter, how = infer_option(response.strip(), options, strict=True)
         case "lmms":
             letter, how = _lmms_choice(response.strip(), options)
             if letter is None:

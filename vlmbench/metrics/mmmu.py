@@ -5,7 +5,7 @@ Four sets of rules (`vlmbench.schema.Profile`):
 - official: MMMU-Benchmark/MMMU bb0b95a, mmmu/utils/eval_utils.py. It draws a letter at random where
   it finds none; here such an answer has the expected value of the draw and counts as unparsed, so
   that neither order nor shards matter.
-- strict: the same without free credit. An unparsed answer is wrong; an option's or a gold answer's
+- strict: the same without free credit, and outer blanks do not count. An unparsed answer is wrong; an option's or a gold answer's
   text must occur as whole words (`metrics.parse.last_whole`): "yes" is not in "yesterday", and an
   option without words is in nothing.
 - lmms: lmms-eval 0.7.3, tasks/mmmu/utils.py. Another choice parser, whose draws are treated as
@@ -93,7 +93,7 @@ def multiple_choice(
         case "official":
             found, draws = _letter(response, options, FORMS), True
         case "strict":
-            found, draws = _letter(response, options, FORMS, whole_words=True), False
+            found, draws = _letter(response.strip(), options, FORMS, whole_words=True), False
         case "lmms":
             found, draws = _letter(response.strip(), options, LOOSE_FORMS), True
         case "vlmevalkit":
@@ -137,7 +137,9 @@ def open_question(
     golds = _golds(answers)
     match profile:
         case "official" | "strict":
-            return _concluded(response, golds, is_strict=profile == "strict")
+            is_strict = profile == "strict"
+            response = response.strip() if is_strict else response
+            return _concluded(response, golds, is_strict=is_strict)
         case "lmms":
             return _concluded(response.strip(), (_hub_text(golds),))
         case "vlmevalkit":

@@ -25,6 +25,9 @@ COLUMNS = (
 )
 """Figures of the table; of both memories the device's, where it is known."""
 
+REMARKED = "!"
+"""Stands beside a score that cannot be read without the remark below the table."""
+
 
 def profile_of(task: FinishedTask, wanted: Profile) -> Profile:
     """The scoring rules that are shown: "official" where a task lacks those that are wanted."""
@@ -50,6 +53,8 @@ def _document(task: FinishedTask, wanted: Profile) -> dict[str, Any]:
             profile_of(task, wanted),
             task.summaries,
             task.num_selected,
+            task.reading,
+            task.marks,
         )
     if task.figures:
         document["figures"] = dict(task.figures)
@@ -84,7 +89,9 @@ def details(run: FinishedRun, wanted: Profile) -> str:
     """Every task's scores under all rules, and by category."""
     return "\n\n".join(
         f"{task.name}  {task.metric}, version {task.version}\n"
-        + summary.as_text(profile_of(task, wanted), task.summaries, task.num_selected)
+        + summary.as_text(
+            profile_of(task, wanted), task.summaries, task.num_selected, task.reading, task.marks
+        )
         for task in run.tasks
         if task.summaries
     )
@@ -103,8 +110,10 @@ def _scores(task: FinishedTask, costs: Costs, wanted: Profile) -> tuple[str, ...
         num_asked = task.num_selected - task.num_missing
         return "-", "-", f"{num_asked:,}", f"{task.num_failed:,}", "-", truncated
     found = task.summaries[profile_of(task, wanted)]
+    score, interval = _estimate(found.estimate)
     return (
-        *_estimate(found.estimate),
+        f"{score} {REMARKED}" if task.remark(profile_of(task, wanted)) else score,
+        interval,
         f"{found.estimate.n if found.estimate else 0:,}",
         f"{found.failed:,}",
         f"{found.unparsed:,}",
@@ -128,7 +137,9 @@ def _number(value: float) -> str:
 
 
 def _notes(run: FinishedRun, costs: Sequence[Costs], wanted: Profile) -> list[str]:
-    notes = [_profiles(run, wanted)]
+    remarks = [(task.name, task.remark(profile_of(task, wanted))) for task in run.tasks]
+    notes = [f"{REMARKED} {name}: {remark}" for name, remark in remarks if remark]
+    notes.append(_profiles(run, wanted))
     alone = [one.single_stream for one in costs if one.single_stream is not None]
     if alone:
         notes.append(_place(alone))

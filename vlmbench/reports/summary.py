@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from vlmbench.metrics.intervals import Estimate
-from vlmbench.schema import Profile
+from vlmbench.schema import FOLLOWS, Profile
 from vlmbench.tables import aligned
+from vlmbench.task.answer_marks import AnswerMarks
+from vlmbench.task.reading import Reading
 from vlmbench.task.scoring import Summary
+
+
+AS_THEY_ARE = Reading()
 
 
 def as_json(
@@ -18,9 +24,15 @@ def as_json(
     profile: Profile,
     summaries: Mapping[Profile, Summary],
     total: int,
+    reading: Reading = AS_THEY_ARE,
+    marks: AnswerMarks | None = None,
 ) -> dict[str, Any]:
-    """Scores in percent under every profile, and the breakdown under `profile`."""
+    """Scores in percent under every profile, and the breakdown under `profile`.
+
+    `reading`: how responses were read; `marks`: what they are like, told where it is notable.
+    """
     headline = summaries[profile]
+    is_notable = marks is not None and marks.is_notable
     return {
         "task": name,
         "version": version,
@@ -31,8 +43,11 @@ def as_json(
         "total": total,
         "failed": headline.failed,
         "unparsed": headline.unparsed,
+        "final_answer": reading.final_answer,
+        **({"answers": asdict(marks)} if marks is not None and is_notable else {}),
         "profiles": {
-            name: _figures(summary.estimate) | {"unparsed": summary.unparsed}
+            name: _figures(summary.estimate)
+            | {"unparsed": summary.unparsed, "follows": FOLLOWS[name]}
             for name, summary in summaries.items()
         },
         "breakdown": {
@@ -50,8 +65,18 @@ def _figures(found: Estimate | None) -> dict[str, Any]:
     return {"score": 100 * found.mean, "interval": interval, "n": found.n}
 
 
-def as_text(profile: Profile, summaries: Mapping[Profile, Summary], total: int) -> str:
-    """Scores under every profile as text tables; a star marks `profile`, the one broken down."""
+def as_text(
+    profile: Profile,
+    summaries: Mapping[Profile, Summary],
+    total: int,
+    reading: Reading = AS_THEY_ARE,
+    marks: AnswerMarks | None = None,
+) -> str:
+    """Scores under every profile as text tables; a star marks `profile`, the one broken down.
+
+    What a reader must know of the responses stands in the row of `profile`.
+    """
+    notes = {profile: marks.text(profile, reading.final_answer)} if marks else {}
     header = ("profile", "score", "95 % interval", "n", "failed", "unparsed")
     rows = [
         (
@@ -63,7 +88,12 @@ def as_text(profile: Profile, summaries: Mapping[Profile, Summary], total: int) 
         for name, summary in summaries.items()
     ]
     samples = f"{summaries[profile].num_rows:,} of {total:,} samples"
-    parts = [samples, "", aligned(header, rows)]
+    samples += f", {reading.name}" if reading.name else ""
+    lines = aligned(header, rows).split("\n")
+    place = len(lines) - len(rows) + list(summaries).index(profile)
+    if notes.get(profile):
+        lines[place] += f"  {notes[profile]}"
+    parts = [samples, "", "\n".join(lines)]
     for dimension, categories in summaries[profile].breakdown.items():
         titles = (dimension.replace("_", " "), "score", "95 % interval", "n")
         parts += ["", aligned(titles, [(key, *_cells(e)) for key, e in categories.items()])]

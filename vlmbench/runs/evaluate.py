@@ -14,7 +14,7 @@ from vlmbench.runs.folder.finished import FinishedRun
 from vlmbench.runs.job import Plan
 from vlmbench.runs.prepare import prepare
 from vlmbench.runs.selection import Selection
-from vlmbench.schema import Json
+from vlmbench.schema import FinalAnswer, Json
 from vlmbench.task.binding import PromptSettings
 
 
@@ -32,6 +32,8 @@ def evaluate(
     pictures: Pictures = "own",
     ocr: bool = False,
     max_new_tokens: int | None = None,
+    final_answer: FinalAnswer | None = None,
+    split_think: bool = False,
     seed: int = 0,
     resume: bool | None = None,
     max_failures: int | None = None,
@@ -48,6 +50,8 @@ def evaluate(
     `num_workers`: worker processes; None runs in this process, as a notebook wants it.
     `latency`: samples of each task to ask one at a time, 0: none; None: as many as take about a
     minute. `usd_per_hour`: price of one device.
+    `final_answer`: what of a response is scored: "none" (all of it), "tags" or "full"; None is the
+    prompt style's. `split_think`: the profile vlmevalkit scores what follows `</think>`.
     `settings`: those of the backend (batch_size, dtype, split_images, ...).
 
     Raises: VlmbenchError for what the user can mend.
@@ -70,6 +74,8 @@ def evaluate(
         num_workers=num_workers or 1,
         latency=latency,
         usd_per_hour=usd_per_hour,
+        final_answer=final_answer,
+        split_think=split_think,
         data_dir=Path(data_dir) if data_dir else None,
         tasks_dir=Path(tasks_dir) if tasks_dir else None,
     )

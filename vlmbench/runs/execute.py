@@ -139,7 +139,9 @@ def _drive(
 
 def closed(planned: Plan, manifest: Manifest, problems: Sequence[str]) -> FinishedRun:
     """Score what the folder has of the planned items, and write what they came to."""
-    tasks = scored(planned.folder, planned.sources, planned.items, planned.job.prompt)
+    tasks = scored(
+        planned.folder, planned.sources, planned.items, planned.job.prompt, planned.reading
+    )
     every = {**manifest.tasks, **{task.name: task.record for task in tasks}}
     is_whole = not any(record.num_missing for record in every.values())
     manifest = replace(

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import UNSET
+
 from vlmbench import __version__, files
 from vlmbench.data.predictions import read
 from vlmbench.data.predictions.harness_runs import PROFILES, HarnessRun, HarnessTask
@@ -23,11 +25,14 @@ from vlmbench.runs.folder.manifest import (
 )
 from vlmbench.runs.folder.responses import Log, ResponseRecord
 from vlmbench.runs.folder.scores import VERSION, ScoreRecord, ScoresFile, record_of
-from vlmbench.schema import Json, Prediction, Profile, Sample
+from vlmbench.schema import FOLLOWS, Json, Prediction, Profile, Sample
 from vlmbench.task.binding import PromptSettings
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.matching import Matched
+from vlmbench.task.reading import Reading
 from vlmbench.task.scoring import Score, Tally, score
+
+AS_THEY_ARE = Reading()
 
 WORKER = "0"
 """Whose log has the answers of an imported run."""
@@ -77,6 +82,18 @@ class Imported:
     """Why tasks of it were left out, a line each."""
 
 
+def other_version(run: HarnessRun) -> str:
+    """What to say where the run is of another version than our profile follows; else empty."""
+    profile = PROFILES[run.harness]
+    follows = FOLLOWS[profile]
+    if not run.version or run.version in follows.split():
+        return ""
+    return (
+        f"{run.model} was run by {run.harness} {run.version}; the profile {profile!r} follows "
+        f"{follows}, so its scores may differ"
+    )
+
+
 def separated(run: HarnessRun) -> list[HarnessRun]:
     """Runs in which no split occurs twice: a harness may have asked one in several ways."""
     parts: list[list[HarnessTask]] = []
@@ -108,6 +125,7 @@ def import_run(
     data_dir: Path | None = None,
     tasks_dir: Path | None = None,
     command: Sequence[str] = (),
+    reading: Reading = AS_THEY_ARE,
 ) -> Imported:
     """Score the logged samples of a run, and write them as the run folder `folder`.
 
@@ -126,7 +144,8 @@ def import_run(
     try:
         for found in run.tasks:
             try:
-                imported = _Task(run, found, folder, log, data_dir, tasks_dir).imported()
+                task = _Task(run, found, folder, log, data_dir, tasks_dir, reading)
+                imported = task.imported()
             except VlmbenchError as error:
                 problems.append(f"{found.name}: {error}")
                 continue
@@ -153,8 +172,10 @@ class _Task:
         log: Log,
         data_dir: Path | None,
         tasks_dir: Path | None,
+        reading: Reading,
     ) -> None:
         self._run, self._found, self._folder, self._log = run, found, folder, log
+        self._reading = reading
         self._profile = PROFILES[run.harness]
         self._task, self._split, _ = parse_spec(found.spec, tasks_dir)
         self._matched = Matched(
@@ -169,7 +190,7 @@ class _Task:
         tally = Tally(self._task.profiles)
         answers: dict[str, str] = {}
         with ScoresFile(layout.scores_file(self._folder, self._found.spec)) as file:
-            for scored in score(self._task, self._pairs(answers)):
+            for scored in score(self._task, self._pairs(answers), self._reading):
                 tally.add(scored)
                 file.add(self._record(scored, answers))
         return ImportedTask(
@@ -181,7 +202,7 @@ class _Task:
         )
 
     def _result(self, tally: Tally) -> FinishedTask:
-        profiles = self._task.profiles
+        profiles, marks = self._task.profiles, tally.answer_marks()
         return FinishedTask(
             folder=self._folder,
             name=self._found.spec,
@@ -192,6 +213,8 @@ class _Task:
                 num_failed=tally.failed,
                 profiles=profiles,
                 scores_version=VERSION,
+                reading=UNSET if self._reading.is_default else self._reading,
+                answer_marks=marks if marks.is_notable else UNSET,
             ),
             data=DataRecord(
                 version=self._task.version,

@@ -19,6 +19,7 @@ from vlmbench.runs.selection import Selection
 from vlmbench.schema import Json
 from vlmbench.task.binding import BoundTask, OwnTask, PromptSettings
 from vlmbench.task.loading import LMMS
+from vlmbench.task.reading import Reading
 
 LMMS_TASK = "vlmbench.lmms.tasks:LmmsTask"
 """What binds a task of lmms-eval's: a plug-in, so it is loaded by name."""
@@ -95,3 +96,5 @@ class Plan:
     does, and by default in a new one."""
 
     usd_per_hour: float | UnsetType = UNSET
+    reading: Reading
+    """How responses are read before they are scored; no part of what is asked."""

@@ -14,8 +14,10 @@ from vlmbench.runs import plan
 from vlmbench.runs.job import Job, Plan
 from vlmbench.runs.plan import Item
 from vlmbench.runs.selection import Selection
-from vlmbench.schema import Json
+from vlmbench.schema import FinalAnswer, Json
+from vlmbench.task import styles
 from vlmbench.task.binding import PromptSettings
+from vlmbench.task.reading import Reading
 
 
 def prepare(
@@ -29,6 +31,8 @@ def prepare(
     num_workers: int = 1,
     latency: int | None = None,
     usd_per_hour: float | None = None,
+    final_answer: FinalAnswer | None = None,
+    split_think: bool = False,
     data_dir: Path | None = None,
     tasks_dir: Path | None = None,
 ) -> Plan:
@@ -36,6 +40,8 @@ def prepare(
 
     `latency`: samples of each task to ask alone, 0: none; None: as the folder's run does, and in a
     new one as many as take about a minute. `usd_per_hour`: price of one device.
+    `final_answer`: None is the prompt style's. It and `split_think` say how responses are read
+    (`task.reading.Reading`).
 
     Raises: VlmbenchError for anything that the user can mend.
     """
@@ -75,4 +81,8 @@ def prepare(
         num_workers=num_workers,
         latency=UNSET if latency is None else latency,
         usd_per_hour=UNSET if usd_per_hour is None else usd_per_hour,
+        reading=Reading(
+            final_answer=final_answer or styles.find(prompt.style).final_answer,
+            split_think=split_think,
+        ),
     )

@@ -16,11 +16,16 @@ from vlmbench.runs.opening import data_record
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Prediction, Sample
 from vlmbench.task.binding import BoundTask, PromptSettings
+from vlmbench.task.reading import Reading
 from vlmbench.task.scoring import Tally, score
 
 
 def scored(
-    folder: Path, sources: Sequence[BoundTask], items: Sequence[Item], prompt: PromptSettings
+    folder: Path,
+    sources: Sequence[BoundTask],
+    items: Sequence[Item],
+    prompt: PromptSettings,
+    reading: Reading,
 ) -> tuple[FinishedTask, ...]:
     """Score what a run's folder has of these items, and write its scores files."""
     selected: dict[str, set[str]] = {source.name: set() for source in sources}
@@ -29,7 +34,8 @@ def scored(
     responses = Responses(folder)
     try:
         return tuple(
-            _scored(folder, source, selected[source.name], responses, prompt) for source in sources
+            _scored(folder, source, selected[source.name], responses, prompt, reading)
+            for source in sources
         )
     finally:
         responses.close()
@@ -41,6 +47,7 @@ def _scored(
     selected: Set[str],
     responses: Responses,
     prompt: PromptSettings,
+    reading: Reading,
 ) -> FinishedTask:
     profiles = source.task.profiles
     tally = Tally(profiles)
@@ -62,16 +69,22 @@ def _scored(
             if has_answers:
                 yield (
                     sample,
-                    Prediction(id=sample.id, response=record.response, error=record.error),
+                    Prediction(
+                        id=sample.id,
+                        response=record.response,
+                        error=record.error,
+                        is_cut_off=record.finish_reason == "length",
+                    ),
                 )
 
     with ScoresFile(layout.scores_file(folder, source.name)) as file:
-        for one in score(source.task, pairs()):
+        for one in score(source.task, pairs(), reading):
             tally.add(one)
             file.add(record_of(one, "official"))
         if not has_answers:
             file.discard()
     figures = source.figures(folder)
+    marks = tally.answer_marks()
     return FinishedTask(
         folder=folder,
         name=source.name,
@@ -83,6 +96,8 @@ def _scored(
             num_failed=failed,
             profiles=profiles if has_answers else (),
             scores_version=VERSION if has_answers else None,
+            reading=UNSET if reading.is_default else reading,
+            answer_marks=marks if marks.is_notable else UNSET,
         ),
         data=data_record(source),
         prompt=prompt,

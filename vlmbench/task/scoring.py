@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 
 from vlmbench.metrics import mmbench
 from vlmbench.metrics.intervals import Estimate, Floats, estimate
-from vlmbench.schema import Prediction, Profile, Sample, Verdict
+from vlmbench.metrics.final_answer import Found
+from vlmbench.schema import FINAL_ANSWERS, FinalAnswer, Prediction, Profile, Sample, Verdict
+from vlmbench.task.answer_marks import AnswerMarks
+from vlmbench.task.reading import Reading
 from vlmbench.task.task import Task
+
+
+DEFAULT = Reading()
 
 
 def _number(cluster: str) -> int:
@@ -39,6 +45,17 @@ class Score:
     """True where the task rotates options: then only `circular` counts in the headline."""
 
     breakdown: Mapping[str, tuple[str, ...]]
+    found: Found | None = None
+    """The text that was scored, where that is not the response as it is."""
+
+    others: Mapping[FinalAnswer, Score] = field(default_factory=dict)
+    """The scores that other ways to read the response give, where they read another text."""
+
+    is_marked: bool = False
+    """True: the response has tags, boxes or the like around its answer."""
+
+    is_cut_off: bool = False
+    is_empty: bool = False
 
     def value(self, profile: Profile) -> float | None:
         """The value that counts in the headline; None: failed, or a rotation but the main row."""
@@ -47,14 +64,16 @@ class Score:
         return self.verdicts[profile].value if self.verdicts else None
 
 
-def score(task: Task, pairs: Iterable[tuple[Sample, Prediction]]) -> Iterator[Score]:
+def score(
+    task: Task, pairs: Iterable[tuple[Sample, Prediction]], reading: Reading = DEFAULT
+) -> Iterator[Score]:
     """Scores in the order of the pairs, each as soon as it is known.
 
     Rows of a circular group wait for each other, so a task with rotations is held in memory.
     """
     waiting: list[tuple[Sample, Score]] = []
     for sample, prediction in pairs:
-        scored = _score_one(task, sample, prediction)
+        scored = _score_one(task, sample, prediction, reading)
         if sample.circular_group:
             waiting.append((sample, scored))
         else:
@@ -63,22 +82,58 @@ def score(task: Task, pairs: Iterable[tuple[Sample, Prediction]]) -> Iterator[Sc
         yield from _circular(waiting)
 
 
-def _score_one(task: Task, sample: Sample, prediction: Prediction) -> Score:
+def _score_one(task: Task, sample: Sample, prediction: Prediction, reading: Reading) -> Score:
+    is_circular = bool(sample.circular_group)
     failed = prediction.response is None and not prediction.is_final
-    verdicts: dict[Profile, Verdict] = {}
-    if not failed:
-        verdicts = {profile: task.score(sample, prediction, profile) for profile in task.profiles}
-    return Score(
+    scored = Score(
         id=prediction.id,
         cluster=sample.circular_group or sample.image_group,
-        verdicts=verdicts,
+        verdicts={},
         error=(prediction.error or "no response") if failed else "",
-        is_circular=bool(sample.circular_group),
+        is_circular=is_circular,
         breakdown=sample.breakdown,
+    )
+    if failed:
+        return scored
+    if prediction.is_final:
+        return replace(scored, verdicts=reading.verdicts(task, sample, prediction))
+    response = prediction.response or ""
+    found = reading.found(sample, prediction)
+    verdicts = reading.verdicts(task, sample, prediction, found)
+    ways = reading.others(sample, prediction, found)
+    others = {
+        way: replace(reading, final_answer=way).verdicts(task, sample, prediction, other)
+        for way, other in ways.items()
+    }
+    is_moved = any(
+        other[profile].value != verdicts[profile].value
+        for other in others.values()
+        for profile in verdicts
+    )
+    return replace(
+        scored,
+        verdicts=verdicts,
+        found=found if found.text != response else None,
+        others={way: replace(scored, verdicts=other) for way, other in others.items()},
+        is_marked=is_moved or any(one.is_marked for one in (found, *ways.values())),
+        is_cut_off=prediction.is_cut_off,
+        is_empty=not response.strip(),
     )
 
 
 def _circular(waiting: list[tuple[Sample, Score]]) -> Iterator[Score]:
+    """The scores with each group's value on its main row, also for other ways to read them."""
+    ways = {way for _, scored in waiting for way in scored.others}
+    read_otherwise = {
+        way: _grouped([(sample, scored.others.get(way, scored)) for sample, scored in waiting])
+        for way in sorted(ways)
+    }
+    for scored in _grouped(waiting):
+        others = {way: next(scores) for way, scores in read_otherwise.items()}
+        yield replace(scored, others=others)
+
+
+def _grouped(waiting: list[tuple[Sample, Score]]) -> Iterator[Score]:
     """The scores, with each group's value (`mmbench.circular`) on its main row.
 
     The main row is rotation 0, or the least where that is missing. A group with a failed row has no
@@ -129,6 +184,8 @@ class Tally:
         self._unparsed = dict.fromkeys(self._profiles, 0)
         self._is_main = array("b")
         self._members: dict[str, dict[str, array[int]]] = {}
+        self._moved = {(way, p): [0.0, 0] for way in FINAL_ANSWERS for p in self._profiles}
+        self._marked = self._cut_off = self._empty = 0
         self.failed = 0
         self.num_rows = 0
         self.is_circular = False
@@ -143,6 +200,11 @@ class Tally:
         position = len(self._clusters)
         self._clusters.append(_number(score.cluster))
         self._is_main.append(counts)
+        self._marked += score.is_marked
+        self._cut_off += score.is_cut_off
+        self._empty += score.is_empty
+        for way, other in score.others.items():
+            self._move(way, score, other)
         for profile in self._profiles:
             verdict = score.verdicts[profile]
             value = score.value(profile)
@@ -155,6 +217,33 @@ class Tally:
                 for key in keys:
                     members = self._members.setdefault(dimension, {})
                     members.setdefault(key, array("q")).append(position)
+
+    def _move(self, way: FinalAnswer, score: Score, other: Score) -> None:
+        """Add what another way to read the response makes of the sums of values and their number."""
+        for profile in self._profiles:
+            moved = self._moved[way, profile]
+            for value, sign in ((other.value(profile), 1), (score.value(profile), -1)):
+                if value is not None:
+                    moved[0] += sign * value
+                    moved[1] += sign
+
+    def answer_marks(self) -> AnswerMarks:
+        """What the responses are like, and the score of each way to read them."""
+        scores: dict[FinalAnswer, dict[Profile, float]] = {way: {} for way in FINAL_ANSWERS}
+        for (way, profile), (total, number) in self._moved.items():
+            values = np.array(self._values[profile])
+            counted = values[~np.isnan(values)]
+            if len(counted) + number > 0:
+                scores[way][profile] = float(
+                    100 * (counted.sum() + total) / (len(counted) + number)
+                )
+        return AnswerMarks(
+            num_responses=len(self._clusters),
+            num_marked=self._marked,
+            num_cut_off=self._cut_off,
+            num_empty=self._empty,
+            scores=scores,
+        )
 
     def summary(self, profile: Profile) -> Summary:
         values = np.array(self._values[profile])

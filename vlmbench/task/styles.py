@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vlmbench.errors import no_such
-from vlmbench.schema import Sample
+from vlmbench.schema import FinalAnswer, Sample
 from vlmbench.task import wordings
 from vlmbench.task.wordings import FORMS, SHORT_ANSWER_FORMS, Turn
 
@@ -46,6 +46,9 @@ class Style:
 
     bad_words: tuple[str, ...] = ()
     """Texts that must not be generated."""
+
+    final_answer: FinalAnswer = "none"
+    """How responses are read before they are scored, where a run does not say."""
 
     opening: str = ""
     """Start of a base model's prompt, which is one user message; empty: a chat."""

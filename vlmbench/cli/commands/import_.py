@@ -14,13 +14,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vlmbench.cli.arguments import data_arguments, json_argument, path
+from vlmbench.cli.arguments import data_arguments, json_argument, path, reading_arguments
 from vlmbench.data import predictions
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs import importing
 from vlmbench.runs.importing import Imported, ImportedTask
+from vlmbench.schema import FOLLOWS
 from vlmbench.tables import aligned, shortened
 from vlmbench.task import loading
+from vlmbench.task.reading import Reading
 
 EXAMPLES = """examples:
   vlmbench import lmms-eval/logs --out runs
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--list", action="store_true", help="list the samples that the harness scores differently"
     )
+    reading_arguments(parser)
     data_arguments(parser)
     json_argument(parser)
 
@@ -52,6 +55,9 @@ def run(args: argparse.Namespace) -> int:
     found, skipped = predictions.find_runs(args.folder, benchmarks)
     problems = [f"{one.what}: {one.reason}" for one in skipped]
     imported, names = [], list[str]()
+    reading = Reading(
+        final_answer=args.final_answer or "none", split_think=args.split_think
+    )
     for part in (part for one in found for part in importing.separated(one)):
         names.append(importing.folder_name(part, names))
         try:
@@ -62,11 +68,15 @@ def run(args: argparse.Namespace) -> int:
                     data_dir=args.data_dir,
                     tasks_dir=args.tasks_dir,
                     command=["vlmbench", *sys.argv[1:]],
+                    reading=reading,
                 )
             )
         except VlmbenchError as error:
             problems.append(str(error))
     problems += [f"{one.run.model}: {problem}" for one in imported for problem in one.problems]
+    for one in imported:
+        if text := importing.other_version(one.run):
+            print(f"vlmbench: {text}", file=sys.stderr)
     for problem in problems if imported else ():
         print(f"vlmbench: left out: {problem}", file=sys.stderr)
     if not imported:
@@ -84,7 +94,11 @@ def _as_text(imported: Imported, has_list: bool) -> str:
     lines = [f"{imported.folder}  {run.model}, run by {by}", ""]
     profile = imported.tasks[0].profile
     header = ("task", "n", run.harness, "ours", "ours - it", f"as {profile}", "different samples")
-    lines.append(aligned(header, [_row(task) for task in imported.tasks]))
+    table = aligned(header, [_row(task) for task in imported.tasks]).split("\n")
+    for number, task in enumerate(imported.tasks, start=len(table) - len(imported.tasks)):
+        remark = task.result.remark("official")
+        table[number] += f"  {remark}" if remark else ""
+    lines += table
     if has_list:
         for task in imported.tasks:
             lines += ["", *_listing(task)]
@@ -128,7 +142,8 @@ def _listing(task: ImportedTask) -> list[str]:
 def _as_json(imported: Imported, has_list: bool) -> dict[str, Any]:
     run = imported.run
     tasks = [_task_as_json(task, has_list) for task in imported.tasks]
-    about = {"harness": run.harness, "version": run.version or None, "model": run.model}
+    follows = FOLLOWS[imported.tasks[0].profile]
+    about = {"profile_follows": follows, "harness": run.harness, "version": run.version or None, "model": run.model}
     return {"run": str(imported.folder), **about, "date": run.date or None, "tasks": tasks}
 
 
@@ -138,6 +153,8 @@ def _task_as_json(task: ImportedTask, has_list: bool) -> dict[str, Any]:
         "harness_task": task.found.name,
         "n": task.result.num_selected,
         "failed": task.result.num_failed,
+        "final_answer": task.result.reading.final_answer,
+        "remark": task.result.remark("official"),
         "reported": task.found.reported,
         "profiles": {profile: task.score(profile) for profile in task.result.summaries},
         "num_compared": task.num_compared,

@@ -30,6 +30,7 @@ from vlmbench.cli.arguments import (
     path,
     processes,
     profile_argument,
+    reading_arguments,
     settings_arguments,
     tasks_argument,
     track_argument,
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how it is asked (default: idefics2)",
     )
     profile_argument(parser)
+    reading_arguments(parser, "default: the prompt style's, which is none")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     json_argument(parser, help="print scores and costs, or the plan, as JSON")
     _selecting_arguments(parser)
@@ -231,6 +233,8 @@ def _planned(args: argparse.Namespace) -> Plan:
         num_workers=args.gpus or args.workers or 1,
         latency=args.latency,
         usd_per_hour=args.usd_per_hour,
+        final_answer=args.final_answer,
+        split_think=args.split_think,
         data_dir=args.data_dir,
         tasks_dir=args.tasks_dir,
     )

@@ -21,6 +21,7 @@ from vlmbench.cli.arguments import (
     json_argument,
     path,
     profile_argument,
+    reading_arguments,
     result_path,
     tasks_argument,
 )
@@ -31,6 +32,7 @@ from vlmbench.runs.folder.scores import record_of
 from vlmbench.schema import Json
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.matching import Matched
+from vlmbench.task.reading import Reading
 from vlmbench.task.scoring import Tally, score
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--predictions", required=True, type=path, metavar="FILE", help="answers, see above"
     )
     profile_argument(parser)
+    reading_arguments(parser)
     data_arguments(parser)
     parser.add_argument(
         "--out", type=result_path, metavar="FILE", help="write one JSON line a sample"
@@ -93,6 +96,9 @@ def run(args: argparse.Namespace) -> int:
     matched = Matched(
         task, split, args.predictions, args.data_dir, allow_missing=args.allow_missing
     )
+    reading = Reading(
+        final_answer=args.final_answer or "none", split_think=args.split_think
+    )
     tally = Tally(task.profiles)
     first_error = ""
     with ExitStack() as stack:
@@ -100,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         if args.judge:
             pairs = stack.enter_context(_judge(task, args, settings)).judged(pairs)
         output = stack.enter_context(OutputFile(args.out)) if args.out else None
-        for scored in score(task, pairs):
+        for scored in score(task, pairs, reading):
             tally.add(scored)
             first_error = first_error or scored.error
             if output:
@@ -108,14 +114,17 @@ def run(args: argparse.Namespace) -> int:
     name = f"{task.name}@{split.name}" if is_named or not matched.has_samples else task.name
     summaries = {profile: tally.summary(profile) for profile in task.profiles}
     total = tally.num_rows + matched.num_missing
+    marks = tally.answer_marks()
     if args.json:
-        figures = as_json(name, task.version, task.metric, args.profile, summaries, total)
+        figures = as_json(
+            name, task.version, task.metric, args.profile, summaries, total, reading, marks
+        )
         print(json.dumps(figures, indent=1))
     else:
         print(
             f"{name}  {task.metric}, version {task.version}  {args.predictions} ({matched.format})"
         )
-        print(as_text(args.profile, summaries, total))
+        print(as_text(args.profile, summaries, total, reading, marks))
     if tally.failed:
         why = f"; the first: {first_error}" if first_error else ""
         print(f"vlmbench: {tally.failed:,} of {total:,} samples failed{why}", file=sys.stderr)

@@ -48,6 +48,9 @@ class HarnessNames:
     rewrites_gold: bool = False
     """True: its scorer normalises gold answers in place before they are logged."""
 
+    reasoning_tags: tuple[tuple[str, str], ...] | None = None
+    """Tags whose content its task takes out of a response (lmms-eval); None: its default ones."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
+from vlmbench.metrics.final_answer.tags import without_thought
 from vlmbench.metrics.mathvista.extraction import shortcut
-from vlmbench.metrics.mathvista.notation import without_reasoning
 from vlmbench.metrics.mathvista.problem import Problem
 from vlmbench.schema import Message
 
@@ -39,7 +39,7 @@ def messages(response: str, problem: Problem) -> tuple[Message, ...]:
 
 def read(reply: str) -> str:
     """The answer in a judge's reply, without its reasoning and a label such as "Answer:"."""
-    return _LABEL.sub("", without_reasoning(reply).strip()).strip()
+    return _LABEL.sub("", without_thought(reply).strip()).strip()
 
 
 _INSTRUCTION = (

@@ -6,8 +6,6 @@ import re
 import unicodedata
 from functools import lru_cache
 
-_REASONING = re.compile(r"<(think|thinking|analysis)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-_ECHO = re.compile(r"\n[ \t]*(?:Question|Hint|Choices)[ \t]*:")
 
 _MARKS = str.maketrans(
     {
@@ -15,8 +13,15 @@ _MARKS = str.maketrans(
         **dict.fromkeys("\u201c\u201d", '"'),
         **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-"),
         **dict.fromkeys("\u00d7\u22c5\u00b7", "*"),
+        "\u2044": "/",
     }
 )
+_MIXED_SIGN = re.compile(r"(?<![\d.,])([0-9]{1,6}) ?([\u00bc-\u00be\u2150-\u215e])")
+_MIXED = re.compile(
+    r"(?<![\w.,/}])(?P<whole>[0-9]{1,6}) ?\\[dt]?frac ?\{? ?(?P<above>[0-9]{1,4}) ?\}? ?"
+    r"(?:(?<=\}) ?|(?<=[0-9])(?=\{))\{? ?(?P<below>[0-9]{1,4}) ?\}?"
+)
+_ROOT = re.compile(r"\\sqrt ?\[ ?([2-9]) ?\] ?\{ ?([0-9]{1,12}(?:\.[0-9]{1,12})?) ?\}")
 # No pattern starts with a repeated blank: on a long run of blanks that would take quadratic time.
 _REWRITES = tuple(
     (re.compile(pattern), replacement)
@@ -27,7 +32,11 @@ _REWRITES = tuple(
         (r"\$\$?([^$\n]{1,200})\$\$?", r"\1"),
         (r"\*{2,}|__|`+|\$+(?!\d)|(?<=\w)\$", ""),
         (r"\\(?:text(?:bf|rm|it)?|math(?:rm|bf|it)|mbox|operatorname) ?\{([^{}]*)\}", r"\1"),
+        (r"(?<=\d)(?:\{,\}|\\[,;:!]|\{\\[,;:!]\}|~)(?=\d{3}(?!\d))", ","),
         (r"\\[dt]frac(?![a-z])", r"\\frac"),
+        (r"\\frac ?(\d) ?(\d)(?!\d)", r"\\frac{\1}{\2}"),
+        (r"\\frac ?(\d) ?\{", r"\\frac{\1}{"),
+        (r"\\frac ?\{([^{}]{1,30})\} ?(\d)", r"\\frac{\1}{\2}"),
         (r"(?:\\sqrt|√) ?\{ ?([^{}]*?) ?\}|\bsqrt ?\(([^()]*)\)", r"√\1\2"),
         (r"\\sqrt ?", "√"),
         (r"\\frac ?\{ ?([^{}]*?) ?\} ?\{ ?([^{}]*?) ?\}", r"\1/\2"),
@@ -43,24 +52,27 @@ _REWRITES = tuple(
 )
 
 
-def without_reasoning(response: str) -> str:
-    """The response without its `<think>` parts, which are not said to the user."""
-    return _REASONING.sub("", response) if "<" in response else response
+def _mixed_sign(match: re.Match[str]) -> str:
+    return str(int(match[1]) + unicodedata.numeric(match[2]))
 
 
-def before_echo(response: str) -> str:
-    r"""The part before the model repeats the prompt or asks itself another question.
+def _mixed(match: re.Match[str]) -> str:
+    whole, above, below = (int(match[group]) for group in ("whole", "above", "below"))
+    return str(whole + above / below) if 0 < above < below else match[0]
 
-    "The answer is 3.\n\nQuestion: How many ..." is cut before "Question".
-    """
-    echo = _ECHO.search(response)
-    answer = response[: echo.start()] if echo else ""
-    return answer if answer.strip() else response
+
+def _root(match: re.Match[str]) -> str:
+    """A root other than the square one of a number, as a number."""
+    value = float(match[2]) ** (1 / int(match[1]))
+    return str(round(value)) if abs(value - round(value)) < 1e-9 else f"{value:.10g}"
 
 
 def plain(text: str) -> str:
     r"""`text` in plain spelling: "\dfrac{3\sqrt{5}}{2}" and "$3*\sqrt{5}/2$" are "3√5/2"."""
+    text = _MIXED_SIGN.sub(_mixed_sign, text)
     text = unicodedata.normalize("NFKC", text).translate(_MARKS)
+    text = _MIXED.sub(_mixed, text) if "frac" in text else text
+    text = _ROOT.sub(_root, text) if "sqrt" in text else text
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     return text

@@ -6,11 +6,13 @@ import re
 
 from vlmbench.metrics.mathvista.notation import plain
 from vlmbench.metrics.mathvista.program import printed
-from vlmbench.metrics.mathvista.quantities import quantities, subject
+from vlmbench.metrics.mathvista.quantities import quantities, root, subject
 from vlmbench.metrics.mathvista.reading import Reading
 
 _ANSWER_IS = re.compile(
-    r"\banswer(?: (?:to|for|of) [^.:\n]{1,80}?)?(?: (?:is|would be|should be|will be)\b|:|=|\n)"
+    r"^\W*(?:the |my )?final (?:value|result|number|count)(?::|=|\n)"
+    r"|\bfinal (?:value|result|number|count) (?:is|would be)\b"
+    r"|\banswer(?: (?:to|for|of) [^.:\n]{1,80}?)?(?: (?:is|would be|should be|will be)\b|:|=|\n)"
     r"|答案(?:是|为)?:?|^####",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -47,9 +49,9 @@ def program_output(reading: Reading) -> str | None:
 
 
 def boxed_number(reading: Reading) -> str | None:
-    r"""The number in the last box: "$x = \boxed{5}$ cm"."""
+    r"""The number in the last box, also as a root: "$x = \boxed{5}$ cm", "\boxed{\sqrt{16}}"."""
     found = quantities(reading.boxed)
-    return found[-1].text if found else None
+    return found[-1].text if found else root(reading.boxed)
 
 
 def opening(reading: Reading) -> str | None:
@@ -57,6 +59,13 @@ def opening(reading: Reading) -> str | None:
     first, _, rest = reading.text.partition("\n")
     found = quantities(first) if rest and not _WORD.search(first) else []
     return found[0].text if len(found) == 1 else None
+
+
+def closing(reading: Reading) -> str | None:
+    r"""A number alone in the last of several lines: "The number of bars is:\n\n0"."""
+    before, _, last = reading.text.rpartition("\n")
+    found = quantities(last) if before and not _WORD.search(last) else []
+    return found[0].text if len(found) == 1 and found[0].start <= 2 else None
 
 
 def answer_number(reading: Reading) -> str | None:
@@ -125,6 +134,11 @@ def last_number(reading: Reading) -> str | None:
     return subject(reading.text, reading.problem.question)
 
 
+def whole_root(reading: Reading) -> str | None:
+    r"""A response that is a root: "$\sqrt{16}$"."""
+    return root(reading.text)
+
+
 def none_at_all(reading: Reading) -> str | None:
     """A count of nothing, in words: "There are no bars with such a value."."""
     return "0" if _NONE.search(reading.text) else None
@@ -141,10 +155,12 @@ RULES = (
     boxed_number,
     opening,
     answer_number,
+    closing,
     refusal,
     filled_blank,
     bold_number,
     conclusion,
     last_number,
+    whole_root,
     none_at_all,
 )

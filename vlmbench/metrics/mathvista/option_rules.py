@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from vlmbench.metrics.final_answer.letters import leading
 from vlmbench.metrics.mathvista.notation import choice_keys, plain
 from vlmbench.metrics.mathvista.number_rules import concludes
 from vlmbench.metrics.mathvista.options import is_denied, mentioned, named, value
@@ -106,6 +107,12 @@ def final_letter(reading: Reading) -> str | None:
     """A letter that ends the response, alone on its line or after "is": "So the angle is C."."""
     letter = _FINAL_LETTER.search(reading.text[-_MAX_PHRASE:])
     return letter[1] if letter and letter[1] in reading.problem.letters else None
+
+
+def leading_letter(reading: Reading) -> str | None:
+    """A letter before its reason, where options are not gone through: "C. A is too small."."""
+    problem = reading.problem
+    return leading(reading.said, dict(zip(problem.letters, problem.choices, strict=True)))
 
 
 def boxed_choice(reading: Reading) -> str | None:
@@ -225,6 +232,7 @@ RULES = (
     boxed_letter,
     answer_letter,
     final_letter,
+    leading_letter,
     boxed_choice,
     answer_choice,
     only_letter,

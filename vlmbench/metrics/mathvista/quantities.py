@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from vlmbench.metrics.mathvista.notation import plain
+from vlmbench.metrics.parse import WORD
 
 _UNITS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
@@ -19,7 +20,7 @@ WORDS = {word: value for value, word in enumerate(_UNITS)} | {
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _NUMBER = re.compile(
-    r"(?<![\w.√^])(?P<sign>(?<![\w)\]])-|(?:negative|minus) )?\$?"
+    rf"(?<![.√^])(?<!{WORD})(?P<sign>(?<![\w)\]])-|(?:negative|minus) )?\$?"
     rf"(?P<digits>{_DIGITS}(?:[eE][-+]?\d+)?)(?!\d| ?[√π])"
     r"(?: ?[x*] ?10 ?(?:\^|\*\*) ?\{? ?(?P<exponent>-?\d{1,3}) ?\}?"
     rf"|(?P<second>(?: ?[°%])? ?(?:[/:-]|to) ?\$?{_DIGITS}))?"
@@ -27,6 +28,7 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _FRACTION = re.compile(r"(-?\d+(?:\.\d+)?) ?/ ?(\d+(?:\.\d+)?)")
+_ROOT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)?\*?√ ?([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 _MAX_SENTENCE = 1000
 _SAYS = re.compile(
     r"\b(?:is|are|was|were|be|equals?|ha[sd]|have|there|approximately|about|around|needs?|costs?"
@@ -86,6 +88,15 @@ def decimal(text: str) -> str:
     if not fraction or not float(fraction[2]):
         return text
     return str(float(fraction[1]) / float(fraction[2]))
+
+
+def root(text: str) -> str | None:
+    """The value of a plain text that is a square root and a factor: "2√16" -> "8"."""
+    found = _ROOT.fullmatch(text.strip(" ."))
+    if not found:
+        return None
+    value = float(found[1] or 1) * float(found[2]) ** 0.5
+    return str(round(value)) if value == round(value) else str(value)
 
 
 def _asked_for(found: list[Quantity], question: str) -> list[Quantity]:

@@ -20,11 +20,11 @@ PLACES = 4
 ROW_FIELDS = ("system", "kind", "parameters")
 COLUMN_FIELDS = (
     *("task", "split", "mini", "shots", "fine_tuned", "harness", "metric", "version"),
-    *("prompt_style", "profile"),
+    *("prompt_style", "profile", "reading"),
 )
 CELL_FIELDS = (
     *("score", "low", "high", "n", "rows", "split_rows", "failed", "missing", "unparsed"),
-    *("tokens_per_image", "delta", "run"),
+    *("tokens_per_image", "remark", "delta", "run"),
 )
 COST_FIELDS = tuple(f"costs.{key}" for key in FIGURES)
 """Medians where there are several figures; in the units of the JSON form."""
@@ -113,6 +113,7 @@ def _column(column: Column) -> dict[str, Any]:
         "version": column.version,
         "prompt_style": column.prompt_style,
         "profile": column.profile,
+        "reading": column.reading,
     }
 
 
@@ -128,6 +129,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "missing": cell.missing,
         "unparsed": cell.unparsed,
         "tokens_per_image": _rounded(cell.tokens_per_image),
+        "remark": cell.remark,
         "delta": _rounded(cell.delta),
         "costs": cell.costs and asdict(cell.costs),
         "run": cell.folder,

@@ -63,6 +63,8 @@ class Column:
 
     prompt_style: str | None = None
     profile: str | None = None
+    reading: str = ""
+    """How responses were read before they were scored; empty: as they are."""
 
     @property
     def name(self) -> str:
@@ -73,7 +75,8 @@ class Column:
         """Metric, and for runs the profile, the prompt style and the task's version."""
         if self.version is None:
             return self.metric
-        return f"{self.metric}, {self.profile}, {self.prompt_style}, v{self.version}"
+        parts = [self.metric, str(self.profile), *filter(None, [self.reading])]
+        return ", ".join([*parts, str(self.prompt_style), f"v{self.version}"])
 
     @property
     def order(self) -> tuple[float, str, bool, str, bool]:
@@ -118,6 +121,9 @@ class Cell:
 
     also: tuple[Reported, ...] = ()
     """Other reports, with other scores; the cell shows the most trusted one."""
+
+    remark: str = ""
+    """What of the responses a reader must know: many are marked, cut off or empty."""
 
     delta: float | None = None
     """Points above the reference row; None where that has no such score."""

@@ -199,6 +199,8 @@ def _evidence(cell: Cell) -> list[str]:
         shown.append(f"{cell.unparsed:,} unparsed")
     if cell.tokens_per_image is not None:
         shown.append(f"{cell.tokens_per_image:.4g} tokens/image")
+    if cell.remark:
+        shown.append(cell.remark)
     return shown
 
 

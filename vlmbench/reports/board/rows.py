@@ -13,7 +13,7 @@ from vlmbench.reports.board.baselines import Reported, System
 from vlmbench.reports.board.leaderboard import Board, Cell, Column, Kind, Row, Setting
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.runs.folder.usage import sessions
-from vlmbench.schema import Profile
+from vlmbench.schema import FOLLOWS, Profile
 from vlmbench.task.loading import installed
 
 CIRCULAR = "circular_accuracy"
@@ -76,6 +76,7 @@ def _run_column(task: FinishedTask, profile: Profile) -> Column:
         version=task.version,
         prompt_style=task.prompt_style + (WITH_OCR if task.prompt.ocr else ""),
         profile=profile,
+        reading=task.reading.name,
     )
 
 
@@ -86,6 +87,7 @@ def _run_cell(run: FinishedRun, task: FinishedTask, profile: Profile) -> Cell:
     return replace(
         cell,
         missing=task.num_missing,
+        remark=task.remark(profile),
         tokens_per_image=costs.visual_tokens_per_image,
         costs=costs,
         folder=run.folder.as_posix(),
@@ -123,6 +125,7 @@ def _refuse_mixed(columns: Sequence[Column], rows: Sequence[Row]) -> None:
                 "prompt style": (first.prompt_style, other.prompt_style),
                 "metric": (first.metric, other.metric),
                 "profile": (first.profile, other.profile),
+                "reading": (first.reading or "as it is", other.reading or "as it is"),
             }
             what = " and ".join(
                 f"{name} ({one} and {two})" for name, (one, two) in ways.items() if one != two
@@ -177,7 +180,8 @@ def _reported_column(result: Reported, run_columns: Sequence[Column]) -> Column:
         if (column.task, column.split, column.setting) == (result.task, result.split, setting)
     ]
     own = Column(task=result.task, split=result.split, setting=setting, metric=metric)
-    if len(same) != 1 or (same[0].metric, same[0].profile) != (metric, "official"):
+    found = [(column.metric, column.profile, column.reading) for column in same]
+    if found != [(metric, "official", "")]:
         return own
     return own if (same[0].prompt_style or "").endswith(WITH_OCR) else same[0]
 
@@ -214,6 +218,12 @@ def _imported(run: FinishedRun) -> Iterable[str]:
     origin = run.manifest.imported
     if origin is UNSET:
         return
+    follows = {FOLLOWS[task.profile] for task in origin.tasks.values()}
+    if origin.version and not any(origin.version in version.split() for version in follows):
+        yield (
+            f"{run.title} was asked by {origin.harness} {origin.version}; the profile for it "
+            f"follows {', '.join(sorted(follows))}."
+        )
     for name, task in origin.tasks.items():
         if task.reported is not None and task.official is not None:
             difference = task.official - task.reported

@@ -159,6 +159,7 @@ def _common_tasks(
         lacking = [run for run, tasks in (("A", of_a), ("B", of_b)) if _lacks(tasks[name], profile)]
         if not lacking:
             pairs.append((of_a[name], of_b[name]))
+            warnings += _read_differently(of_a[name], of_b[name])
             continue
         why = f"{name} has no scores by the profile {profile!r} in {' and '.join(lacking)}"
         if names or len(both) == 1:
@@ -171,6 +172,16 @@ def _common_tasks(
 
 def _is_named(task: str, name: str) -> bool:
     return name in (task, task.partition("@")[0])
+
+
+def _read_differently(a: FinishedTask, b: FinishedTask) -> list[str]:
+    readings = [task.reading.name or "as they are" for task in (a, b)]
+    if readings[0] == readings[1]:
+        return []
+    return [
+        f"{a.name}: the responses of A were read {readings[0]}, those of B {readings[1]}; "
+        "--final-answer reads both alike, and asks nothing anew"
+    ]
 
 
 def _lacks(task: FinishedTask, profile: Profile) -> bool:

@@ -45,7 +45,8 @@ def of_task(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
     figures: dict[str, Any] = {"score": None, "interval": None, "profiles": {}, "breakdown": {}}
     if task.summaries:
         figures = as_json(
-            task.name, task.version, task.metric, "official", task.summaries, task.num_selected
+            *(task.name, task.version, task.metric, "official", task.summaries),
+            *(task.num_selected, task.reading, task.marks),
         )
     prompt = task.prompt
     return figures | {
@@ -58,6 +59,8 @@ def of_task(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
         "missing": task.num_missing,
         "mini": task.is_mini,
         "style": prompt.name,
+        "reading": task.reading.name,
+        "remark": task.remark("official") if task.summaries else "",
         "prompt": as_builtins(prompt),
         "data": as_builtins(task.data),
         "costs": _costs(task),

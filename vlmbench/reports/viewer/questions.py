@@ -57,6 +57,7 @@ class Questions:
         self._source = OwnTask(task.name, prompt, data_dir=data_dir, tasks_dir=tasks_dir)
         self._pictures = pictures
         self._rescores = self._source.task.version == task.version and bool(task.summaries)
+        self._reading = task.reading
         read = self._source.task.read
         self._rows = {read(row).id: index for index, row in enumerate(self._source.rows)}
 
@@ -114,7 +115,7 @@ class Questions:
             return {}
         prediction = Prediction(id=sample.id, response=record.response)
         task = self._source.task
-        return {profile: task.score(sample, prediction, profile) for profile in task.profiles}
+        return self._reading.verdicts(task, sample, prediction)
 
 
 def _as_json(request: Request) -> dict[str, Json]:

@@ -87,6 +87,7 @@ class Samples:
         detail = {name: getattr(response, name) for name in LOGGED} | {
             "error": (score.error if score and score.error is not UNSET else "") or response.error,
             "verdicts": verdicts,
+            "final": _final(score),
             "group": score.profiles if score and is_group else None,
             "breakdown": breakdown,
             "hint": question.hint,
@@ -118,6 +119,13 @@ def _verdicts(score: ScoreRecord, question: Question) -> list[list[Any]]:
         else:
             verdicts.append([profile, value, None, None])
     return verdicts
+
+
+def _final(score: ScoreRecord | None) -> list[Any] | None:
+    """The text that was scored and how it was found; None: the response as it is."""
+    if score is None or score.final_answer is UNSET:
+        return None
+    return [score.final_answer, [] if score.final_answer_how is UNSET else score.final_answer_how]
 
 
 def _fingerprint(answer: object) -> int:

@@ -25,8 +25,10 @@ from vlmbench.runs.folder.manifest import (
 from vlmbench.runs.folder.responses import ResponseRecord, Responses
 from vlmbench.runs.folder.scores import VERSION, ScoreRecord, natural, read_scores, score_of
 from vlmbench.schema import Profile
+from vlmbench.task.answer_marks import AnswerMarks
 from vlmbench.task.binding import PromptSettings
 from vlmbench.task.loading import LMMS
+from vlmbench.task.reading import Reading
 from vlmbench.task.scoring import Summary, Tally
 from vlmbench.task.styles import versioned
 
@@ -95,6 +97,20 @@ class FinishedTask:
     def figures(self) -> Mapping[str, float]:
         """The source harness's own aggregate metrics, for a task of another harness; else none."""
         return {} if self.record.figures is UNSET else self.record.figures
+
+    @property
+    def reading(self) -> Reading:
+        """How its responses were read before they were scored."""
+        return Reading() if self.record.reading is UNSET else self.record.reading
+
+    @property
+    def marks(self) -> AnswerMarks | None:
+        """What its responses are like, where more than a few are no plain answers."""
+        return None if self.record.answer_marks is UNSET else self.record.answer_marks
+
+    def remark(self, profile: Profile) -> str:
+        """What of its responses the reader of a score must know; empty: nothing."""
+        return self.marks.text(profile, self.reading.final_answer) if self.marks else ""
 
     @property
     def prompt_style(self) -> str:

@@ -16,7 +16,9 @@ from vlmbench import files
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder.layout import MANIFEST
 from vlmbench.schema import Profile
+from vlmbench.task.answer_marks import AnswerMarks
 from vlmbench.task.binding import PromptSettings
+from vlmbench.task.reading import Reading
 
 SCHEMA_VERSION = 1
 
@@ -67,6 +69,12 @@ class TaskRecord:
 
     scores_version: int | None
     """`scores.VERSION` of its file; None: no file."""
+
+    reading: Reading | UnsetType = UNSET
+    """How responses were read before they were scored; unset: as they are."""
+
+    answer_marks: AnswerMarks | UnsetType = UNSET
+    """What the responses are like, where more than a few are no plain answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,12 @@ class ScoreRecord:
     harness_value: float | UnsetType | None = UNSET
     """Credit by the other harness in an imported run; None: it logged none."""
 
+    final_answer: str | UnsetType = UNSET
+    """The text that was scored, where that is not the response as it is."""
+
+    final_answer_how: tuple[str, ...] | UnsetType = UNSET
+    """The marks by which it was found: see `metrics.final_answer.Found`."""
+
     @property
     def is_circular(self) -> bool:
         """True if the task rotates options, so that only whole groups count."""
@@ -70,7 +76,7 @@ def record_of(
     score: Score, profile: Profile, harness_value: float | UnsetType | None = UNSET
 ) -> ScoreRecord:
     """The record of a score, with what `profile` parsed."""
-    verdicts, verdict = score.verdicts, score.verdicts.get(profile)
+    verdicts, verdict, found = score.verdicts, score.verdicts.get(profile), score.found
     vanilla: float | UnsetType | None = UNSET
     vanilla_profiles: Mapping[Profile, float] | UnsetType = UNSET
     if score.is_circular:
@@ -89,6 +95,8 @@ def record_of(
         cluster=score.cluster,
         breakdown=score.breakdown,
         harness_value=harness_value,
+        final_answer=found.text if found else UNSET,
+        final_answer_how=found.how if found else UNSET,
     )
 
 

@@ -90,6 +90,8 @@ function counts(task) {
   const parts = [`n ${grouped(task.n ?? task.samples)}`, `${grouped(task.failed)} failed`];
   if (task.score !== null) parts.push(`${grouped(task.unparsed)} unparsed`);
   if (task.missing) parts.push(`${grouped(task.missing)} not run`);
+  if (task.reading) parts.push(task.reading);
+  if (task.remark) parts.push(task.remark);
   return element("small", {}, parts.join(", "));
 }
 

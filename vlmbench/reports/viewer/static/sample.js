@@ -17,6 +17,8 @@ async function sampleParts(table, position, other) {
       detail.hint ? block("Hint", quoted(detail.hint)) : null,
       Object.keys(detail.options).length ? block("Options", optionsOf(detail.options, gold)) : null,
       response === null ? null : block("Response", quoted(response, "response-text")),
+      detail.final ? block(`Read as (${detail.final[1].join(", ") || "outer blanks"})`,
+        quoted(detail.final[0], "response-text")) : null,
       gold.length ? block("Gold", goldOf(gold)) : null,
       detail.verdicts.length ? block("Scores", verdictsOf(detail)) : null,
       other ? await otherAnswer(other) : null,

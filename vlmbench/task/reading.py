@@ -1,0 +1,77 @@
+"""What of a response is scored: the step between a model's answer and a task's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from vlmbench.metrics import reasoning
+from vlmbench.metrics.final_answer import VERSION, Found, extract
+from vlmbench.schema import FINAL_ANSWERS, FinalAnswer, Prediction, Profile, Sample, Verdict
+from vlmbench.task.task import Task
+
+NO_ANSWER = "no final answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How responses are read before they are scored. It asks nothing of a model anew."""
+
+    final_answer: FinalAnswer = "none"
+    version: int = VERSION
+    """Of the step that takes the final answer out of a response."""
+
+    split_think: bool = False
+    """True: `vlmevalkit` takes what follows the last `</think>`, as its SPLIT_THINK does."""
+
+    @property
+    def is_default(self) -> bool:
+        """True: every response is scored as the official evaluator reads it."""
+        return self == Reading()
+
+    @property
+    def name(self) -> str:
+        """What a board calls it; empty for the default: "final answer: tags", "SPLIT_THINK"."""
+        parts = [] if self.final_answer == "none" else [f"final answer: {self.final_answer}"]
+        if parts and self.version > 1:
+            parts[0] += f" v{self.version}"
+        return ", ".join(parts + ["SPLIT_THINK"] * self.split_think)
+
+    def found(self, sample: Sample, prediction: Prediction) -> Found:
+        """The final answer of a prediction that did not fail."""
+        return extract(prediction.response or "", self.final_answer, sample.options)
+
+    def verdicts(
+        self, task: Task, sample: Sample, prediction: Prediction, found: Found | None = None
+    ) -> dict[Profile, Verdict]:
+        """The verdict of every profile of a task on a prediction that did not fail.
+
+        An extraction that the prediction brings is scored as it is. Where the step leaves nothing,
+        as of an unclosed thought, no option is guessed: the verdict is 0.
+        """
+        if prediction.is_final:
+            return {profile: task.score(sample, prediction, profile) for profile in task.profiles}
+        found = found or self.found(sample, prediction)
+        if self.final_answer != "none" and found.is_missing and found.how:
+            return dict.fromkeys(task.profiles, Verdict(value=0.0, parsed=None, how=NO_ANSWER))
+        return {
+            profile: task.score(
+                sample, replace(prediction, response=self._as_read(task, found.text, profile)), profile
+            )
+            for profile in task.profiles
+        }
+
+    def _as_read(self, task: Task, text: str, profile: Profile) -> str:
+        """The text as a profile's harness hands it to its scorer."""
+        if profile == "vlmevalkit" and self.split_think:
+            return reasoning.vlmevalkit_split(text)
+        if profile == "lmms":
+            names = task.conventions.lmms_eval
+            tags = names.reasoning_tags if names else None
+            return reasoning.lmms_stripped(text, reasoning.LMMS_TAGS if tags is None else tags)
+        return text
+
+    def others(self, sample: Sample, prediction: Prediction, found: Found) -> Mapping[FinalAnswer, Found]:
+        """What the other ways to read a response find, where that is another text."""
+        ways = {way: extract(prediction.response or "", way, sample.options) for way in FINAL_ANSWERS}
+        return {way: other for way, other in ways.items() if other.text != found.text}
