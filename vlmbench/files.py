@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import sys
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -57,11 +59,49 @@ def _decoder(kind: Hashable) -> Any:
 
 
 def opened(path: Path) -> BinaryIO:
-    """A file of lines, to be read. Raises: VlmbenchError where it cannot be."""
+    """A file on disk, to be read. Raises: VlmbenchError where it cannot be, or is a pipe or device.
+
+    Opening a pipe would wait for its writer, and a device may have no end.
+    """
     try:
-        return path.open("rb")
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     except OSError as error:
         raise VlmbenchError(f"cannot read {path}: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise VlmbenchError(f"cannot read {path}: it is no file on disk")
+    return file
+
+
+def own_file(path: Path, flags: int) -> int:
+    """A descriptor of a file in a folder of ours, made where it is not there.
+
+    Raises: OSError where the name is a link, a pipe, a device or a folder, or the file has a
+    second name (a hard link): what is written there would end in somebody else's file.
+    """
+    made = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags | made, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a pipe that nobody reads
+            raise _foreign(path) from None
+        raise
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(fd)
+        raise _foreign(path)
+    return fd
+
+
+def new_file(path: Path) -> BinaryIO:
+    """A file of ours to be written from its beginning; a link of that name is not followed."""
+    path.unlink(missing_ok=True)  # what a killed process left
+    return path.open("xb")
+
+
+def _foreign(path: Path) -> OSError:
+    why = f"{path.name} is a link, a pipe or a device there; remove it, or name another folder"
+    return OSError(errno.EPERM, why, str(path))
 
 
 class OutputFile:

@@ -71,7 +71,7 @@ def test_a_torn_last_line_is_cut_off_and_its_sample_runs_again(tmp_path: Path, t
 def test_a_torn_line_longer_than_a_block_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "responses-0.jsonl"
     line = json.dumps(record("1")).encode() + b"\n"
-    path.write_bytes(line + b"x" * 200_000)
+    path.write_bytes(line + b'{"task": "' + b"x" * 200_000)
     Log(tmp_path, "0").close()
     assert path.read_bytes() == line
 
@@ -80,7 +80,7 @@ def test_torn_lines_of_all_workers_are_cut_off_at_once(tmp_path: Path) -> None:
     line = json.dumps(record("1")).encode() + b"\n"
     (tmp_path / "responses-0.jsonl").write_bytes(line + b'{"task": "vqav2@valid')
     (tmp_path / "responses-1.jsonl").write_bytes(line)
-    (tmp_path / "responses-2.jsonl").write_bytes(b'{"id": "9"}')
+    (tmp_path / "responses-2.jsonl").write_bytes(b'{"task"')
     layout.cut_torn_lines(tmp_path)
     left = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
     assert left == [line, line, b""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -187,6 +188,8 @@ def save(figure: Figure, path: Path) -> None:
         ".svg": {"Creator": "vlmbench", "Date": None},
         ".pdf": {"Creator": "vlmbench", "Producer": None, "CreationDate": None},
     }
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        raise VlmbenchError(f"{path} is a link, a pipe or a folder there; remove it")
     try:
         figure.savefig(path, dpi=PNG_DPI, metadata=empty[path.suffix])
     except OSError as error:

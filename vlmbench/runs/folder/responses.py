@@ -124,10 +124,13 @@ class Log:
     """A power cut loses at most this much: the file is synced no more often, as a sync takes ms."""
 
     def __init__(self, folder: Path, worker: str) -> None:
+        """Raises: OSError where the file cannot be written, or is a link or a pipe."""
         path = layout.responses_file(folder, worker)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        self._size = layout.size_of_whole_lines(self._fd)
-        os.ftruncate(self._fd, self._size)
+        self._fd = files.own_file(path, os.O_RDWR | os.O_APPEND)
+        size = layout.size_of_whole_lines(self._fd)
+        if layout.is_our_torn_line(self._fd, size):
+            os.ftruncate(self._fd, size)
+        self._size = size
         self._synced = time.monotonic()
 
     def write(self, lines: bytes) -> None:
@@ -135,6 +138,8 @@ class Log:
 
         Raises: OSError where the disk is full; the file then ends after its last whole line.
         """
+        if os.fstat(self._fd).st_size != self._size:  # somebody else has written to it
+            lines = self._after_a_strangers(lines)
         try:
             written = os.write(self._fd, lines)
             if written < len(lines):  # the disk is full: the rest raises
@@ -146,6 +151,12 @@ class Log:
         if time.monotonic() - self._synced > self.SYNC_S:
             os.fsync(self._fd)
             self._synced = time.monotonic()
+
+    def _after_a_strangers(self, lines: bytes) -> bytes:
+        """The lines, so that they do not go on one that somebody else has not ended."""
+        self._size = os.fstat(self._fd).st_size
+        is_ended = not self._size or os.pread(self._fd, 1, self._size - 1) == b"\n"
+        return lines if is_ended else b"\n" + lines
 
     def close(self) -> None:
         os.fsync(self._fd)

@@ -159,7 +159,7 @@ class ScoresFile:
 
     def __enter__(self) -> ScoresFile:
         with self._writing():
-            self._file = self._unsorted.open("wb")
+            self._file = files.new_file(self._unsorted)
         return self
 
     def add(self, record: ScoreRecord) -> None:
@@ -184,7 +184,7 @@ class ScoresFile:
                 path.unlink(missing_ok=True)
 
     def _sort(self) -> None:
-        with self._partial.open("wb") as output:
+        with files.new_file(self._partial) as output:
             if self._size:
                 with (
                     self._unsorted.open("rb") as file,

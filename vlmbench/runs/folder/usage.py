@@ -51,7 +51,8 @@ class Session:
 
 def append_usage(folder: Path, worker: str, line: bytes) -> None:
     """Append an encoded session to its worker's file. Raises: OSError where the disk is full."""
-    with layout.usage_file(folder, worker).open("ab") as file:
+    fd = files.own_file(layout.usage_file(folder, worker), os.O_WRONLY | os.O_APPEND)
+    with os.fdopen(fd, "ab") as file:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
