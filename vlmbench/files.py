@@ -19,6 +19,9 @@ from vlmbench.errors import VlmbenchError
 
 T = TypeVar("T")
 
+MAX_DIGITS = 4000
+"""Digits of a whole number that Python reads without complaint."""
+
 MAX_NAME = 100
 """Characters of a `slug`: file systems take 255 bytes, and endings come on top."""
 
@@ -27,7 +30,7 @@ def encode(record: object) -> bytes:
     """One line of JSON for a mapping or a dataclass, in UTF-8; lone surrogates are escaped."""
     try:
         return msgspec.json.encode(record) + b"\n"
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, OverflowError):  # an id of more than 64 bits
         return json.dumps(msgspec.to_builtins(record), separators=(",", ":")).encode() + b"\n"
 
 
@@ -44,13 +47,28 @@ def decode_as(line: bytes, kind: type[T]) -> T:
     try:
         value: T = _decoder(cast(Hashable, kind)).decode(line)
         return value
-    except msgspec.ValidationError:
-        raise
-    except (msgspec.DecodeError, RecursionError):  # lone surrogates, NaN: Python's parser has them
+    except (msgspec.DecodeError, RecursionError) as error:
+        if isinstance(error, msgspec.ValidationError) and "out of range" not in str(error):
+            raise
+        # lone surrogates, NaN, and numbers of hundreds of digits: Python's parser has them
         try:
-            return msgspec.convert(json.loads(line), kind)
+            return msgspec.convert(json.loads(line, parse_int=_whole), kind)
         except RecursionError:
             raise ValueError("lists or objects nested too deeply") from None
+
+
+MOST = 10**18
+"""Above any count, time or size that a log can hold."""
+
+
+def is_figure(value: object) -> bool:
+    """True for a count, a time or a size: a number from 0 on, finite and not absurd."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value < MOST  # type: ignore[operator]
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < MAX_DIGITS else float(digits)
 
 
 @cache

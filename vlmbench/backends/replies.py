@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from vlmbench.files import is_figure
+
 COMPLETE = frozenset(
     {
         *("stop", "eos", "eos_token", "end", "end_turn", "end_of_text", "endoftext", "done"),
@@ -191,7 +193,7 @@ _SPACES = " \u2581\u0120"  # the space as text, in SentencePiece and in byte-lev
 
 def _count(usage: object, name: str) -> int | None:
     value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and is_figure(value) else None
 
 
 class _Texts(NamedTuple):

@@ -97,7 +97,12 @@ class Row:
         if value is None:
             return None
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return None if math.isnan(value) else float(value)
+            try:
+                number = float(value)
+            except OverflowError:
+                number = math.inf
+            if not math.isinf(number):
+                return None if math.isnan(number) else number
         raise self.wrong(column, "a number")
 
     def record(self, column: str) -> Mapping[str, Json]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from vlmbench import files
 from vlmbench.metrics import mmbench
 from vlmbench.metrics.intervals import Estimate, Floats, estimate
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
@@ -66,16 +67,36 @@ def score(task: Task, pairs: Iterable[tuple[Sample, Prediction]]) -> Iterator[Sc
 def _score_one(task: Task, sample: Sample, prediction: Prediction) -> Score:
     failed = prediction.response is None and not prediction.is_final
     verdicts: dict[Profile, Verdict] = {}
+    error = (prediction.error or "no response") if failed else ""
     if not failed:
-        verdicts = {profile: task.score(sample, prediction, profile) for profile in task.profiles}
+        try:
+            verdicts = {
+                profile: _verdict(task, sample, prediction, profile) for profile in task.profiles
+            }
+        except Exception as problem:  # the sample boundary: one answer must not cost all others
+            error = f"{UNSCORED}{type(problem).__name__}: {problem}"
     return Score(
         id=prediction.id,
         cluster=sample.circular_group or sample.image_group,
         verdicts=verdicts,
-        error=(prediction.error or "no response") if failed else "",
+        error=error,
         is_circular=bool(sample.circular_group),
         breakdown=sample.breakdown,
     )
+
+
+UNSCORED = "cannot be scored: "
+"""How the error of a sample begins that was answered, and whose answer no rule could score."""
+
+
+def _verdict(task: Task, sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
+    """Raises: whatever the scorer does; ValueError for a verdict that no scores file can hold."""
+    verdict = task.score(sample, prediction, profile)
+    if not 0 <= verdict.value <= 1:
+        raise ValueError(f"the scorer of {task.name} gives {verdict.value}, not a value in [0, 1]")
+    if not isinstance(verdict.parsed, str | float | None):
+        files.encode(verdict.parsed)
+    return verdict
 
 
 def _circular(waiting: list[tuple[Sample, Score]]) -> Iterator[Score]:

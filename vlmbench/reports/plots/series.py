@@ -13,6 +13,7 @@ from vlmbench.reports.plots.style import Look, Size, look
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.schema import Profile
 from vlmbench.task.styles import versioned
+from vlmbench.terminal import clean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +84,7 @@ def series_of(runs: Sequence[FinishedRun]) -> list[Series]:
         places = _places(folders)
         labels = [f"{label} ({place})" for label, place in zip(labels, places, strict=True)]
     # of a name that is no UTF-8 there are lone surrogates, which cannot be drawn
-    labels = [label.encode("utf-8", "backslashreplace").decode() for label in labels]
+    labels = [clean(label.encode("utf-8", "backslashreplace").decode()) for label in labels]
     return [
         Series(label=label, look=look(index), run=run)
         for index, (label, run) in enumerate(zip(labels, runs, strict=True))

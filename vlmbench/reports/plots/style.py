@@ -114,6 +114,7 @@ def applied(size: Size) -> Iterator[None]:
         "axes.axisbelow": True,
         "axes.spines.top": False,
         "axes.spines.right": False,
+        "text.parse_math": False,  # a model's name may hold dollar signs
         "svg.hashsalt": "vlmbench",  # else ids in the file differ from one time to the next
         "svg.fonttype": "none",  # text stays text: it can be found, read out and edited
     }

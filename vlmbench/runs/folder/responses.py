@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from vlmbench import files
 from vlmbench.runs.folder import layout
 from vlmbench.schema import Response, Timings
 
+COUNTS = ("visual_tokens", "prompt_tokens", "generated_tokens", "flops")
+RARE_COUNTS = ("reasoning_tokens", "token_limit")
 TIMINGS = tuple(field.name for field in fields(Timings))
 
 
@@ -60,6 +63,24 @@ class ResponseRecord:
 
     reasoning_tokens: int | UnsetType = UNSET
     token_limit: int | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        """An absurd figure (10^400, NaN, below 0) is unknown: it costs no answer."""
+        for name in COUNTS:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < files.MOST:
+                object.__setattr__(self, name, None)
+        for name in RARE_COUNTS:
+            value = getattr(self, name)
+            if value is not UNSET and not 0 <= value < files.MOST:
+                object.__setattr__(self, name, UNSET)
+        if not all(map(files.is_figure, self.timings.values())):
+            known = {name: value for name, value in self.timings.items() if files.is_figure(value)}
+            object.__setattr__(self, "timings", known)
+        if not 0 <= self.attempt < files.MOST:
+            object.__setattr__(self, "attempt", 1)
+        if not 0 <= self.time < files.MOST:
+            object.__setattr__(self, "time", 0.0)
 
 
 def encoded(
@@ -109,6 +130,27 @@ def decoded(line: bytes) -> ResponseRecord | None:
         return None
     try:
         return files.decode_as(line, ResponseRecord)
+    except ValueError:
+        return _without_wrong_figures(line)
+
+
+def _without_wrong_figures(line: bytes) -> ResponseRecord | None:
+    """The record of a line whose figures have a wrong type, without these; None: it is none."""
+    try:
+        document = files.decode(line)
+        if not isinstance(document, dict) or not document.keys() >= {"task", "id", "response"}:
+            return None
+        wrong = [
+            name
+            for name in (*COUNTS, *RARE_COUNTS, "attempt", "time")
+            if name in document and not files.is_figure(document[name])
+        ]
+        wrong += [name for name in COUNTS[:3] if isinstance(document.get(name), float)]
+        timings = document.get("timings")
+        known = timings.items() if isinstance(timings, dict) else ()
+        document["timings"] = {name: value for name, value in known if files.is_figure(value)}
+        kept = {name: value for name, value in document.items() if name not in wrong}
+        return msgspec.convert(kept, ResponseRecord)
     except ValueError:
         return None
 

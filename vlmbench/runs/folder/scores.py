@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
 import re
@@ -126,7 +125,7 @@ def _verdicts(
 
 def _finite(record: ScoreRecord, profile: Profile, values: Mapping[Profile, float | None]) -> float:
     value = values.get(profile)
-    if value is None or not math.isfinite(value):
+    if value is None or not 0 <= value <= 1:
         raise ValueError(f"the value of sample {record.id!r} by {profile!r} is {value}")
     return value
 
