@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from vlmbench.data import repositories, row_files
+from vlmbench.data.policy import STRICT, Policy
 from vlmbench.data.repositories import Drawn, Hub, Url
 from vlmbench.data.rows import Rows
 from vlmbench.errors import VlmbenchError
@@ -78,7 +79,12 @@ def drawn(name: str, like: Split, *, scenes: str, size: int) -> Split:
 
 
 def load(
-    task: str, split: Split, data_dir: Path | None = None, *, needs_pictures: bool = True
+    task: str,
+    split: Split,
+    data_dir: Path | None = None,
+    *,
+    needs_pictures: bool = True,
+    policy: Policy = STRICT,
 ) -> Rows:
     """The split's rows: from `data_dir` where given, else from the first source that has them.
 
@@ -96,6 +102,7 @@ def load(
         raise VlmbenchError(f"no {_kinds()} file in {folder}")
     else:
         rows = _download(task, split)
+    rows.policy = policy
     if answers is not None and split.answer_file:
         rows.patch(split.answer_file.id, answers)
     _check_columns(rows, split, needs_pictures)

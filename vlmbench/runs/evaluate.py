@@ -8,6 +8,8 @@ from pathlib import Path
 from vlmbench.backends import registry
 from vlmbench.backends.protocol import Backend
 from vlmbench.data.pictures import Pictures
+from vlmbench.data.policy import Policy
+from vlmbench.image_files import MAX_PIXELS
 from vlmbench.runs import ranks
 from vlmbench.runs.execute import Limits, execute
 from vlmbench.runs.folder.finished import FinishedRun
@@ -39,10 +41,13 @@ def evaluate(
     use_gpus: bool = False,
     data_dir: str | Path | None = None,
     tasks_dir: str | Path | None = None,
+    allow_outside: bool = False,
+    max_pixels: int = MAX_PIXELS,
     **settings: Json,
 ) -> FinishedRun:
     """`vlmbench run` as a call: the same folder, log, resumption and scores.
 
+    `allow_outside`: pictures may lie outside of `data_dir`. `max_pixels`: of a picture.
     `num_workers`: worker processes; None runs in this process, as a notebook wants it.
     `settings`: those of the backend (batch_size, dtype, split_images, ...).
 
@@ -66,6 +71,7 @@ def evaluate(
         num_workers=num_workers or 1,
         data_dir=Path(data_dir) if data_dir else None,
         tasks_dir=Path(tasks_dir) if tasks_dir else None,
+        policy=Policy(allow_outside=allow_outside, max_pixels=max_pixels),
     )
     limits = Limits(max_failures=max_failures)
     if num_workers is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vlmbench.backends import registry
+from vlmbench.data.policy import STRICT, Policy
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import slug
 from vlmbench.runs import plan
@@ -27,6 +28,7 @@ def prepare(
     num_workers: int = 1,
     data_dir: Path | None = None,
     tasks_dir: Path | None = None,
+    policy: Policy = STRICT,
 ) -> Plan:
     """Read the data and choose the samples; nothing is written and no model is loaded.
 
@@ -47,6 +49,7 @@ def prepare(
         settings=settings,
         data_dir=str(data_dir) if data_dir else None,
         tasks_dir=str(tasks_dir) if tasks_dir else None,
+        policy=policy,
     )
     sources = job.sources()
     names = [source.name for source in sources]

@@ -25,6 +25,8 @@ from vlmbench.cli.arguments import (
     model_settings,
     names,
     path,
+    policy_arguments,
+    policy_of,
     processes,
     profile_argument,
     settings_arguments,
@@ -85,6 +87,7 @@ def _selecting_arguments(parser: argparse.ArgumentParser) -> None:
         which, 'by category: subject=Art, or "level=1 or level=2"; several must all hold'
     )
     which.add_argument("--tasks-dir", type=path, metavar="DIR", help=TASKS_DIR)
+    policy_arguments(which)
 
 
 def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
@@ -207,6 +210,7 @@ def _planned(args: argparse.Namespace) -> Plan:
         num_workers=args.gpus or args.workers or 1,
         data_dir=args.data_dir,
         tasks_dir=args.tasks_dir,
+        policy=policy_of(args),
     )
 
 

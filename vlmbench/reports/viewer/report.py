@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmbench import __version__
+from vlmbench.data.policy import STRICT, Policy
 from vlmbench.errors import VlmbenchError
 from vlmbench.reports.viewer import chunks, overview, plots
 from vlmbench.reports.viewer.pictures import Pictures
@@ -57,6 +58,7 @@ def build(
     limit_pictures: int | None = None,
     max_side: int | None = None,
     has_plots: bool = True,
+    policy: Policy = STRICT,
 ) -> Report:
     """Write the report of these runs to `out`; an earlier report there is replaced.
 
@@ -73,8 +75,14 @@ def build(
         partial.mkdir()
         for file in (resources.files(__package__) / "static").iterdir():
             (partial / file.name).write_bytes(file.read_bytes())
-        pictures = Pictures(partial / "pictures", limit=limit_pictures, max_side=max_side)
-        writer = _Writer(partial / "data", pictures, data_dir, tasks_dir)
+        pictures = Pictures(
+            partial / "pictures",
+            limit=limit_pictures,
+            max_side=max_side,
+            max_pixels=policy.max_pixels,
+        )
+        places = {"data_dir": data_dir, "tasks_dir": tasks_dir, "policy": policy}
+        writer = _Writer(partial / "data", pictures, places)
         for number, (name, run) in enumerate(zip(_names(runs), runs, strict=True)):
             writer.add(number, name, run)
         writer.close(plots.draw(runs, partial / "plots") if has_plots else {})
@@ -96,11 +104,9 @@ def build(
 class _Writer:
     """Writes the data of runs, one after the other."""
 
-    def __init__(
-        self, folder: Path, pictures: Pictures, data_dir: Path | None, tasks_dir: Path | None
-    ) -> None:
-        self._folder, self._pictures = folder, pictures
-        self._places: Mapping[str, Path | None] = {"data_dir": data_dir, "tasks_dir": tasks_dir}
+    def __init__(self, folder: Path, pictures: Pictures, places: Mapping[str, Any]) -> None:
+        """`places`: where the data are, as `Questions` takes them."""
+        self._folder, self._pictures, self._places = folder, pictures, places
         self._runs: list[dict[str, Any]] = []
         self.num_samples = 0
         self.notes: list[str] = []
