@@ -91,6 +91,26 @@ def opened(path: Path) -> BinaryIO:
     return file
 
 
+MAX_JSON = 2**28
+"""Bytes of a file that is read whole as JSON."""
+
+
+def json_of(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises: VlmbenchError where it cannot be read; ValueError where it is too large, or no JSON.
+    """
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_JSON:
+            raise ValueError(f"it has {size:,} bytes, and {MAX_JSON:,} at most are read")
+        content = file.read()
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("lists or objects nested too deeply") from None
+
+
 def own_file(path: Path, flags: int) -> int:
     """A descriptor of a file in a folder of ours, made where it is not there.
 

@@ -261,6 +261,6 @@ def _asked_wait_s(retry_after: str, now: datetime) -> float:
         pass
     try:
         date = parsedate_to_datetime(retry_after)
-    except ValueError:
+        return float((date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
+    except (ValueError, TypeError, OverflowError, IndexError):
         return 0.0
-    return float((date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())

@@ -114,7 +114,9 @@ class Answer:
                 return False
             choice = choices[0]
             if reason := choice.get("finish_reason"):
-                self._finish_reason, self.is_whole = str(reason), True
+                if not isinstance(reason, str):
+                    raise ReplyError(f"a finish reason of another type: {str(reason)[:80]}")
+                self._finish_reason, self.is_whole = reason, True
             self._logprobs = (choice.get("logprobs") or {}).get("content") or self._logprobs
             is_new = self._take(choice.get("message") or choice.get("delta") or {})
         except (AttributeError, TypeError, KeyError) as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from vlmbench import files as file_reading
 from vlmbench.data import repositories, row_files
 from vlmbench.data.policy import STRICT, Policy
 from vlmbench.data.repositories import Drawn, Hub, Url
@@ -228,7 +228,7 @@ def _answers(file: AnswerFile | None, folder: Path) -> dict[str, dict[str, Json]
         return None
     path = folder / file.name
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
+        records = file_reading.json_of(path)
         return {
             id: {column: record[name] for column, name in file.columns.items()}
             for id, record in records.items()

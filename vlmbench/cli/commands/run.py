@@ -36,6 +36,7 @@ from vlmbench.cli.arguments import (
 )
 from vlmbench.data.pictures import PICTURES
 from vlmbench.errors import VlmbenchError
+from vlmbench.files import opened
 from vlmbench.runs.drive import STALL_S
 from vlmbench.schema import Json, Profile
 from vlmbench.task.styles import STYLES
@@ -307,10 +308,10 @@ def _ids(text: str) -> list[str]:
         if text == "@":
             raise argparse.ArgumentTypeError("@ names no file; write @FILE")
         try:
-            names = path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            why = error.strerror
-            raise argparse.ArgumentTypeError(f"cannot read {text[1:]}: {why}") from None
+            with opened(path(text[1:])) as file:
+                names = file.read().decode("utf-8-sig").splitlines()
+        except VlmbenchError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
         except UnicodeDecodeError:
             raise argparse.ArgumentTypeError(
                 f"{text[1:]} is not UTF-8 text; save it so, with an id a line"

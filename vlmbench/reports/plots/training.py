@@ -81,7 +81,8 @@ def read_log(path: Path) -> TrainingLog:
 
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        with files.opened(path) as file:
+            lines = file.read().splitlines(keepends=True)
     except OSError as error:
         raise VlmbenchError(f"cannot read {path}: {error.strerror}") from None
     for number, line in enumerate(lines, 1):
