@@ -11,6 +11,7 @@ OLD_REVISION = "ecd23e001f5c649c959eda84b846a01cc6fafbde"
 MOVED = ("lmms-lab-encoder/MMBench", "lmms-lab/MMBench")  # in July 2026
 SERVER = "https://opencompass.openxlab.space/utils/benchmarks/MMBench"
 ROTATION = 1_000_000
+MAX_DIGITS = 18
 
 
 def split(name: str, size: int | None, *sources: Hub | Url) -> Split:
@@ -38,7 +39,7 @@ def official(file: str, md5: str) -> Url:
 
 def read(row: Row) -> Sample:
     id = row.id("index")
-    if not id.isdecimal():
+    if not (id.isascii() and id.isdecimal() and len(id) <= MAX_DIGITS):
         raise row.wrong("index", "a whole number")
     rotation, question = divmod(int(id), ROTATION)
     options = {letter: text for letter in "ABCD" if (text := row.cell(letter))}

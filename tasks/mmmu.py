@@ -45,7 +45,7 @@ def listed(source: str) -> tuple[str, ...] | None:
 def options_of(row: Row) -> dict[str, str]:
     value = row.raw("options")
     options = listed(value) if isinstance(value, str) else row.texts("options")
-    if options is None:
+    if not options:
         raise row.wrong("options", "a list of texts as Python writes it")
     return dict(zip(ascii_uppercase, options, strict=False))
 

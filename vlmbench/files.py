@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import sys
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,9 @@ from vlmbench.errors import VlmbenchError
 
 T = TypeVar("T")
 
+MAX_DIGITS = 4000
+"""Digits of a whole number that Python reads without complaint."""
+
 MAX_NAME = 100
 """Characters of a `slug`: file systems take 255 bytes, and endings come on top."""
 
@@ -25,7 +30,7 @@ def encode(record: object) -> bytes:
     """One line of JSON for a mapping or a dataclass, in UTF-8; lone surrogates are escaped."""
     try:
         return msgspec.json.encode(record) + b"\n"
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, OverflowError):  # an id of more than 64 bits
         return json.dumps(msgspec.to_builtins(record), separators=(",", ":")).encode() + b"\n"
 
 
@@ -42,13 +47,28 @@ def decode_as(line: bytes, kind: type[T]) -> T:
     try:
         value: T = _decoder(cast(Hashable, kind)).decode(line)
         return value
-    except msgspec.ValidationError:
-        raise
-    except (msgspec.DecodeError, RecursionError):  # lone surrogates, NaN: Python's parser has them
+    except (msgspec.DecodeError, RecursionError) as error:
+        if isinstance(error, msgspec.ValidationError) and "out of range" not in str(error):
+            raise
+        # lone surrogates, NaN, and numbers of hundreds of digits: Python's parser has them
         try:
-            return msgspec.convert(json.loads(line), kind)
+            return msgspec.convert(json.loads(line, parse_int=_whole), kind)
         except RecursionError:
             raise ValueError("lists or objects nested too deeply") from None
+
+
+MOST = 10**18
+"""Above any count, time or size that a log can hold."""
+
+
+def is_figure(value: object) -> bool:
+    """True for a count, a time or a size: a number from 0 on, finite and not absurd."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value < MOST  # type: ignore[operator]
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < MAX_DIGITS else float(digits)
 
 
 @cache
@@ -57,11 +77,69 @@ def _decoder(kind: Hashable) -> Any:
 
 
 def opened(path: Path) -> BinaryIO:
-    """A file of lines, to be read. Raises: VlmbenchError where it cannot be."""
+    """A file on disk, to be read. Raises: VlmbenchError where it cannot be, or is a pipe or device.
+
+    Opening a pipe would wait for its writer, and a device may have no end.
+    """
     try:
-        return path.open("rb")
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     except OSError as error:
         raise VlmbenchError(f"cannot read {path}: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise VlmbenchError(f"cannot read {path}: it is no file on disk")
+    return file
+
+
+MAX_JSON = 2**28
+"""Bytes of a file that is read whole as JSON."""
+
+
+def json_of(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises: VlmbenchError where it cannot be read; ValueError where it is too large, or no JSON.
+    """
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_JSON:
+            raise ValueError(f"it has {size:,} bytes, and {MAX_JSON:,} at most are read")
+        content = file.read()
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("lists or objects nested too deeply") from None
+
+
+def own_file(path: Path, flags: int) -> int:
+    """A descriptor of a file in a folder of ours, made where it is not there.
+
+    Raises: OSError where the name is a link, a pipe, a device or a folder, or the file has a
+    second name (a hard link): what is written there would end in somebody else's file.
+    """
+    made = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags | made, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a pipe that nobody reads
+            raise _foreign(path) from None
+        raise
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(fd)
+        raise _foreign(path)
+    return fd
+
+
+def new_file(path: Path) -> BinaryIO:
+    """A file of ours to be written from its beginning; a link of that name is not followed."""
+    path.unlink(missing_ok=True)  # what a killed process left
+    return path.open("xb")
+
+
+def _foreign(path: Path) -> OSError:
+    why = f"{path.name} is a link, a pipe or a device there; remove it, or name another folder"
+    return OSError(errno.EPERM, why, str(path))
 
 
 class OutputFile:

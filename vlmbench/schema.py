@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from vlmbench import image_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,12 +60,9 @@ class Picture(ABC):
 
         A sample with such a picture fails with the reason when it is run.
         """
-        from PIL import Image
-
         try:
-            with Image.open(io.BytesIO(self.encoded())) as image:
-                return image.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return image_files.opened(self.encoded()).size
+        except (OSError, ValueError):
             return 0, 0
 
 

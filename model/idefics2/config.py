@@ -19,6 +19,11 @@ Architecture = Literal["autoregressive", "cross_attention"]
 Connector = Literal["perceiver", "mlp", "linear"]
 
 
+MAX_LAYERS = 1_000
+MAX_SIZE = 100_000_000
+"""Above all that a model of this kind has; each layer is made before weights are looked at."""
+
+
 def _key(name: str, default: Any) -> Any:
     """A field whose key in `config.json` has another name."""
     return field(default=default, metadata={"key": name})
@@ -260,6 +265,9 @@ def _check_number(value: object, kind: str, name: str) -> None:
     kinds = {"int": (int,), "float": (int, float)}.get(kind)
     if kinds and (isinstance(value, bool) or not isinstance(value, kinds) or value <= 0):
         raise ValueError(f"{name} must be a positive {kind}, not {value!r}")
+    most = MAX_LAYERS if "num_layers" in name else MAX_SIZE
+    if kinds and isinstance(value, int | float) and not value <= most:
+        raise ValueError(f"{name} is above {most:,}, which no model of this kind has")
 
 
 def _check_multiple(value: int, divisor: int, names: str) -> None:

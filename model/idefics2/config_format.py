@@ -13,7 +13,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from idefics2.files import reason
+from idefics2.files import reason, text_of
 
 Json = dict[str, Any]
 Config = TypeVar("Config")
@@ -122,7 +122,9 @@ def read(path: Path) -> Json:
     Raises: ValueError if the file cannot be read, or holds something else.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(text_of(path))
+    except RecursionError:
+        raise ValueError(f"cannot read {path}: lists or objects nested too deeply") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot read {path}: {reason(path, error)}") from error
     if not isinstance(content, dict):

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 GIT_LFS = b"version https://git-lfs.github.com/spec/"
+MAX_BYTES = 2**28
+"""Of a small file: a tokenizer has 20 MB."""
+
 MAX_HEADER = 100_000_000  # bytes; the safetensors library refuses a longer one
 
 
@@ -21,6 +24,15 @@ def reason(path: Path, error: Exception) -> str:
         if here < size:
             return f"it is cut short: {here:,} of {size:,} bytes or more; get it again"
     return getattr(error, "strerror", None) or str(error)
+
+
+def text_of(path: Path) -> str:
+    """The text of a small file. Raises: OSError, and ValueError for a pipe, or for a huge file."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no file on disk")
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"it has {size:,} bytes, and {MAX_BYTES:,} at most are read")
+    return path.read_text("utf-8")
 
 
 def is_pointer(path: Path) -> bool:
@@ -45,5 +57,5 @@ def _whole_size(path: Path) -> int | None:
         entries: Any = json.loads(header)
         entries.pop("__metadata__", None)
         return start + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

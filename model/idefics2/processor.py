@@ -14,6 +14,7 @@ from PIL import Image
 from idefics2 import chat
 from idefics2.config import Idefics2Config
 from idefics2.config_format import read
+from idefics2.files import text_of
 from idefics2.images import ImageSettings, pack
 from idefics2.prompt import Prompt, Slots
 from idefics2.tokens import Compat, Piece, Tokens, compat_of, join_text
@@ -197,7 +198,7 @@ def _image_settings(
 def _chat_template(folder: Path, processor: dict[str, Any]) -> str | None:
     """The chat template, which transformers has kept in four places; the latest wins."""
     if (path := folder / "chat_template.jinja").exists():
-        return path.read_text("utf-8")
+        return text_of(path)
     tokenizer = _optional(folder / "tokenizer_config.json")
     for content in (_optional(folder / "chat_template.json"), processor, tokenizer):
         found = content.get("chat_template")

@@ -36,7 +36,7 @@ def find(folder: Path) -> dict[str, Found]:
     found: dict[str, Found] = {}
     for file in _files(folder):
         path = folder / file
-        if not path.exists():
+        if not path.is_file():
             raise ValueError(f"cannot read {path}, which {INDEX} names: there is no such file")
         for name, tensor in headers_of(path).items():
             if name in found:

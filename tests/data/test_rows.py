@@ -69,6 +69,8 @@ def test_values_are_normalised(read: Any, value: Any, expected: Any) -> None:
         (Row.texts, [["a"]], ".*, expected a list of texts"),
         (Row.number, "2", "is '2', expected a number"),
         (Row.number, False, "is False, expected a number"),
+        (Row.number, float("inf"), "is inf, expected a number"),
+        (Row.number, 10**400, r"is 10{56}\.\.\., expected a number"),
         (Row.record, [1], r"is \[1\], expected a record"),
         (Row.text, ["x" * 500], r"is \['x{55}\.\.\., expected text"),
     ],

@@ -11,7 +11,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "model" / "recipes"
 
-GROUND = {"conditions", "errors", "schema", "files", "tables", "__init__"}
+GROUND = {
+    *("conditions", "errors", "schema", "files", "image_files", "tables", "terminal"),
+    "__init__",
+}
 """Modules at the top of `vlmbench/` that every package may use."""
 
 MAY_IMPORT = {

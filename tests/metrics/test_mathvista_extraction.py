@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -239,10 +240,57 @@ def test_the_question_says_which_number_is_meant(question: str, response: str, v
         (r"print('\d')", None),
         ("print(1if 1else 2)", None),
         ("import math\nmath['pi'] = 3\nprint(math.pi)", None),
+        ("print(sorted(set(['b', 'a', 'b'])), len(set([1, 1])))", "['a', 'b'] 1"),
+        ("print(list(set(['cat', 'dog']))[0])", None),
+        ("print(set(['cat', 'dog']))", None),
+        ("print([set(['cat', 'dog'])])", None),
+        ("print(f\"{set(['cat', 'dog'])}\")", None),
+        ("for x in set(['cat', 'dog']): print(x)", None),
+        ("a, b = set(['cat', 'dog'])\nprint(a)", None),
+        ("print(' '.join(set(['cat', 'dog'])))", None),
+        ("print(max(set(['cat', 'dog']), key=len))", None),
+        ("import math\nprint(min(set([math.nan, 1])))", None),
+        ("x = []\nx.extend(set(['cat', 'dog']))\nprint(x)", None),
+        ("def f(): return 1\nprint([f])", None),
+        ("print({'a': [len]})", None),
+        ("print('cat dog'.split()[0] is 'cat')", None),
+        ("print(None is None)", "True"),
     ],
 )
 def test_programs_are_read_and_never_run(program: str, output: str | None) -> None:
     assert printed(program) == output
+
+
+GROWING = "".join(f"l{n}=[l{n - 1}]\n" if n else "l0=[]\n" for n in range(9))
+GROWTH = ", ".join(f"l{n}.extend([l{n - 1}]*9)" for n in range(8, 0, -1))
+OTHER = GROWING.replace("l", "m") + f"x = [{GROWTH.replace('l', 'm')}]\n"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        f"{GROWING}print(l8, {GROWTH})",
+        f"{GROWING}print([l8, {GROWTH}])",
+        f"{GROWING}x = l8 + [{GROWTH}]\nprint(x)",
+        f"{GROWING}{OTHER}print(l8 == [{GROWTH}, m8])",
+        f"{GROWING}{OTHER}print(l8 == m8, {GROWTH})",
+        f"{GROWING}d = {{'a': l8, 'b': [{GROWTH}]}}\nprint(d)",
+        f"{GROWING}print(f'{{l8}}{{[{GROWTH}]}}{{l8}}')",
+        f"{GROWING}print(l8.count([{GROWTH}]))",
+        f"{GROWING}print(str(l8), [{GROWTH}], str(l8))",
+        "x = [0] * 900\nn = 0\nfor a in x:\n    for b in x: n += len(x)\nprint(n)",
+        "x = 'a' * 990\nwhile x: y = x.replace('a', 'b')\nprint(y)",
+    ],
+)
+def test_what_grows_behind_an_argument_is_refused_at_once(program: str) -> None:
+    tracemalloc.start()
+    started = time.process_time()
+    try:
+        assert printed(program) is None
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - started < 2  # 0.1 s; not bounded, seconds to years
 
 
 texts = st.text(max_size=80) | st.lists(

@@ -130,7 +130,5 @@ def test_a_run_that_cannot_be_moved_aside_is_one_line(
     (tmp_path / ".lock").mkdir()
     command = ["run", "--model", "constant:yes", "--tasks", "textvqa", "--fresh"]
     assert main([*command, "--data-dir", str(hub_copies), "--out", str(tmp_path)]) == 2
-    assert (
-        capsys.readouterr().err == f"vlmbench: cannot write a run to {tmp_path}: Is a directory\n"
-    )
+    assert capsys.readouterr().err.startswith(f"vlmbench: {tmp_path}/.lock is no file of a run")
     assert (tmp_path / "run.json").read_text() == "earlier"

@@ -68,7 +68,10 @@ class Checkpoint:
     @property
     def config(self) -> dict[str, Any]:
         """Raises: VlmbenchError if there is no `config.json` to read."""
-        return read_json(self.folder / "config.json")
+        path = self.folder / "config.json"
+        content = read_json(path)
+        diagnosis.check_numbers(content, path)
+        return content
 
     @property
     def splits_images(self) -> bool | None:

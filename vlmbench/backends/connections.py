@@ -14,6 +14,7 @@ from urllib.request import proxy_bypass
 
 import httpx2
 
+from vlmbench.backends.reading import NO_COMPRESSION
 from vlmbench.errors import VlmbenchError
 
 CONNECT_TIMEOUT_S = 10.0
@@ -81,7 +82,7 @@ def proxy_of(url: str) -> str:
 
 
 def _headers(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"} if key else {}
+    return NO_COMPRESSION | ({"Authorization": f"Bearer {key}"} if key else {})
 
 
 @contextmanager

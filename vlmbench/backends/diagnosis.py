@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
+from vlmbench import files
 from vlmbench.backends.weight_files import ADAPTER_CONFIG, check_fetched, read_json
 from vlmbench.errors import VlmbenchError
 
@@ -25,7 +26,28 @@ def check_folder(folder: Path) -> None:
     for path in sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors")):
         check_fetched(path)
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
-    read_json(folder / (ADAPTER_CONFIG if is_adapter else "config.json"))
+    path = folder / (ADAPTER_CONFIG if is_adapter else "config.json")
+    check_numbers(read_json(path), path)
+
+
+MAX_LAYERS = 10_000
+MAX_NUMBER = 10**18
+
+
+def check_numbers(config: object, path: Path) -> None:
+    """Raises: VlmbenchError for numbers that no model has: a loader would make each layer first."""
+    parts: list[tuple[str, object]] = [("", config)]
+    while parts:
+        name, value = parts.pop()
+        if isinstance(value, dict):
+            parts += [(str(key), inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            parts += [(name, inner) for inner in value]
+        elif isinstance(value, int):
+            is_count = re.search(r"(?:layer|depth|block|expert)s?$", name) is not None
+            if abs(value) > (MAX_LAYERS if is_count else MAX_NUMBER):
+                shown = f"{value:,}" if abs(value) <= MAX_NUMBER else "a number of many digits"
+                raise VlmbenchError(f"{path}: {name} is {shown}, which no model has")
 
 
 def chat_template(folder: Path) -> str | None:
@@ -45,7 +67,7 @@ def chat_template(folder: Path) -> str | None:
 def _content(path: Path) -> dict[str, Any]:
     """Empty where there is no JSON object: who needs the file says so."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        content = files.json_of(path)
+    except (VlmbenchError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

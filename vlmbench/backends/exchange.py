@@ -14,6 +14,7 @@ import httpx2
 
 from vlmbench.backends import chat_completions, servers
 from vlmbench.backends.notices import Notices
+from vlmbench.backends.reading import areceived, document, events
 from vlmbench.backends.replicas import Replica
 from vlmbench.backends.replies import Answer, ReplyError, ServerError, may_pass
 from vlmbench.backends.settings import ServerSettings as Settings
@@ -21,6 +22,9 @@ from vlmbench.backends.stop_strings import cut
 from vlmbench.schema import Request, Response, Timings
 
 EVENT_STREAM = "text/event-stream"
+
+MAX_SHOWN = 10_000
+"""Characters of a reply that a message is made of."""
 
 ABOUT_FIELDS = (400, 422, 500, 501)
 """HTTP statuses that servers give for a field that they do not take."""
@@ -110,14 +114,14 @@ class Exchange:
 
     async def _refusal(self, replica: Replica, reply: httpx2.Response) -> ServerError:
         """The error that a reply stands for; raises VlmbenchError if the key is refused."""
-        await reply.aread()
-        if servers.refuses_key(reply):
+        read = await areceived(reply)
+        if servers.refuses_key(read):
             raise servers.refused(replica.server.url, self.key, self.settings.api_key_env)
         return ServerError(
-            servers.refusal(reply),
-            may_pass=may_pass(reply.status_code),
-            retry_after=reply.headers.get("retry-after"),
-            said=servers.said(reply) if reply.status_code in ABOUT_FIELDS else None,
+            servers.refusal(read),
+            may_pass=may_pass(read.status_code),
+            retry_after=read.headers.get("retry-after"),
+            said=servers.said(read) if read.status_code in ABOUT_FIELDS else None,
         )
 
 
@@ -128,21 +132,22 @@ def _encoded(fields: Mapping[str, Any]) -> bytes:
 async def _documents(reply: httpx2.Response) -> AsyncIterator[object]:
     """The JSON of a reply: one document, or a stream's events; None where a stream says its end."""
     if not reply.headers.get("content-type", "").startswith(EVENT_STREAM):
-        yield _json(await reply.aread())
+        yield _json((await areceived(reply)).content)
         return
-    async for event in httpx2.EventSource(reply):
-        yield None if event.data.strip() == "[DONE]" else _json(event.data)
+    async for data in events(reply):
+        yield None if data.strip() == "[DONE]" else _json(data)
 
 
 def _json(text: str | bytes) -> object:
     try:
-        document: object = json.loads(text)
+        found = document(text)
     except ValueError:
-        shown = text if isinstance(text, str) else text.decode(errors="replace")
+        shown = text[:MAX_SHOWN]
+        shown = shown if isinstance(shown, str) else shown.decode(errors="replace")
         raise ReplyError(f"the reply is not JSON: {shown}") from None
-    if document is None:
+    if found is None:
         raise ReplyError("not a chat completion: null")
-    return document
+    return found
 
 
 def _response(request: Request, answer: Answer, timings: Timings) -> Response:

@@ -24,7 +24,7 @@ from vlmbench.backends import chat_completions, connections, servers
 from vlmbench.backends.exchange import Exchange
 from vlmbench.backends.notices import Notices
 from vlmbench.backends.replicas import Replica, Replicas
-from vlmbench.backends.replies import ReplyError, ServerError, UnsupportedError
+from vlmbench.backends.replies import ServerError
 from vlmbench.backends.servers import Server
 from vlmbench.backends.settings import ServerSettings as Settings
 from vlmbench.errors import VlmbenchError
@@ -223,7 +223,9 @@ class OpenAIBackend:
                 failure = ServerError(reason, may_pass=True, is_unreachable=True)
             except ServerError as error:
                 failure = error
-            except (UnsupportedError, ReplyError, ValueError, OSError) as error:
+            except VlmbenchError:
+                raise
+            except Exception as error:  # the sample boundary
                 return self._failed(request, error, attempt)
             finally:
                 self._replicas.give_back(replica)
@@ -273,6 +275,6 @@ def _asked_wait_s(retry_after: str, now: datetime) -> float:
         pass
     try:
         date = parsedate_to_datetime(retry_after)
-    except ValueError:
+        return float((date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
+    except (ValueError, TypeError, OverflowError, IndexError):
         return 0.0
-    return float((date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())

@@ -6,6 +6,7 @@ import io
 import math
 from typing import TYPE_CHECKING
 
+from vlmbench import image_files
 from vlmbench.schema import Picture
 
 if TYPE_CHECKING:
@@ -85,10 +86,8 @@ def sent(picture: Picture, max_side: int | None = None) -> tuple[str, bytes]:
 
 def _plain_format(encoded: bytes, max_side: int | None) -> str:
     """The file's format if it can be sent as it is, by its header; else empty."""
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with image_files.opened(encoded) as image:
             format = image.format or ""
             is_plain = (
                 image.mode in SENT_AS_STORED.get(format, ())
@@ -96,7 +95,7 @@ def _plain_format(encoded: bytes, max_side: int | None) -> str:
                 and not image.has_transparency_data
                 and max(image.size) <= (max_side or math.inf)
             )
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # whatever a reader of tags raises
         return ""  # to decode it raises the reason
     return format if is_plain else ""
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from vlmbench.files import is_figure
+
 COMPLETE = frozenset(
     {
         *("stop", "eos", "eos_token", "end", "end_turn", "end_of_text", "endoftext", "done"),
@@ -112,7 +114,9 @@ class Answer:
                 return False
             choice = choices[0]
             if reason := choice.get("finish_reason"):
-                self._finish_reason, self.is_whole = str(reason), True
+                if not isinstance(reason, str):
+                    raise ReplyError(f"a finish reason of another type: {str(reason)[:80]}")
+                self._finish_reason, self.is_whole = reason, True
             self._logprobs = (choice.get("logprobs") or {}).get("content") or self._logprobs
             is_new = self._take(choice.get("message") or choice.get("delta") or {})
         except (AttributeError, TypeError, KeyError) as error:
@@ -191,7 +195,7 @@ _SPACES = " \u2581\u0120"  # the space as text, in SentencePiece and in byte-lev
 
 def _count(usage: object, name: str) -> int | None:
     value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and is_figure(value) else None
 
 
 class _Texts(NamedTuple):

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import httpx2
 
 from vlmbench.backends import connections
 from vlmbench.backends.chat_completions import DIALECTS, OPENAI, Dialect
 from vlmbench.backends.notices import Notices
-from vlmbench.backends.replies import message_of
+from vlmbench.backends.reading import Received, received
+from vlmbench.backends.replies import ReplyError, message_of
 from vlmbench.backends.settings import ServerSettings as Settings
 from vlmbench.errors import VlmbenchError, no_such
 
 LISTING_TIMEOUT_S = 30.0
 MAX_MESSAGE = 300
+MAX_PAGE = 10_000
+"""Characters of an error's page that are read."""
+
+MAX_MODELS = 10_000
+"""Models of a server's list that are looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,13 @@ EXAMPLE = "write openai:http://localhost:8000#MODEL"
 
 ENDPOINT = "/chat/completions"
 
+_KEY_IN_PATH = re.compile(
+    r"(?:^|[/;,&])(?:(?:api[-_]?)?(?:key|token|secret)=|(?:sk|pk|rk|hf|gsk|xai|ghp|nvapi)[-_]"
+    r"[A-Za-z0-9_-]{8,}(?:/|$)|AIza[\w-]{20,}|"
+    r"(?=[^/]*[a-z])(?=[^/]*[A-Z])(?=[^/]*\d)[A-Za-z0-9]{24,}(?:/|$))"
+)
+"""Keys as providers make them: by prefix, or long and of capitals, small letters and digits."""
+
 
 def parse(argument: str) -> Address:
     """URL#MODEL, or URL,URL,...#MODEL for replicas, to its parts.
@@ -73,6 +88,11 @@ def _url(url: str) -> str:
         raise VlmbenchError(
             "the server's URL may hold no user, password or query, as it is logged; "
             "a key is read from an environment variable"
+        )
+    if _KEY_IN_PATH.search(parsed.path):
+        raise VlmbenchError(
+            "the server's URL seems to hold a key in its path, and it is logged; a key is read "
+            "from an environment variable"
         )
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise VlmbenchError(f"{url!r} is no http:// or https:// URL; {EXAMPLE}")
@@ -99,7 +119,7 @@ def refused(url: str, key: str, variable: str) -> VlmbenchError:
     return VlmbenchError(f"the server at {url} wants a key: put it in {variable}")
 
 
-def refuses_key(reply: httpx2.Response) -> bool:
+def refuses_key(reply: Received) -> bool:
     """True if an error is about the key: some proxies answer 400, 403 or 500 for it."""
     if reply.status_code not in (400, 403, 500):
         return reply.status_code == 401
@@ -162,22 +182,28 @@ def _models(
 ) -> Mapping[str, Mapping[str, Any]]:
     """Names of the models that the server lists, with what it says of each."""
     try:
-        reply = client.get(f"{url}/models")
-    except httpx2.RequestError as error:
+        with client.stream("GET", f"{url}/models") as stream:
+            reply = received(stream, LISTING_TIMEOUT_S)
+    except (httpx2.RequestError, ReplyError) as error:
         reason = brief(f"{type(error).__name__}: {error}", key)
         proxy = connections.proxy_of(url)
         raise NotReadyError(f"no server answers at {url}{proxy} ({reason})") from None
     if refuses_key(reply):
         raise refused(url, key, variable)
-    if reply.is_redirect:
-        location = brief(reply.headers["location"], key)
+    if 300 <= reply.status_code < 400:
+        location = brief(reply.headers.get("location", "a place that it does not name"), key)
         raise VlmbenchError(f"the server at {url} has moved to {location}; name that URL")
-    if reply.status_code == 429 or reply.is_server_error:
+    if reply.status_code == 429 or reply.status_code >= 500:
         reason = brief(refusal(reply), key)
         raise NotReadyError(f"the server at {url} is not ready ({reason})")
     try:
-        listed = reply.json()["data"]
-        named = {name: m for m in listed for name in (m["id"], *(m.get("aliases") or ()))}
+        document: Any = reply.json()
+        named = {
+            name: m
+            for m in document["data"][:MAX_MODELS]
+            for name in (m["id"], *(m.get("aliases") or ()))
+            if isinstance(name, str)
+        }
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
     return named
@@ -190,20 +216,21 @@ def _server(url: str, model: str, models: Mapping[str, Mapping[str, Any]]) -> Se
         dialect = OPENAI
     if dialect.knows_its_models and model not in models:
         raise no_such("model", model, models, f"at {url}")
-    return Server(url=url, model=model, dialect=dialect, root=str(entry.get("root") or ""))
+    root = str(entry.get("root") or "")[:MAX_MESSAGE]
+    return Server(url=url, model=model, dialect=dialect, root=root)
 
 
-def refusal(reply: httpx2.Response) -> str:
+def refusal(reply: Received) -> str:
     """The status of a reply that is an error, and what it says."""
     return f"HTTP {reply.status_code}: {message_of(said(reply)) or reply.reason_phrase}"
 
 
-def said(reply: httpx2.Response) -> object:
+def said(reply: Received) -> object:
     """The document of a reply that is an error, or its text."""
     try:
         document: object = reply.json()
     except ValueError:
-        return _without_tags(reply.text)
+        return _without_tags(reply.text[:MAX_PAGE])
     return document
 
 
@@ -218,5 +245,8 @@ def _without_tags(text: str) -> str:
 
 def brief(message: str, key: str) -> str:
     """A line that may be logged: a server may repeat the key that it was sent."""
-    line = " ".join((message.replace(key, "***") if key else message).split())
+    encoded = base64.b64encode(key.encode()).decode()
+    for form in (key, quote(key, safe=""), encoded) if key else ():
+        message = message.replace(form, "***")
+    line = " ".join(message.split())
     return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 3] + "..."

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vlmbench import files
 from vlmbench.errors import VlmbenchError
 
 INDEX = "model.safetensors.index.json"
@@ -93,8 +94,10 @@ def _tensors(folder: Path) -> Iterator[_Tensor]:
     if index.is_file():
         weight_map = read_json(index).get("weight_map")
         names = set(weight_map.values()) if isinstance(weight_map, Mapping) else set()
+        if outside := sorted(str(name) for name in names if Path(str(name)).name != name):
+            raise VlmbenchError(f"{index} names {outside[0]!r}, outside of its folder")
         paths = sorted(folder / str(name) for name in names)
-        if missing := [path for path in paths if not path.exists()]:
+        if missing := [path for path in paths if not path.is_file()]:
             raise VlmbenchError(f"cannot read {missing[0]}, which {INDEX} names: no such file")
     else:
         paths = sorted(folder.glob("model*.safetensors"))
@@ -115,9 +118,11 @@ def _tensors_of(path: Path) -> Iterator[_Tensor]:
         size = path.stat().st_size
         with path.open("rb") as file:
             start = 8 + int.from_bytes(file.read(8), "little")
-            if size < 8 or (start > size and start <= MAX_HEADER):
+            if size < 8 or (start > size and start - 8 <= MAX_HEADER):
                 raise ValueError(f"it is cut short: {size:,} bytes; get it again")
-            header: Any = json.loads(file.read(start - 8)) if start <= size else None
+            if start - 8 > MAX_HEADER:
+                raise ValueError("its header is no header of safetensors")
+            header: Any = json.loads(file.read(start - 8))
         header.pop("__metadata__", None)
         for name, entry in header.items():
             first, last = entry["data_offsets"]
@@ -127,7 +132,7 @@ def _tensors_of(path: Path) -> Iterator[_Tensor]:
             yield _Tensor(name, entry["dtype"], shape, path, start + first, last - first)
     except OSError as error:
         raise VlmbenchError(f"cannot read {path}: {error.strerror}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise VlmbenchError(f"{path} is no whole safetensors file: {error}") from error
 
 
@@ -135,9 +140,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Raises: VlmbenchError for a file that is not there, or holds no JSON object."""
     check_fetched(path)
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise VlmbenchError(f"cannot read {path}: {error.strerror}") from error
+        content = files.json_of(path)
     except ValueError as error:
         raise VlmbenchError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vlmbench.backends import settings
+from vlmbench.data.policy import Policy
 from vlmbench.errors import VlmbenchError
+from vlmbench.image_files import MAX_PIXELS
 from vlmbench.runs.folder.layout import is_of_a_run
 from vlmbench.schema import FINAL_ANSWERS, PROFILES, Json
 
@@ -104,6 +106,25 @@ def data_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--tasks-dir", type=path, metavar="DIR", help=TASKS_DIR)
 
 
+def policy_arguments(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--allow-outside",
+        action="store_true",
+        help="read pictures whose paths lead out of the data folder",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=count(1),
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"a larger picture fails its sample (default: {MAX_PIXELS:,})",
+    )
+
+
+def policy_of(args: argparse.Namespace) -> Policy:
+    return Policy(allow_outside=args.allow_outside, max_pixels=args.max_pixels)
+
+
 def tasks_argument(
     parser: argparse._ActionsContainer,
     *,
@@ -120,9 +141,7 @@ def profile_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def reading_arguments(
-    parser: argparse._ActionsContainer, default: str = "default: none"
-) -> None:
+def reading_arguments(parser: argparse._ActionsContainer, default: str = "default: none") -> None:
     parser.add_argument(
         "--final-answer",
         choices=FINAL_ANSWERS,

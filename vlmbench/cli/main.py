@@ -13,13 +13,14 @@ import keyword
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
 from vlmbench import __version__
 from vlmbench.data.rows import GC_THRESHOLD
 from vlmbench.errors import VlmbenchError, nearest, no_such
+from vlmbench.terminal import Cleaned, one_line
 
 COMMANDS = {
     "list": "show the tasks and their splits",
@@ -115,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _printing():
             return _run(arguments)
     except VlmbenchError as error:
-        print(f"vlmbench: {error}", file=sys.stderr)
+        print(f"vlmbench: {one_line(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output (head, less) has gone
@@ -123,29 +124,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if not error.filename:
             raise
-        print(f"vlmbench: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"vlmbench: {one_line(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("vlmbench: interrupted", file=sys.stderr)
         return 130
 
 
-class _Stdout:
+class _Stdout(Cleaned):
     """Standard output, whose failures are told from those of other files."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         with self._explained():
-            return self._stream.write(text)
+            return super().write(text)
 
     def flush(self) -> None:
         with self._explained():
-            self._stream.flush()
+            self.stream.flush()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -154,19 +149,22 @@ class _Stdout:
         except BrokenPipeError:
             raise
         except OSError as error:
-            _drop(self._stream)
+            _drop(self.stream)
             raise VlmbenchError(f"cannot write to standard output: {error.strerror}") from None
 
 
 @contextmanager
 def _printing() -> Iterator[None]:
-    """Lets a command print any text, also to an output that is closed."""
+    """Lets a command print any text, also to an output that is closed; what it prints is clean."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (open to the end)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    with redirect_stdout(cast(TextIO, _Stdout(sys.stdout))):
+    with (
+        redirect_stdout(cast(TextIO, _Stdout(sys.stdout))),
+        redirect_stderr(cast(TextIO, Cleaned(sys.stderr))),
+    ):
         try:
             yield
         finally:

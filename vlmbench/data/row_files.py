@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import os
+import re
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +75,7 @@ def _table(
     if kinds == [".arrow"]:
         return datasets.concatenate_datasets([datasets.Dataset.from_file(name) for name in names])
     if kinds == [".parquet"]:
-        return datasets.Dataset.from_parquet(names)
+        return datasets.Dataset.from_parquet([_without_patterns(path) for path in files])
     columns = (JSON_COLUMN, *pictures)
     return datasets.Dataset.from_generator(
         _text_rows,
@@ -85,6 +88,26 @@ def _table(
         },
         writer_batch_size=100,  # rows in memory: base64 pictures are large
     )
+
+
+def _without_patterns(path: Path) -> str:
+    """A name of the file that `datasets` takes for a path, and not for a pattern or a URL chain.
+
+    It has no way to quote one, so such a file is read by a link of a plain name, always the same.
+    """
+    import datasets
+
+    if not re.search(r"[*?\[\]{}!:]", str(path)):
+        return str(path)
+    real = os.path.realpath(path)
+    digest = hashlib.blake2b(os.fsencode(real), digest_size=16).hexdigest()
+    link = Path(datasets.config.HF_DATASETS_CACHE) / "vlmbench-links" / f"{digest}{path.suffix}"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        link.symlink_to(real)
+    if os.path.realpath(link) != real:
+        raise VlmbenchError(f"{link} does not lead to {real}; remove it")
+    return str(link)
 
 
 def fingerprint(files: Sequence[Path], folder: Path) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import math
+import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlmbench import image_files
+from vlmbench.data.policy import STRICT, Policy
 from vlmbench.data.row_files import JSON_COLUMN
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Picture
@@ -97,7 +100,12 @@ class Row:
         if value is None:
             return None
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return None if math.isnan(value) else float(value)
+            try:
+                number = float(value)
+            except OverflowError:
+                number = math.inf
+            if not math.isinf(number):
+                return None if math.isnan(number) else number
         raise self.wrong(column, "a number")
 
     def record(self, column: str) -> Mapping[str, Json]:
@@ -150,6 +158,7 @@ class Rows:
         revision: str,
         folder: Path,
         fingerprint: str,
+        policy: Policy = STRICT,
     ) -> None:
         """`pictures`: columns that hold pictures, besides those whose type says so.
 
@@ -166,7 +175,7 @@ class Rows:
         self._texts = dataset.select_columns(others).with_format("arrow")
         self._is_json = others == [JSON_COLUMN]
         self._cells = dataset.data
-        self._folder = folder
+        self._folder, self.policy = folder, policy
         self._patches: Mapping[str, Mapping[str, Json]] = {}
         self._patched_id = ""
         self._masks: dict[str, bytes] = {}
@@ -257,13 +266,29 @@ class Rows:
         where = f"{self.where(index)}: column {column!r}"
         if not cell:
             raise ValueError(f"{where} holds no picture")
-        path = self._folder / cell
-        if len(cell) <= MAX_PATH_LENGTH and path.is_file():
-            return path.read_bytes()
+        if len(cell) <= MAX_PATH_LENGTH and os.path.isfile(self._folder / cell):  # noqa: PTH113 (any text)
+            return self._file(cell, where)
         try:
             return base64.b64decode(cell.partition("base64,")[2] or cell, validate=True)
         except ValueError:
-            raise ValueError(f"{where} is neither base64 nor a file in {self._folder}") from None
+            is_url = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", cell) is not None
+            what = "a URL, which is not fetched" if is_url else "neither base64 nor a file"
+            raise ValueError(f"{where} is {what}; a path is relative to {self._folder}") from None
+
+    def _file(self, name: str, where: str) -> bytes:
+        """Raises: ValueError for a file outside of the data folder, unless that is allowed."""
+        path, folder = self._folder / name, Path(os.path.realpath(self._folder))
+        # of a hub's snapshot the files are links to the blobs beside it
+        home = folder.parent.parent if folder.parent.name == "snapshots" else folder
+        is_inside = ".." not in Path(name).parts and not Path(name).is_absolute()
+        if not self.policy.allow_outside and not (
+            is_inside and Path(os.path.realpath(path)).is_relative_to(home)
+        ):
+            raise ValueError(
+                f"{where} names a file outside of {self._folder}: {name!r}; if it is meant, give "
+                "--allow-outside"
+            )
+        return path.read_bytes()
 
     def _cell(self, index: int, column: str) -> bytes | str | None:
         value = self._cells.column(column)[index].as_py()
@@ -302,16 +327,12 @@ class StoredPicture(Picture):
 
     def decode(self) -> Image:
         """Raises: ValueError that names row and column, for a broken or far too large picture."""
-        from PIL import Image
-
-        content = io.BytesIO(self.encoded())
+        content = self.encoded()
         try:
-            image = Image.open(content)
-            image.load()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return image_files.decoded(content, self.rows.policy.max_pixels)
+        except ValueError as error:
             where = f"{self.rows.where(self.index)}: column {self.column!r}"
             raise ValueError(f"{where}: the picture cannot be decoded: {error}") from error
-        return image
 
 
 def _is_filled(cells: Any) -> Any:

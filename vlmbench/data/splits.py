@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from vlmbench import files as file_reading
 from vlmbench.data import repositories, row_files
+from vlmbench.data.policy import STRICT, Policy
 from vlmbench.data.repositories import Drawn, Hub, Url
 from vlmbench.data.rows import Rows
 from vlmbench.errors import VlmbenchError
@@ -78,7 +79,12 @@ def drawn(name: str, like: Split, *, scenes: str, size: int) -> Split:
 
 
 def load(
-    task: str, split: Split, data_dir: Path | None = None, *, needs_pictures: bool = True
+    task: str,
+    split: Split,
+    data_dir: Path | None = None,
+    *,
+    needs_pictures: bool = True,
+    policy: Policy = STRICT,
 ) -> Rows:
     """The split's rows: from `data_dir` where given, else from the first source that has them.
 
@@ -96,6 +102,7 @@ def load(
         raise VlmbenchError(f"no {_kinds()} file in {folder}")
     else:
         rows = _download(task, split)
+    rows.policy = policy
     if answers is not None and split.answer_file:
         rows.patch(split.answer_file.id, answers)
     _check_columns(rows, split, needs_pictures)
@@ -221,7 +228,7 @@ def _answers(file: AnswerFile | None, folder: Path) -> dict[str, dict[str, Json]
         return None
     path = folder / file.name
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
+        records = file_reading.json_of(path)
         return {
             id: {column: record[name] for column, name in file.columns.items()}
             for id, record in records.items()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from vlmbench import image_files
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Message, Picture
 
@@ -109,9 +110,9 @@ class _Shown:
         if isinstance(self._visual, PIL.Image.Image):
             return self._visual
         try:
-            image = PIL.Image.open(self._visual)
+            image = PIL.Image.open(self._visual, formats=image_files.FORMATS)
             image.load()
-        except (OSError, AttributeError, TypeError, SyntaxError) as error:
+        except Exception as error:  # whatever a decoder raises
             kind = type(self._visual).__name__
             raise ValueError(f"lmms-eval shows no picture here but a {kind}: {error}") from None
         return image

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlmbench import files
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.runs.folder.costs import FIGURES
 from vlmbench.runs.folder.finished import FinishedTask, open_run
@@ -133,7 +134,8 @@ def _curves(record: Mapping[str, Any]) -> dict[str, float]:
     for name, value in record.items():
         parts = value.items() if isinstance(value, Mapping) else [("", value)]
         for key, number in parts:
-            if isinstance(number, int | float) and name != "step":
+            is_number = isinstance(number, int | float) and abs(number) < files.MOST
+            if is_number and name != "step":
                 values[f"{name}/{key}" if key else name] = float(number)
     return values
 

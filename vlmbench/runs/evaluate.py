@@ -8,6 +8,8 @@ from pathlib import Path
 from vlmbench.backends import registry
 from vlmbench.backends.protocol import Backend
 from vlmbench.data.pictures import Pictures
+from vlmbench.data.policy import Policy
+from vlmbench.image_files import MAX_PIXELS
 from vlmbench.runs import ranks
 from vlmbench.runs.execute import Limits, execute
 from vlmbench.runs.folder.finished import FinishedRun
@@ -43,10 +45,13 @@ def evaluate(
     usd_per_hour: float | None = None,
     data_dir: str | Path | None = None,
     tasks_dir: str | Path | None = None,
+    allow_outside: bool = False,
+    max_pixels: int = MAX_PIXELS,
     **settings: Json,
 ) -> FinishedRun:
     """`vlmbench run` as a call: the same folder, log, resumption and scores.
 
+    `allow_outside`: pictures may lie outside of `data_dir`. `max_pixels`: of a picture.
     `num_workers`: worker processes; None runs in this process, as a notebook wants it.
     `latency`: samples of each task to ask one at a time, 0: none; None: as many as take about a
     minute. `usd_per_hour`: price of one device.
@@ -78,6 +83,7 @@ def evaluate(
         split_think=split_think,
         data_dir=Path(data_dir) if data_dir else None,
         tasks_dir=Path(tasks_dir) if tasks_dir else None,
+        policy=Policy(allow_outside=allow_outside, max_pixels=max_pixels),
     )
     limits = Limits(max_failures=max_failures)
     if num_workers is not None:

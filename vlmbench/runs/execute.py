@@ -153,6 +153,9 @@ def closed(planned: Plan, manifest: Manifest, problems: Sequence[str]) -> Finish
     with suppress(OSError):  # a full disk: the log is what counts
         write_manifest(planned.folder, manifest)
     run = FinishedRun(
-        folder=planned.folder, manifest=manifest, tasks=tasks, problems=tuple(problems)
+        folder=planned.folder,
+        manifest=manifest,
+        tasks=tasks,
+        problems=(*problems, *(problem for task in tasks for problem in task.problems)),
     )
     return replace(run, tasks=tuple(replace(t, usd_per_hour=run.usd_per_hour) for t in tasks))

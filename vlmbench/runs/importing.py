@@ -13,7 +13,7 @@ from vlmbench import __version__, files
 from vlmbench.data.predictions import read
 from vlmbench.data.predictions.harness_runs import PROFILES, HarnessRun, HarnessTask
 from vlmbench.errors import VlmbenchError
-from vlmbench.files import slug
+from vlmbench.files import slug, writing
 from vlmbench.runs.folder import layout, manifest, provenance
 from vlmbench.runs.folder.finished import FinishedTask
 from vlmbench.runs.folder.manifest import (
@@ -25,6 +25,7 @@ from vlmbench.runs.folder.manifest import (
 )
 from vlmbench.runs.folder.responses import Log, ResponseRecord
 from vlmbench.runs.folder.scores import VERSION, ScoreRecord, ScoresFile, record_of
+from vlmbench.runs.opening import refuse_strangers
 from vlmbench.schema import FOLLOWS, Json, Prediction, Profile, Sample
 from vlmbench.task.binding import PromptSettings
 from vlmbench.task.loading import parse_spec
@@ -135,12 +136,13 @@ def import_run(
     """
     if (folder / layout.MANIFEST).exists():
         raise VlmbenchError(f"{folder} holds a run already; remove it, or name another --out")
-    try:
+    refuse_strangers(folder)
+    if layout.responses_files(folder):
+        raise VlmbenchError(f"{folder} holds answers already; name another --out")
+    with writing(folder, "a run"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VlmbenchError(f"cannot write a run to {folder}: {error.strerror}") from None
+        log = Log(folder, WORKER)
     tasks, problems = [], []
-    log = Log(folder, WORKER)
     try:
         for found in run.tasks:
             try:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from vlmbench.data.policy import STRICT, Policy
 from vlmbench.runs.dispatch import Lease
 from vlmbench.runs.plan import Item, Timed
 from vlmbench.runs.selection import Selection
@@ -37,6 +38,8 @@ class Job:
 
     data_dir: str | None
     tasks_dir: str | None
+    policy: Policy = STRICT
+    """What the data may ask this machine to read."""
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -45,7 +48,8 @@ class Job:
     @staticmethod
     def from_json(text: str) -> Job:
         job = json.loads(text)
-        return Job(**job | {"prompt": PromptSettings(**job["prompt"])})
+        prompt, policy = PromptSettings(**job["prompt"]), Policy(**job["policy"])
+        return Job(**job | {"prompt": prompt, "policy": policy})
 
     def sources(self) -> list[BoundTask]:
         """Its tasks, with the rows on this machine."""
@@ -60,7 +64,9 @@ class Job:
             bind: Any = pkgutil.resolve_name(LMMS_TASK)
             source: BoundTask = bind(spec.removeprefix(LMMS), self.prompt, include=tasks_dir)
             return source
-        return OwnTask(spec, self.prompt, data_dir=data_dir, tasks_dir=tasks_dir)
+        return OwnTask(
+            spec, self.prompt, data_dir=data_dir, tasks_dir=tasks_dir, policy=self.policy
+        )
 
 
 def lease_to_json(lease: Lease) -> str:

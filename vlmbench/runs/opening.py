@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
+from vlmbench import files
 from vlmbench.backends import registry
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import writing
@@ -20,30 +22,94 @@ from vlmbench.runs.folder.manifest import (
     DataRecord,
     Manifest,
     changes,
+    is_ours,
     read_manifest,
     write_manifest,
 )
-from vlmbench.runs.folder.responses import records
+from vlmbench.runs.folder.responses import ResponseRecord, records
+from vlmbench.runs.folder.scores import ScoreRecord
+from vlmbench.runs.folder.usage import Session
 from vlmbench.runs.job import Plan
 from vlmbench.task.binding import BoundTask
 
 T = TypeVar("T")
 
 
+def refuse_strangers(folder: Path) -> None:
+    """A folder is a run's by the run.json that we wrote; else it may hold none of a run's names.
+
+    Raises: VlmbenchError where somebody else's files would be written to, moved or cut.
+    """
+    if not folder.is_dir():
+        return
+    with writing(folder, "a run"):
+        if found := layout.strangers(folder):
+            raise VlmbenchError(
+                f"{found[0]} is no file of a run: a link, a pipe, a device or a folder, which a "
+                "run never writes to; remove it, or give the run another --out"
+            )
+        if is_ours(folder):
+            return
+        if (folder / layout.MANIFEST).exists():
+            read_manifest(folder)  # says what is damaged
+            raise VlmbenchError(
+                f"{folder / layout.MANIFEST} is not vlmbench's; give the run another --out"
+            )
+        for path in _others(folder):
+            raise VlmbenchError(
+                f"{path} is not of a run of vlmbench; give the run a folder of its own: --out"
+            )
+
+
+def _others(folder: Path) -> Iterator[Path]:
+    """Files under a run's names, in a folder without a run.json, that hold no line of ours."""
+    kinds = (
+        (layout.RESPONSES, ResponseRecord),
+        (layout.USAGE, Session),
+        (layout.SCORES, ScoreRecord),
+    )
+    for name, kind in kinds:
+        for path in sorted(folder.glob(name.format("*"))):
+            if path.stat().st_size and not _has_line(path, kind):
+                yield path
+
+
+def _has_line(path: Path, kind: type[Any]) -> bool:
+    with files.opened(path) as lines:
+        for line in lines:
+            with suppress(ValueError):
+                files.decode_as(line, kind)
+                return True
+    return False
+
+
 def move_aside(folder: Path) -> None:
-    """Keep an earlier run under another name; nothing that was computed is deleted."""
+    """Keep an earlier run under another name; nothing that was computed is deleted.
+
+    Files that are not the run's stay where they are.
+    """
+    refuse_strangers(folder)
     if not (folder / layout.MANIFEST).exists() and not layout.responses_files(folder):
         return
     with writing(folder, "a run"):
         layout.Lock(folder).release()  # not while it is being written
+        folder = Path(os.path.realpath(folder))
         target = folder.with_name(f"{folder.name}.{time.strftime('%Y%m%d-%H%M%S')}")
-        folder.rename(target)
+        entries = sorted(folder.iterdir())
+        own = [path for path in entries if layout.is_name_of_a_run(path.name)]
+        if len(own) == len(entries):
+            folder.rename(target)
+        else:
+            target.mkdir()
+            for path in own:
+                path.rename(target / path.name)
     print(f"vlmbench: the earlier run is now in {target}", file=sys.stderr)
 
 
 @contextmanager
 def locked(folder: Path, rank: int | None = None) -> Iterator[layout.Lock]:
     """Make the folder and keep other runs out. Raises: VlmbenchError where one is at work."""
+    refuse_strangers(folder)
     with writing(folder, "a run"):
         folder.mkdir(parents=True, exist_ok=True)
         lock = layout.Lock(folder, rank)

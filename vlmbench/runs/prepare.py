@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec import UNSET
 
 from vlmbench.backends import registry
+from vlmbench.data.policy import STRICT, Policy
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import slug
 from vlmbench.runs import plan
@@ -35,6 +36,7 @@ def prepare(
     split_think: bool = False,
     data_dir: Path | None = None,
     tasks_dir: Path | None = None,
+    policy: Policy = STRICT,
 ) -> Plan:
     """Read the data and choose the samples; nothing is written and no model is loaded.
 
@@ -62,6 +64,7 @@ def prepare(
         settings=settings,
         data_dir=str(data_dir) if data_dir else None,
         tasks_dir=str(tasks_dir) if tasks_dir else None,
+        policy=policy,
     )
     sources = job.sources()
     names = [source.name for source in sources]

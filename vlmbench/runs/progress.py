@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from vlmbench.runs.folder.responses import ResponseRecord
 from vlmbench.runs.plan import Item
+from vlmbench.terminal import raw
 
 REFRESH_S = 0.25
 LINE_S = 15.0
@@ -70,7 +71,7 @@ class Progress:
         up = f"\x1b[{self._lines}F" if self._lines else ""
         lines = [total, *(tasks if len(tasks) > 1 else [])]
         text = "".join(f"{line[: width - 1]}\x1b[K\n" for line in lines)
-        print(up + text, end="", file=sys.stderr, flush=True)
+        print(up + text, end="", file=raw(sys.stderr), flush=True)
         self._lines = len(lines)
 
 

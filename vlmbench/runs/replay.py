@@ -9,6 +9,7 @@ from pathlib import Path
 from vlmbench.backends.settings import Settings
 from vlmbench.data import predictions
 from vlmbench.errors import VlmbenchError
+from vlmbench.files import opened
 from vlmbench.runs.folder import layout
 from vlmbench.runs.folder.responses import TIMINGS, ResponseRecord, records
 from vlmbench.schema import Json, Prediction, Probe, Request, Response, Timings
@@ -79,7 +80,7 @@ def _files(path: Path) -> list[Path]:
 def _digest(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
+        with opened(path) as file:
             hashlib.file_digest(file, lambda: digest)  # goes on where the last file ended
     return f"sha256:{digest.hexdigest()}"
 

@@ -9,7 +9,6 @@ from threading import Lock
 
 from vlmbench.backends.protocol import Backend
 from vlmbench.data.rows import BLOCK, Row
-from vlmbench.errors import VlmbenchError
 from vlmbench.runs.failures import StopRule
 from vlmbench.runs.folder.responses import encoded
 from vlmbench.runs.plan import Item
@@ -53,7 +52,7 @@ def _asked(source: BoundTask, item: Item, row: Row) -> Asked:
     try:
         request = source.request(source.task.read(row))
         images = tuple(picture.digest for picture in pictures_of(request))
-    except (VlmbenchError, ValueError, OSError) as error:  # the sample boundary
+    except Exception as error:  # the sample boundary
         return Asked(item=item, error=f"{type(error).__name__}: {error}", images=images)
     return Asked(item=item, request=request, prompt=prompt_digest(request, images), images=images)
 

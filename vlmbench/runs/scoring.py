@@ -17,7 +17,7 @@ from vlmbench.runs.plan import Item
 from vlmbench.schema import Prediction, Sample
 from vlmbench.task.binding import BoundTask, PromptSettings
 from vlmbench.task.reading import Reading
-from vlmbench.task.scoring import Tally, score
+from vlmbench.task.scoring import UNSCORED, Tally, score
 
 
 def scored(
@@ -51,6 +51,7 @@ def _scored(
 ) -> FinishedTask:
     profiles = source.task.profiles
     tally = Tally(profiles)
+    unscored: list[str] = []
     missing = failed = 0
     has_answers = True
 
@@ -80,6 +81,8 @@ def _scored(
     with ScoresFile(layout.scores_file(folder, source.name)) as file:
         for one in score(source.task, pairs(), reading):
             tally.add(one)
+            if one.error.startswith(UNSCORED):
+                unscored.append(f"{source.name}/{one.id} {one.error}")
             file.add(record_of(one, "official"))
         if not has_answers:
             file.discard()
@@ -93,7 +96,7 @@ def _scored(
             metric=source.task.metric,
             num_selected=len(selected),
             num_missing=missing,
-            num_failed=failed,
+            num_failed=failed + len(unscored),
             profiles=profiles if has_answers else (),
             scores_version=VERSION if has_answers else None,
             reading=UNSET if reading.is_default else reading,
@@ -101,5 +104,8 @@ def _scored(
         ),
         data=data_record(source),
         prompt=prompt,
+        problems=(f"{len(unscored):,} answers cannot be scored; the first: {unscored[0]}",)
+        if unscored
+        else (),
         summaries={profile: tally.summary(profile) for profile in profiles} if has_answers else {},
     )

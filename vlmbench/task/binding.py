@@ -11,6 +11,7 @@ from typing import Protocol
 
 from vlmbench.data import splits
 from vlmbench.data.pictures import PICTURES, Exchange, Pictures, blanked
+from vlmbench.data.policy import STRICT, Policy
 from vlmbench.data.rows import Rows
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.schema import Message, Picture, Request, Sample
@@ -100,13 +101,19 @@ class OwnTask:
     """A task of ours bound to its rows on this machine and, with `shots`, to its training rows."""
 
     def __init__(
-        self, spec: str, prompt: PromptSettings, *, data_dir: Path | None, tasks_dir: Path | None
+        self,
+        spec: str,
+        prompt: PromptSettings,
+        *,
+        data_dir: Path | None,
+        tasks_dir: Path | None,
+        policy: Policy = STRICT,
     ) -> None:
         """Raises: VlmbenchError for a task, style or split that is not there or does not fit."""
         self.task, self.split, _ = parse_spec(spec, tasks_dir)
         self.name = f"{self.task.name}@{self.split.name}"
         prompts.checked(prompt.style, self.task.form, ocr=prompt.ocr)
-        self.rows = splits.load(self.task.name, self.split, data_dir)
+        self.rows = splits.load(self.task.name, self.split, data_dir, policy=policy)
         self._prompt = prompt
         self._exchange: Exchange | None = None
         if prompt.pictures == "other":
@@ -116,7 +123,7 @@ class OwnTask:
             train = self.split.train or self.task.train
             if train is None:
                 raise VlmbenchError(f"{self.name} has no training split to draw --shots from")
-            self._train = splits.load(self.task.name, train, data_dir)
+            self._train = splits.load(self.task.name, train, data_dir, policy=policy)
             prompts.draw_shots("", len(self._train), prompt.shots, prompt.seed)  # are there enough?
 
     def request(self, sample: Sample) -> Request:

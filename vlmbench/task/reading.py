@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from vlmbench import files
 from vlmbench.metrics import reasoning
 from vlmbench.metrics.final_answer import VERSION, Found, extract
 from vlmbench.schema import FINAL_ANSWERS, FinalAnswer, Prediction, Profile, Sample, Verdict
@@ -50,13 +51,18 @@ class Reading:
         as of an unclosed thought, no option is guessed: the verdict is 0.
         """
         if prediction.is_final:
-            return {profile: task.score(sample, prediction, profile) for profile in task.profiles}
+            return {
+                profile: _verdict(task, sample, prediction, profile) for profile in task.profiles
+            }
         found = found or self.found(sample, prediction)
         if self.final_answer != "none" and found.is_missing and found.how:
             return dict.fromkeys(task.profiles, Verdict(value=0.0, parsed=None, how=NO_ANSWER))
         return {
-            profile: task.score(
-                sample, replace(prediction, response=self._as_read(task, found.text, profile)), profile
+            profile: _verdict(
+                task,
+                sample,
+                replace(prediction, response=self._as_read(task, found.text, profile)),
+                profile,
             )
             for profile in task.profiles
         }
@@ -71,7 +77,21 @@ class Reading:
             return reasoning.lmms_stripped(text, reasoning.LMMS_TAGS if tags is None else tags)
         return text
 
-    def others(self, sample: Sample, prediction: Prediction, found: Found) -> Mapping[FinalAnswer, Found]:
+    def others(
+        self, sample: Sample, prediction: Prediction, found: Found
+    ) -> Mapping[FinalAnswer, Found]:
         """What the other ways to read a response find, where that is another text."""
-        ways = {way: extract(prediction.response or "", way, sample.options) for way in FINAL_ANSWERS}
+        ways = {
+            way: extract(prediction.response or "", way, sample.options) for way in FINAL_ANSWERS
+        }
         return {way: other for way, other in ways.items() if other.text != found.text}
+
+
+def _verdict(task: Task, sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
+    """Raises: whatever the scorer does; ValueError for a verdict that no scores file can hold."""
+    verdict = task.score(sample, prediction, profile)
+    if not 0 <= verdict.value <= 1:
+        raise ValueError(f"the scorer of {task.name} gives {verdict.value}, not a value in [0, 1]")
+    if not isinstance(verdict.parsed, str | float | None):
+        files.encode(verdict.parsed)
+    return verdict

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlmbench.metrics import mmbench
-from vlmbench.metrics.intervals import Estimate, Floats, estimate
 from vlmbench.metrics.final_answer import Found
+from vlmbench.metrics.intervals import Estimate, Floats, estimate
 from vlmbench.schema import FINAL_ANSWERS, FinalAnswer, Prediction, Profile, Sample, Verdict
 from vlmbench.task.answer_marks import AnswerMarks
 from vlmbench.task.reading import Reading
 from vlmbench.task.task import Task
-
 
 DEFAULT = Reading()
 
@@ -95,6 +94,16 @@ def _score_one(task: Task, sample: Sample, prediction: Prediction, reading: Read
     )
     if failed:
         return scored
+    try:
+        return _judged(scored, task, sample, prediction, reading)
+    except Exception as problem:  # the sample boundary: one answer must not cost all others
+        return replace(scored, error=f"{UNSCORED}{type(problem).__name__}: {problem}")
+
+
+def _judged(
+    scored: Score, task: Task, sample: Sample, prediction: Prediction, reading: Reading
+) -> Score:
+    """The score with its verdicts. Raises: whatever the scorer does."""
     if prediction.is_final:
         return replace(scored, verdicts=reading.verdicts(task, sample, prediction))
     response = prediction.response or ""
@@ -119,6 +128,10 @@ def _score_one(task: Task, sample: Sample, prediction: Prediction, reading: Read
         is_cut_off=prediction.is_cut_off,
         is_empty=not response.strip(),
     )
+
+
+UNSCORED = "cannot be scored: "
+"""How the error of a sample begins that was answered, and whose answer no rule could score."""
 
 
 def _circular(waiting: list[tuple[Sample, Score]]) -> Iterator[Score]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 
 from vlmbench.data.predictions.conventions import Conventions
 from vlmbench.data.rows import Row
@@ -33,7 +34,7 @@ class Task:
 
     read: Callable[[Row], Sample]
     score: Callable[[Sample, Prediction, Profile], Verdict]
-    """Must not raise on any response; called with predictions that did not fail."""
+    """Called with predictions that did not fail; one on which it raises is a failed sample."""
 
     form: str
     """Which wording of a prompt style applies: one of `prompts.FORMS`."""
@@ -63,6 +64,7 @@ class Task:
         splits = [split.name for split in self._every_split()]
         if not self.splits or len(set(splits)) < len(splits):
             raise VlmbenchError(f"task {self.name!r}: no splits, or two of one name: {splits}")
+        object.__setattr__(self, "read", _by_line(self.name, self.read))
         if not self.name.isidentifier():
             raise VlmbenchError(f"task name {self.name!r} is not letters, digits and underscores")
         if self.form not in prompts.FORMS:
@@ -87,3 +89,19 @@ class Task:
         if self.train is not None and self.train not in self.splits:
             trains.append(self.train)
         return (*self.splits, *trains)
+
+
+def _by_line(task: str, read: Callable[[Row], Sample]) -> Callable[[Row], Sample]:
+    """`read`, which names the row where it cannot be read, whatever it raises there."""
+
+    @wraps(read)
+    def read_by_line(row: Row) -> Sample:
+        try:
+            return read(row)
+        except VlmbenchError:
+            raise
+        except Exception as error:  # rows and task files come from strangers
+            why = f"{type(error).__name__}: {error}"
+            raise VlmbenchError(f"{row.where}: {task} cannot read this row ({why})") from error
+
+    return read_by_line

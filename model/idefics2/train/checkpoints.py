@@ -48,10 +48,16 @@ class Folder:
     def claim(self, settings: Any) -> None:
         """Records the settings in the folder.
 
-        Raises: ValueError if it holds a training with other settings.
+        Raises: ValueError if it holds a training with other settings, or somebody else's files
+        under the names of a training's.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / "recipe.json"
+        for name in ("recipe.json", "log.jsonl", "checkpoints", "stages"):
+            found = self.path / name
+            is_linked_file = found.is_symlink() and found.suffix != ""
+            if is_linked_file or (found.exists() and not path.exists()):
+                raise ValueError(f"{found} is not of a training here; name another folder")
         text = json.dumps(settings, indent=1) + "\n"
         if path.exists():
             before = json.loads(path.read_text("utf-8"))

@@ -28,6 +28,8 @@ from vlmbench.cli.arguments import (
     model_settings,
     names,
     path,
+    policy_arguments,
+    policy_of,
     processes,
     profile_argument,
     reading_arguments,
@@ -38,6 +40,7 @@ from vlmbench.cli.arguments import (
 )
 from vlmbench.data.pictures import PICTURES
 from vlmbench.errors import VlmbenchError
+from vlmbench.files import opened
 from vlmbench.runs.drive import STALL_S
 from vlmbench.schema import Json
 from vlmbench.task.styles import STYLES
@@ -90,6 +93,7 @@ def _selecting_arguments(parser: argparse.ArgumentParser) -> None:
         which, 'by category: subject=Art, or "level=1 or level=2"; several must all hold'
     )
     which.add_argument("--tasks-dir", type=path, metavar="DIR", help=TASKS_DIR)
+    policy_arguments(which)
 
 
 def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
@@ -237,6 +241,7 @@ def _planned(args: argparse.Namespace) -> Plan:
         split_think=args.split_think,
         data_dir=args.data_dir,
         tasks_dir=args.tasks_dir,
+        policy=policy_of(args),
     )
 
 
@@ -333,10 +338,10 @@ def _ids(text: str) -> list[str]:
         if text == "@":
             raise argparse.ArgumentTypeError("@ names no file; write @FILE")
         try:
-            names = path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            why = error.strerror
-            raise argparse.ArgumentTypeError(f"cannot read {text[1:]}: {why}") from None
+            with opened(path(text[1:])) as file:
+                names = file.read().decode("utf-8-sig").splitlines()
+        except VlmbenchError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
         except UnicodeDecodeError:
             raise argparse.ArgumentTypeError(
                 f"{text[1:]} is not UTF-8 text; save it so, with an id a line"

@@ -96,9 +96,7 @@ def run(args: argparse.Namespace) -> int:
     matched = Matched(
         task, split, args.predictions, args.data_dir, allow_missing=args.allow_missing
     )
-    reading = Reading(
-        final_answer=args.final_answer or "none", split_think=args.split_think
-    )
+    reading = Reading(final_answer=args.final_answer or "none", split_think=args.split_think)
     tally = Tally(task.profiles)
     first_error = ""
     with ExitStack() as stack:

@@ -12,7 +12,16 @@ import os
 import sys
 from pathlib import Path
 
-from vlmbench.cli.arguments import count, data_arguments, json_argument, names, path, tasks_argument
+from vlmbench.cli.arguments import (
+    count,
+    data_arguments,
+    json_argument,
+    names,
+    path,
+    policy_arguments,
+    policy_of,
+    tasks_argument,
+)
 
 EXAMPLES = """examples:
   vlmbench view runs/idefics2-tiny --open
@@ -29,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     tasks_argument(parser)
     data_arguments(parser)
+    policy_arguments(parser)
     parser.add_argument(
         "--limit-pictures", type=count(0), metavar="N", help="copy at most N pictures"
     )
@@ -54,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         tasks=names(args.tasks),
         data_dir=args.data_dir,
         tasks_dir=args.tasks_dir,
+        policy=policy_of(args),
         limit_pictures=args.limit_pictures,
         max_side=args.picture_size,
         has_plots=args.has_plots,

@@ -108,6 +108,6 @@ def number(value: Any) -> float | None:
     """A figure that a harness wrote, as a number or as text; None: it is neither, or not finite."""
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
+from vlmbench import files
 from vlmbench.data.predictions import own_lines
 from vlmbench.data.predictions.conventions import METADATA, Conventions
 from vlmbench.data.predictions.harness_runs import HarnessRun, HarnessTask, Known, Skipped, number
@@ -276,8 +277,9 @@ def _results(path: Path) -> Mapping[str, Any] | None:
     """The document of aggregate scores; None: a file of that name that is something else's."""
     try:
         # NaN and Infinity, which it writes for what it cannot compute, are unknown figures
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except (OSError, ValueError, RecursionError) as error:
+        with files.opened(path) as file:
+            document = json.loads(file.read(), parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
         raise VlmbenchError(f"cannot read {path}: {error}") from None
     is_ours = isinstance(document, Mapping) and isinstance(document.get("results"), Mapping)
     return document if is_ours else None

@@ -18,6 +18,14 @@ from vlmbench.errors import VlmbenchError
 
 Cell: TypeAlias = "str | int | float | bool | None"
 
+MAX_BYTES = 2**28
+"""Of a workbook, unpacked."""
+
+MIN_BOMB, MAX_RATIO = 2**23, 100
+"""A workbook above this size is not packed to a hundredth of it: text of answers to a tenth."""
+
+MAX_GAP, MAX_COLUMNS, MAX_CELLS = 10_000, 2_000, 20_000_000
+
 _ESCAPED = re.compile("_x(00[01][0-9A-Fa-f])_")
 """How xlsx writes a control character."""
 
@@ -34,7 +42,10 @@ def read_xlsx(path: Path) -> Sheet:
     try:
         with zipfile.ZipFile(path) as archive:
             is_workbook = "xl/workbook.xml" in archive.namelist()
+            _check_size(archive)
         rows = _first_sheet(path) if is_workbook else []
+    except VlmbenchError as error:
+        raise VlmbenchError(f"{path}: {error}") from None
     except Exception as error:  # openpyxl raises whatever a damaged part leads to
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise VlmbenchError(f"{path}: a damaged xlsx file ({reason})") from error
@@ -51,7 +62,36 @@ def _first_sheet(path: Path) -> list[tuple[object, ...]]:
         warnings.simplefilter("ignore")  # about styles and extensions
         sheet = openpyxl.load_workbook(file, read_only=True).worksheets[0]
         sheet.reset_dimensions()  # some writers state a range that is too small
-        return list(sheet.iter_rows(values_only=True))
+        return list(_bounded(sheet.iter_rows(values_only=True)))
+
+
+def _check_size(archive: zipfile.ZipFile) -> None:
+    """Raises: VlmbenchError for a small archive that takes minutes and gigabytes to read."""
+    parts = archive.infolist()
+    size, stored = sum(part.file_size for part in parts), sum(part.compress_size for part in parts)
+    if size > MAX_BYTES or (size > MIN_BOMB and size > MAX_RATIO * stored):
+        raise VlmbenchError(
+            f"its {stored:,} bytes unpack to {size:,}: no sheet of answers is like that"
+        )
+
+
+def _bounded(rows: Iterator[tuple[object, ...]]) -> Iterator[tuple[object, ...]]:
+    """The rows without empty cells at their ends.
+
+    Raises: VlmbenchError where a row or a cell stands far from all others: what lies between would
+    be read as empty cells without end.
+    """
+    num_cells = num_empty = 0
+    for row in rows:
+        width = next((n for n in range(len(row), 0, -1) if row[n - 1] is not None), 0)
+        num_empty = 0 if width else num_empty + 1
+        num_cells += max(len(row), 1)
+        if num_empty > MAX_GAP or len(row) > MAX_COLUMNS or num_cells > MAX_CELLS:
+            raise VlmbenchError(
+                f"rows or columns far from all others, or more than {MAX_CELLS:,} cells: it is no "
+                "sheet of answers"
+            )
+        yield row[:width]
 
 
 def _cell(value: object, where: str) -> Cell:

@@ -6,12 +6,13 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
+from vlmbench import files
 from vlmbench.errors import VlmbenchError
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines that are not blank, each with its number from 1; read one at a time."""
-    with path.open("rb") as file:
+    with files.opened(path) as file:
         if file.read(3) != codecs.BOM_UTF8:
             file.seek(0)
         for number, line in enumerate(file, 1):
@@ -24,7 +25,8 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def whole(path: Path) -> str:
-    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    with files.opened(path) as file:
+        data = file.read().removeprefix(codecs.BOM_UTF8)
     try:
         return data.decode()
     except UnicodeDecodeError as error:

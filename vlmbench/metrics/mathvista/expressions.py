@@ -16,6 +16,9 @@ from types import MappingProxyType
 from typing import Any
 
 MAX_STEPS = 5_000
+MAX_WORK = 300_000
+"""Limit on the parts of values that are looked at, in all steps together."""
+
 MAX_SIZE = 1_000
 """Limit on a string's characters, a container's items (nested ones included), a power's bits."""
 
@@ -65,8 +68,8 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
+    ast.Is: lambda left, right: _is_same(left, right),
+    ast.IsNot: lambda left, right: not _is_same(left, right),
     ast.In: lambda item, items: item in items,
     ast.NotIn: lambda item, items: item not in items,
 }
@@ -79,10 +82,22 @@ _FORMAT = re.compile(r",?(?:\.\d)?[dfeg%]?")
 
 
 class Evaluator:
-    """Evaluator of one program's expressions; it counts steps."""
+    """Evaluator of one program's expressions; it counts steps, and the sizes of their values."""
 
     def __init__(self) -> None:
         self.steps = 0
+        self.work = 0
+
+    def bounded(self, value: Any) -> Any:
+        """The value itself, whose size counts; refused if that is too large.
+
+        Values are looked at again before they are used: what was evaluated in between may have
+        made them grow.
+        """
+        self.work += size_of(value)
+        if self.work > MAX_WORK:
+            raise RefusedError
+        return value
 
     def step(self) -> None:
         self.steps += 1
@@ -92,7 +107,7 @@ class Evaluator:
     def value(self, node: ast.expr, names: Names) -> Any:
         """The value of an expression; `names` are the variables, the innermost scope first."""
         self.step()
-        return bounded(self._value(node, names))
+        return self.bounded(self._value(node, names))
 
     def _value(self, node: ast.expr, names: Names) -> Any:
         match node:
@@ -131,7 +146,8 @@ class Evaluator:
                     self.value(key, names): self.value(item, names) for key, item in pairs if key
                 }
             case ast.BinOp(left=left, op=op, right=right):
-                return binary(op, self.value(left, names), self.value(right, names))
+                pair = self.value(left, names), self.value(right, names)
+                return binary(op, *self.bounded(pair))
             case ast.UnaryOp(op=unary, operand=operand) if type(unary) in _UNARY:
                 return _UNARY[type(unary)](self.value(operand, names))
             case ast.BoolOp(op=either, values=[*firsts, last]):
@@ -141,7 +157,7 @@ class Evaluator:
                         return result
                 return self.value(last, names)
             case ast.Compare(left=left, ops=ops, comparators=others):
-                values = [self.value(part, names) for part in (left, *others)]
+                values = self.bounded([self.value(part, names) for part in (left, *others)])
                 triples = zip(ops, values[:-1], values[1:], strict=True)
                 return all(_COMPARE[type(compare)](old, new) for compare, old, new in triples)
         raise RefusedError
@@ -152,10 +168,15 @@ class Evaluator:
         named = {word.arg: self.value(word.value, names) for word in node.keywords if word.arg}
         if not callable(function) or len(named) < len(node.keywords):
             raise RefusedError
-        result = function(*values, **named)
         owner = getattr(function, "__self__", None)
-        if isinstance(owner, _CONTAINERS):
-            bounded(owner)  # the method may have made it grow
+        own = (owner,) if isinstance(owner, _CONTAINERS) else ()
+        self.bounded([*own, *values, *named.values()])
+        if any(isinstance(value, set) for value in values):
+            if named or function not in _ORDERLESS:
+                raise RefusedError
+            values = [_ordered(value) if isinstance(value, set) else value for value in values]
+        result = function(*values, **named)
+        self.bounded(own)  # the method may have made it grow
         is_view = isinstance(result, Iterable) and not isinstance(result, _CONTAINERS)
         return listed(result) if is_view else result
 
@@ -187,12 +208,12 @@ class Evaluator:
             case ast.Name(id=name):
                 names[name] = value
             case ast.Tuple(elts=targets) | ast.List(elts=targets):
-                for part, item in zip(targets, value, strict=True):
+                for part, item in zip(targets, listed(value), strict=True):
                     self.assign(part, item, names)
             case ast.Subscript(value=container, slice=index):
                 owner = self.value(container, names)
                 owner[self.value(index, names)] = value
-                bounded(owner)
+                self.bounded(owner)
             case _:
                 raise RefusedError
 
@@ -215,8 +236,8 @@ def binary(op: ast.operator, left: Any, right: Any) -> Any:
     return _BINARY[type(op)](left, right)
 
 
-def bounded(value: Any) -> Any:
-    """The value itself; refused if too large, or of a type that is not supported."""
+def size_of(value: Any) -> int:
+    """How many parts a value has; refused if too many, or of a type that is not supported."""
     left = MAX_SIZE
     parts = [value]
     while parts:
@@ -234,11 +255,16 @@ def bounded(value: Any) -> Any:
             raise RefusedError
         if left < len(parts):
             raise RefusedError
-    return value
+    return MAX_SIZE - left
 
 
 def listed(items: Iterable[Any]) -> list[Any]:
-    """The items as a list; refused before it grows too long."""
+    """The items as a list; refused before it grows too long, and for a set.
+
+    The order of a set of texts differs from process to process.
+    """
+    if isinstance(items, set):
+        raise RefusedError
     found: list[Any] = []
     for item in items:
         if len(found) == MAX_SIZE:
@@ -247,9 +273,39 @@ def listed(items: Iterable[Any]) -> list[Any]:
     return found
 
 
-def text_of(value: Any = "") -> str:
-    if callable(value):
+_ORDERLESS = (len, sorted, min, max, sum, any, all, set, bool)
+"""Functions whose result does not depend on the order of a set."""
+
+
+def _ordered(items: set[Any]) -> list[Any]:
+    """A set's items from the least on; refused where they cannot be ordered."""
+    are_texts = all(isinstance(item, str) for item in items)
+    if not are_texts and not all(isinstance(item, (int, float)) for item in items):
         raise RefusedError
+    if any(item != item for item in items):
+        raise RefusedError
+    return sorted(items)
+
+
+def _is_same(left: Any, right: Any) -> bool:
+    """`left is right`; refused where Python's caches decide."""
+    if not any(value is None or isinstance(value, bool) for value in (left, right)):
+        raise RefusedError
+    return left is right
+
+
+def text_of(value: Any = "") -> str:
+    """The text of a value; refused where it would show an address, or the order of a set."""
+    size_of(value)
+    parts = [value]
+    while parts:
+        part = parts.pop()
+        if callable(part) or part is MATH or isinstance(part, set):
+            raise RefusedError
+        if isinstance(part, (list, tuple)):
+            parts.extend(part)
+        elif isinstance(part, dict):
+            parts.extend((*part.keys(), *part.values()))
     return str(value)
 
 

@@ -12,6 +12,7 @@ import ast
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from vlmbench.metrics.mathvista.expressions import (
@@ -60,8 +61,13 @@ def printed(text: str) -> str | None:
     """
     if "print(" not in text or len(text) > MAX_SOURCE:
         return None
-    fenced = _FENCED.fullmatch(text.strip())
-    source = fenced[1] if fenced else text.strip()
+    return _printed(text.strip())
+
+
+@lru_cache(maxsize=4)  # the profiles of one response ask one after another
+def _printed(text: str) -> str | None:
+    fenced = _FENCED.fullmatch(text)
+    source = fenced[1] if fenced else text
     if _WARNS.search(source):
         return None
     program = _Program()
@@ -115,7 +121,8 @@ class _Program:
                 for target in targets:
                     self.evaluator.assign(target, assigned, names)
             case ast.AugAssign(target=target, op=op, value=expression):
-                changed = binary(op, value(target, names), value(expression, names))
+                pair = value(target, names), value(expression, names)
+                changed = binary(op, *self.evaluator.bounded(pair))
                 self.evaluator.assign(target, changed, names)
             case ast.If(test=test, body=body, orelse=orelse):
                 self.block(body if value(test, names) else orelse, names)

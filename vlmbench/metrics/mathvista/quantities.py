@@ -18,6 +18,9 @@ WORDS = {word: value for value, word in enumerate(_UNITS)} | {
     word: 10 * value for value, word in enumerate(_TENS, start=3)
 }
 
+_OTHER_LETTERS = {0x131: "i", 0x307: None, 0x17F: "s"}
+"""What matches i and s without regard to case and is neither: dotless i, its dot, the long s."""
+
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _NUMBER = re.compile(
     rf"(?<![.√^])(?<!{WORD})(?P<sign>(?<![\w)\]])-|(?:negative|minus) )?\$?"
@@ -110,7 +113,7 @@ def _asked_for(found: list[Quantity], question: str) -> list[Quantity]:
 
 def _quantity(match: re.Match[str]) -> Quantity:
     if match["word"]:
-        text = str(WORDS[match["word"].lower()])
+        text = str(WORDS[match["word"].lower().translate(_OTHER_LETTERS)])
     else:
         text = ("-" if match["sign"] else "") + match["digits"].replace(",", "")
         if match["exponent"]:

@@ -113,7 +113,7 @@ def normalize(extraction: Json, problem: Problem) -> str | None:
                 return str(round(_float(extraction), int(problem.precision)))
             case "list":
                 return str(extraction)
-    except (OverflowError, TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError, RecursionError):
         return None
     return extraction if problem.answer_type == "text" and isinstance(extraction, str) else None
 
@@ -128,7 +128,8 @@ def _official(extraction: Json, problem: Problem) -> _Outcome:
 def _strict(extraction: Json, problem: Problem) -> _Outcome:
     outcome = _official(extraction, problem)
     is_earned = outcome.how != NEAREST
-    if problem.answer_type == "integer" and outcome.prediction is not None:
+    is_whole = problem.answer_type == "integer" and not problem.is_choice
+    if is_whole and outcome.prediction is not None:
         is_earned = not isinstance(extraction, bool) and _float(extraction).is_integer()
     return outcome if is_earned else _Outcome(None, False, outcome.how)
 
@@ -141,7 +142,7 @@ def _lmms(extraction: Json, problem: Problem) -> _Outcome:
 
 def _vlmevalkit(extraction: Json, problem: Problem) -> _Outcome:
     if problem.is_choice:
-        letter, how = _inferred(str(extraction), problem)
+        letter, how = _inferred(_str(extraction), problem)
         gold = dict(zip(reversed(problem.choices), reversed(problem.letters), strict=True))
         return _Outcome(letter, letter is not None and letter == gold.get(problem.answer), how)
     try:
@@ -181,9 +182,13 @@ def _kind(prediction: str | None, problem: Problem) -> str:
 
 
 def _text(extraction: Json) -> str:
+    return extraction.strip() if isinstance(extraction, str) else _str(extraction)
+
+
+def _str(extraction: Json) -> str:
     try:
-        return str(extraction).strip() if isinstance(extraction, str) else str(extraction)
-    except ValueError:  # an integer of too many digits for Python to write
+        return str(extraction)
+    except (ValueError, RecursionError):  # too many digits for Python to write, or too deep a list
         return ""
 
 

@@ -12,9 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vlmbench import files
 from vlmbench.errors import VlmbenchError, no_such
 
 SCHEMA_VERSION = 1
+
+MAX_BYTES = 2**24
+"""Of the file; that of the project has 200 kB."""
 _PACKAGED = Path(__file__).parents[2] / "_results" / "baselines.yaml"  # in a wheel
 _CHECKOUT = Path(__file__).parents[3] / "results" / "baselines.yaml"
 
@@ -113,8 +117,15 @@ def load(path: Path | None = None) -> tuple[System, ...]:
     path = path or (_PACKAGED if _PACKAGED.is_file() else _CHECKOUT)
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # six times as quick
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except (OSError, UnicodeDecodeError) as error:
+        with files.opened(path) as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise VlmbenchError(f"{path} has more than {MAX_BYTES:,} bytes")
+        for token in yaml.scan(text, Loader=loader):
+            if isinstance(token, yaml.AliasToken):  # a few of them can stand for gigabytes
+                raise VlmbenchError(f"{path} has an alias (*{token.value}), which is not read")
+        content = yaml.load(text, Loader=loader)
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise VlmbenchError(f"cannot read {path}: {error}") from None
     except yaml.YAMLError as error:
         raise VlmbenchError(f"{path} is no YAML: {' '.join(str(error).split())}") from None

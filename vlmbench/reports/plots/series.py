@@ -15,6 +15,7 @@ from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.runs.folder.sweep import read_sweep
 from vlmbench.schema import Profile
 from vlmbench.task.styles import versioned
+from vlmbench.terminal import clean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,7 +109,7 @@ def series_of(runs: Sequence[FinishedRun]) -> list[Series]:
         places = _places(folders)
         labels = [f"{label} ({place})" for label, place in zip(labels, places, strict=True)]
     # of a name that is no UTF-8 there are lone surrogates, which cannot be drawn
-    labels = [label.encode("utf-8", "backslashreplace").decode() for label in labels]
+    labels = [clean(label.encode("utf-8", "backslashreplace").decode()) for label in labels]
     shorts = _without_shared(labels)
     found = []
     for index, (label, short, run) in enumerate(zip(labels, shorts, runs, strict=True)):

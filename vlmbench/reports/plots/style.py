@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ def applied(size: Size) -> Iterator[None]:
         "axes.axisbelow": True,
         "axes.spines.top": False,
         "axes.spines.right": False,
+        "text.parse_math": False,  # a model's name may hold dollar signs
         "svg.hashsalt": "vlmbench",  # else ids in the file differ from one time to the next
         "svg.fonttype": "none",  # text stays text: it can be found, read out and edited
     }
@@ -182,6 +184,8 @@ def save(figure: Figure, path: Path) -> None:
         ".svg": {"Creator": "vlmbench", "Date": None},
         ".pdf": {"Creator": "vlmbench", "Producer": None, "CreationDate": None},
     }
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        raise VlmbenchError(f"{path} is a link, a pipe or a folder there; remove it")
     try:
         figure.savefig(path, dpi=PNG_DPI, metadata=empty[path.suffix])
     except OSError as error:

@@ -57,7 +57,7 @@ def read_log(path: Path) -> TrainingLog:
     last = 0
     for where, record in _records(path):
         step, stage = record.get("step"), str(record.get("stage", ""))
-        if not isinstance(step, int) or isinstance(step, bool):
+        if not isinstance(step, int) or not files.is_figure(step):
             raise VlmbenchError(f"{where}: no step, so no line of a training log")
         if not log.stages or log.stages[-1][0] != stage:
             log.stages.append((stage, last))
@@ -81,7 +81,8 @@ def read_log(path: Path) -> TrainingLog:
 
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        with files.opened(path) as file:
+            lines = file.read().splitlines(keepends=True)
     except OSError as error:
         raise VlmbenchError(f"cannot read {path}: {error.strerror}") from None
     for number, line in enumerate(lines, 1):
@@ -103,8 +104,8 @@ def _number(value: object, name: str, where: str) -> float:
         raise VlmbenchError(f"{where}: {name!r} is {value!r}, expected a number")
     try:
         return float("nan") if value is None else float(value)
-    except ValueError:
-        raise VlmbenchError(f"{where}: {name!r} is {value!r}, expected a number") from None
+    except (ValueError, OverflowError):
+        raise VlmbenchError(f"{where}: {name!r} is no number that can be drawn") from None
 
 
 def drawing(logs: Sequence[TrainingLog], size: Size) -> Drawing:
@@ -174,10 +175,14 @@ class _Draw:
             markeredgecolor="black",
             markeredgewidth=self.size.font_pt / 16,
         )
+        from matplotlib.ticker import FuncFormatter, NullFormatter
+
         finite = np.array([loss for log in self.logs for loss in log.losses])
         finite = finite[np.isfinite(finite) & (finite > 0)]
         if len(finite) and finite.max() / finite.min() > 20:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         return line
 
     def _draw_scores(self, axes: Axes, tasks: Sequence[str]) -> tuple[list[Any], list[str]]:

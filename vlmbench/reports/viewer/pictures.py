@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmbench import image_files
 from vlmbench.schema import Json, Picture
 
 if TYPE_CHECKING:
@@ -46,9 +47,17 @@ class Shown:
 class Pictures:
     """Puts pictures in a folder under their digests."""
 
-    def __init__(self, folder: Path, *, limit: int | None, max_side: int | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        limit: int | None,
+        max_side: int | None,
+        max_pixels: int = image_files.MAX_PIXELS,
+    ) -> None:
         """`limit`: most pictures to write; `max_side`: pixels that larger ones are scaled to."""
         self._folder, self._limit, self._max_side = folder, limit, max_side
+        self._max_pixels = max_pixels
         self._known: dict[str, Shown] = {}
         self.num_written = 0
 
@@ -68,16 +77,14 @@ class Pictures:
     def _write(self, content: bytes, digest: str) -> Shown:
         if self._limit is not None and self.num_written >= self._limit:
             return Shown(digest=digest, missing="left out by --limit-pictures")
-        from PIL import Image
-
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with image_files.opened(content, self._max_pixels) as image:
                 suffix = SUFFIXES.get(image.format or "", "")
                 size = image.size
                 is_large = self._max_side is not None and max(size) > self._max_side
                 if is_large or not suffix or image.getexif().get(EXIF_ORIENTATION, 1) != 1:
                     content, suffix, size = self._encoded_anew(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:  # whatever a decoder raises of a stranger's file
             return Shown(digest=digest, missing=f"the picture cannot be decoded: {error}")
         self._folder.mkdir(exist_ok=True)
         (self._folder / f"{digest}.{suffix}").write_bytes(content)

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from vlmbench.data.policy import STRICT, Policy
 from vlmbench.data.rows import BLOCK
 from vlmbench.errors import VlmbenchError
 from vlmbench.reports.viewer.pictures import Pictures, Shown
@@ -47,6 +48,7 @@ class Questions:
         *,
         data_dir: Path | None,
         tasks_dir: Path | None,
+        policy: Policy = STRICT,
     ) -> None:
         """Opens the task and its data.
 
@@ -54,7 +56,9 @@ class Questions:
         """
         self._is_imported = run.manifest.imported is not UNSET
         prompt = PromptSettings() if self._is_imported else run.manifest.prompt
-        self._source = OwnTask(task.name, prompt, data_dir=data_dir, tasks_dir=tasks_dir)
+        self._source = OwnTask(
+            task.name, prompt, data_dir=data_dir, tasks_dir=tasks_dir, policy=policy
+        )
         self._pictures = pictures
         self._rescores = self._source.task.version == task.version and bool(task.summaries)
         self._reading = task.reading

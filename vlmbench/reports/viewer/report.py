@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmbench import __version__
+from vlmbench.data.policy import STRICT, Policy
 from vlmbench.errors import VlmbenchError
 from vlmbench.reports.viewer import chunks, overview, plots
 from vlmbench.reports.viewer.pictures import Pictures
@@ -23,7 +25,16 @@ from vlmbench.runs.folder.finished import FinishedRun, FinishedTask, open_run
 
 PAGE = "index.html"
 MARK = Path("data/report.js")
-"""The file by which a folder is known to be a report, so that nothing else is ever replaced."""
+"""The file by which a folder is known to be a report, beside `LISTING`."""
+
+LISTING = ".vlmbench-report"
+"""Names of the files that we wrote, a line each: a later report replaces these and no others."""
+
+OURS_UNLISTED = re.compile(
+    r"[a-z]+\.(js|css|html|svg)|data/report\.js|data/\d+-\d+/(index|text|detail)-\d+\.js"
+    r"|pictures/[0-9a-f]{32}\.(jpg|png|gif|webp)|plots/[\w@.-]+\.svg"
+)
+"""What a report without a listing holds, as earlier versions wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +58,7 @@ def build(
     limit_pictures: int | None = None,
     max_side: int | None = None,
     has_plots: bool = True,
+    policy: Policy = STRICT,
 ) -> Report:
     """Write the report of these runs to `out`; an earlier report there is replaced.
 
@@ -57,14 +69,20 @@ def build(
     Raises: VlmbenchError for a folder without a finished run, or an `out` that holds other files.
     """
     runs = [open_run(folder).only(tasks) for folder in run_folders]
-    _check(out)
+    out = _folder(out)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         partial.mkdir()
         for file in (resources.files(__package__) / "static").iterdir():
             (partial / file.name).write_bytes(file.read_bytes())
-        pictures = Pictures(partial / "pictures", limit=limit_pictures, max_side=max_side)
-        writer = _Writer(partial / "data", pictures, data_dir, tasks_dir)
+        pictures = Pictures(
+            partial / "pictures",
+            limit=limit_pictures,
+            max_side=max_side,
+            max_pixels=policy.max_pixels,
+        )
+        places = {"data_dir": data_dir, "tasks_dir": tasks_dir, "policy": policy}
+        writer = _Writer(partial / "data", pictures, places)
         for number, (name, run) in enumerate(zip(_names(runs), runs, strict=True)):
             writer.add(number, name, run)
         drawn = plots.draw(runs, partial / "plots") if has_plots else {}
@@ -87,11 +105,9 @@ def build(
 class _Writer:
     """Writes the data of runs, one after the other."""
 
-    def __init__(
-        self, folder: Path, pictures: Pictures, data_dir: Path | None, tasks_dir: Path | None
-    ) -> None:
-        self._folder, self._pictures = folder, pictures
-        self._places: Mapping[str, Path | None] = {"data_dir": data_dir, "tasks_dir": tasks_dir}
+    def __init__(self, folder: Path, pictures: Pictures, places: Mapping[str, Any]) -> None:
+        """`places`: where the data are, as `Questions` takes them."""
+        self._folder, self._pictures, self._places = folder, pictures, places
         self._runs: list[dict[str, Any]] = []
         self.num_samples = 0
         self.notes: list[str] = []
@@ -148,20 +164,62 @@ def _names(runs: Sequence[FinishedRun]) -> list[str]:
     return names
 
 
-def _check(out: Path) -> None:
-    is_taken = out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file()
-    if not out.name or out.is_file() or is_taken:
+def _folder(out: Path) -> Path:
+    """Where the report is written: `out`, or where that link leads."""
+    real = Path(os.path.realpath(out))
+    is_taken = real.is_dir() and any(real.iterdir()) and not _is_report(real)
+    if not real.name or (os.path.lexists(real) and not real.is_dir()) or is_taken:
         raise VlmbenchError(f"{out} holds other files; give the report a folder of its own: --out")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        real.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise VlmbenchError(f"cannot write the report to {out}: {error.strerror}") from None
+    return real if out.is_symlink() else out
+
+
+def _is_report(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (PAGE, MARK))
 
 
 def _replace(partial: Path, out: Path) -> None:
-    """Puts the new report in place of the earlier one, which stays until then."""
-    earlier = partial.with_suffix(".earlier")
-    with suppress(FileNotFoundError):
-        out.rename(earlier)
-    partial.rename(out)
-    shutil.rmtree(earlier, ignore_errors=True)
+    """Moves the new report's files in, and removes the earlier one's: no others are touched.
+
+    Raises: VlmbenchError where somebody else's file is in the way.
+    """
+    new = [path.relative_to(partial) for path in _files(partial)] + [Path(LISTING)]
+    (partial / LISTING).write_text("".join(f"{name}\n" for name in new), "utf-8")
+    earlier = {path.relative_to(out) for path in _files(out)} & _listed(out)
+    for name in new:
+        if taken := _in_the_way(out, name, earlier):
+            raise VlmbenchError(f"{taken} is not the report's; move it, or name another --out")
+    for name in new:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (partial / name).replace(out / name)
+    for name in sorted(earlier - {*new}, reverse=True):
+        (out / name).unlink()
+        with suppress(OSError):  # other files are in it
+            (out / name).parent.rmdir()
+
+
+def _files(folder: Path) -> list[Path]:
+    """Everything in a folder that is no folder; links are not followed."""
+    return [Path(where) / name for where, _, names in os.walk(folder) for name in names]
+
+
+def _listed(out: Path) -> set[Path]:
+    listing = out / LISTING
+    if listing.is_file() and not listing.is_symlink():
+        return {Path(line) for line in listing.read_text("utf-8").splitlines()}
+    names = (path.relative_to(out) for path in _files(out))
+    return {name for name in names if OURS_UNLISTED.fullmatch(name.as_posix())}
+
+
+def _in_the_way(out: Path, name: Path, earlier: Set[Path]) -> Path | None:
+    """What stands at a name that is to be written: a file that we did not write, or a link."""
+    for parent in reversed(name.parents[:-1]):
+        found = out / parent
+        if os.path.lexists(found) and (found.is_symlink() or not found.is_dir()):
+            return found
+    found = out / name
+    is_ours = name in earlier and found.is_file() and not found.is_symlink()
+    return found if os.path.lexists(found) and not is_ours else None

@@ -65,6 +65,9 @@ class FinishedTask:
         """What it cost, by scenario; computed from the run's files, which it reads all."""
         return cost_sums.of_task(self.folder, self.name, self.usd_per_hour)
 
+    problems: tuple[str, ...] = ()
+    """Why answers have no score, a line each; of a run that was just scored."""
+
     @property
     def metric(self) -> str:
         return self.record.metric
@@ -285,6 +288,8 @@ def _task(folder: Path, manifest: Manifest, name: str) -> FinishedTask:
             f"{folder}: the scores of {name} have version {record.scores_version}, this vlmbench "
             f"reads {VERSION}; the command that made them writes them anew"
         )
+    if record.profiles and "official" not in record.profiles:
+        raise damaged(folder, f"{name} has no official scores")
     way_out = AGAIN if manifest.imported is UNSET else IMPORT_AGAIN
     num_scored = record.num_selected - record.num_missing
     path = layout.scores_file(folder, name)

@@ -32,7 +32,7 @@ class JudgeLog:
         """Raises: VlmbenchError where the file cannot be written, or another process has it."""
         self._path = path
         with self._writing():
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._fd = files.own_file(path, os.O_RDWR | os.O_APPEND)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -41,12 +41,15 @@ class JudgeLog:
                 f"another process is writing to {path}; wait for it, or name another --out"
             ) from None
         self._replies: dict[str, Response] = {}
-        size = 0
+        size, is_ours, line = 0, False, b""
         with closing(files.opened(path)) as lines:
             for line in lines:
                 if line.endswith(b"\n"):
                     size += len(line)
-                    self._read(line)
+                    is_ours |= self._read(line)
+        if line and not is_ours and not line.startswith(b'{"id":'):
+            os.close(self._fd)
+            raise VlmbenchError(f"{path} is no log of a judge's replies; name another --out")
         os.ftruncate(self._fd, size)
 
     def get(self, key: str) -> Response | None:
@@ -79,8 +82,8 @@ class JudgeLog:
             os.fsync(self._fd)
             os.close(self._fd)
 
-    def _read(self, line: bytes) -> None:
-        """A line that cannot be read counts as never written: its question is asked again."""
+    def _read(self, line: bytes) -> bool:
+        """True for a reply's line; another counts as never written: its question is asked again."""
         try:
             record = files.decode(line)
             reply = Response(
@@ -89,7 +92,8 @@ class JudgeLog:
             if isinstance(reply.text, str):
                 self._replies[record["key"]] = reply
         except (ValueError, KeyError, TypeError):
-            pass
+            return False
+        return True
 
     def _writing(self) -> AbstractContextManager[None]:
         return writing(self._path, "the judge's replies")

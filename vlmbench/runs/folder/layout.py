@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
+from vlmbench import files
 from vlmbench.errors import VlmbenchError
 
 MANIFEST = "run.json"
@@ -20,6 +23,13 @@ SINGLE_STREAM = "single-stream.jsonl"
 
 NAMES = (MANIFEST, SINGLE_STREAM, *(name.format("*") for name in (RESPONSES, SCORES, USAGE)))
 """Patterns of what a run's folder holds, which no result may replace."""
+
+
+OTHER_NAMES = ("judge-*.jsonl", ".lock*", ".*.partial", ".*.unsorted")
+"""Patterns of what else a run makes in its folder."""
+
+LINE_START = re.compile(rb'\{\s*("(t(a(s(k.*)?)?)?)?)?$|\0+$', re.DOTALL)
+"""A line of ours, or its beginning; a power cut leaves zeros."""
 
 
 def responses_file(folder: Path, worker: str) -> Path:
@@ -48,6 +58,21 @@ def is_of_a_run(path: Path) -> bool:
     real = Path(os.path.realpath(path))
     has_name = any(fnmatch(real.name, name) for name in NAMES)
     return has_name and os.access(real.parent / MANIFEST, os.F_OK)
+
+
+def is_name_of_a_run(name: str) -> bool:
+    """True if a run may have made a file of that name in its folder."""
+    return any(fnmatch(name, pattern) for pattern in (*NAMES, *OTHER_NAMES))
+
+
+def strangers(folder: Path) -> list[Path]:
+    """What stands in the way of a run: links, pipes and folders under names that it writes to."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if any(fnmatch(path.name, pattern) for pattern in (*NAMES, ".lock*"))
+        and not stat.S_ISREG(path.lstat().st_mode)
+    ]
 
 
 class Lock:
@@ -92,7 +117,7 @@ def alone(folder: Path) -> Iterator[None]:
     """One process at a time, among those of one run. Raises: VlmbenchError where it cannot lock."""
     path = folder / ".lock-end"
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        fd = files.own_file(path, os.O_RDWR)
     except OSError as error:
         way_out = "; remove it" if path.is_dir() else ""
         raise VlmbenchError(f"cannot write {path}: {error.strerror}{way_out}") from None
@@ -104,7 +129,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _locked(path: Path, kind: int, wait_s: float) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    fd = files.own_file(path, os.O_RDWR)
+    if re.fullmatch(rb"[0-9]*", os.pread(fd, 64, 0)) is None:
+        os.close(fd)
+        raise VlmbenchError(f"{path} is no lock of a run; give this run another --out")
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -153,10 +181,18 @@ def size_of_whole_lines(fd: int) -> int:
 def cut_torn_lines(folder: Path) -> None:
     """Leaves whole lines alone in all logs, also of workers that will not open theirs again.
 
+    An end that is no beginning of our line is somebody else's, and stays.
+
     Only for who has locked the folder for itself.
     """
     for path in responses_files(folder):
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             size = size_of_whole_lines(file.fileno())
-        if size < path.stat().st_size:
+            is_cut = is_our_torn_line(file.fileno(), size)
+        if is_cut:
             os.truncate(path, size)
+
+
+def is_our_torn_line(fd: int, start: int) -> bool:
+    """True if what follows the whole lines is the beginning of a line of ours."""
+    return LINE_START.match(os.pread(fd, 64, start)) is not None

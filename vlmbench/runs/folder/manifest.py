@@ -160,12 +160,10 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises: VlmbenchError where the folder holds no run, or a damaged or later version's one.
     """
-    try:
-        content = (folder / MANIFEST).read_bytes()
-    except FileNotFoundError:
-        raise VlmbenchError(f"{folder} holds no run (no {MANIFEST})") from None
-    except OSError as error:
-        raise VlmbenchError(f"cannot read {folder / MANIFEST}: {error.strerror}") from None
+    if not os.path.lexists(folder / MANIFEST):
+        raise VlmbenchError(f"{folder} holds no run (no {MANIFEST})")
+    with files.opened(folder / MANIFEST) as file:
+        content = file.read()
     try:
         document = files.decode(content)
         version = document.get("schema_version") if isinstance(document, dict) else None
@@ -182,6 +180,16 @@ def read_manifest(folder: Path) -> Manifest:
         raise damaged(folder, error) from None
 
 
+def is_ours(folder: Path) -> bool:
+    """True if the folder's run.json is one that we wrote: the mark of a run's folder."""
+    try:
+        with files.opened(folder / MANIFEST) as file:
+            document = files.decode(file.read())
+    except (VlmbenchError, ValueError):
+        return False
+    return isinstance(document, dict) and {"schema_version", "vlmbench"} <= document.keys()
+
+
 def damaged(folder: Path, why: object) -> VlmbenchError:
     """The error for a run.json that does not say what it should, with the way out."""
     return VlmbenchError(
@@ -195,9 +203,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace run.json as a whole, so that a crash leaves the old one or the new one."""
     partial = folder / f".{MANIFEST}.{os.getpid()}.partial"
     # of a name that is no UTF-8 a lone surrogate is left, which a backslash escapes in JSON too
-    with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        json.dump(as_builtins(manifest), file, indent=1, ensure_ascii=False)
-        file.write("\n")
+    text = json.dumps(as_builtins(manifest), indent=1, ensure_ascii=False)
+    with files.new_file(partial) as file:
+        file.write(f"{text}\n".encode("utf-8", "backslashreplace"))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(folder / MANIFEST)

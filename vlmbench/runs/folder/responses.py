@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from vlmbench import files
 from vlmbench.runs.folder import layout
 from vlmbench.schema import Response, Timings
 
+COUNTS = ("visual_tokens", "prompt_tokens", "generated_tokens", "flops")
+RARE_COUNTS = ("reasoning_tokens", "token_limit")
 TIMINGS = tuple(field.name for field in fields(Timings))
 
 
@@ -63,6 +66,24 @@ class ResponseRecord:
 
     reasoning_tokens: int | UnsetType = UNSET
     token_limit: int | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        """An absurd figure (10^400, NaN, below 0) is unknown: it costs no answer."""
+        for name in COUNTS:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < files.MOST:
+                object.__setattr__(self, name, None)
+        for name in RARE_COUNTS:
+            value = getattr(self, name)
+            if value is not UNSET and not 0 <= value < files.MOST:
+                object.__setattr__(self, name, UNSET)
+        if not all(map(files.is_figure, self.timings.values())):
+            known = {name: value for name, value in self.timings.items() if files.is_figure(value)}
+            object.__setattr__(self, "timings", known)
+        if not 0 <= self.attempt < files.MOST:
+            object.__setattr__(self, "attempt", 1)
+        if not 0 <= self.time < files.MOST:
+            object.__setattr__(self, "time", 0.0)
 
 
 def encoded(
@@ -114,6 +135,27 @@ def decoded(line: bytes) -> ResponseRecord | None:
     try:
         return files.decode_as(line, ResponseRecord)
     except ValueError:
+        return _without_wrong_figures(line)
+
+
+def _without_wrong_figures(line: bytes) -> ResponseRecord | None:
+    """The record of a line whose figures have a wrong type, without these; None: it is none."""
+    try:
+        document = files.decode(line)
+        if not isinstance(document, dict) or not document.keys() >= {"task", "id", "response"}:
+            return None
+        wrong = [
+            name
+            for name in (*COUNTS, *RARE_COUNTS, "attempt", "time")
+            if name in document and not files.is_figure(document[name])
+        ]
+        wrong += [name for name in COUNTS[:3] if isinstance(document.get(name), float)]
+        timings = document.get("timings")
+        known = timings.items() if isinstance(timings, dict) else ()
+        document["timings"] = {name: value for name, value in known if files.is_figure(value)}
+        kept = {name: value for name, value in document.items() if name not in wrong}
+        return msgspec.convert(kept, ResponseRecord)
+    except ValueError:
         return None
 
 
@@ -128,10 +170,13 @@ class Log:
     """A power cut loses at most this much: the file is synced no more often, as a sync takes ms."""
 
     def __init__(self, folder: Path, worker: str) -> None:
+        """Raises: OSError where the file cannot be written, or is a link or a pipe."""
         path = layout.responses_file(folder, worker)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        self._size = layout.size_of_whole_lines(self._fd)
-        os.ftruncate(self._fd, self._size)
+        self._fd = files.own_file(path, os.O_RDWR | os.O_APPEND)
+        size = layout.size_of_whole_lines(self._fd)
+        if layout.is_our_torn_line(self._fd, size):
+            os.ftruncate(self._fd, size)
+        self._size = size
         self._synced = time.monotonic()
 
     def write(self, lines: bytes) -> None:
@@ -139,6 +184,8 @@ class Log:
 
         Raises: OSError where the disk is full; the file then ends after its last whole line.
         """
+        if os.fstat(self._fd).st_size != self._size:  # somebody else has written to it
+            lines = self._after_a_strangers(lines)
         try:
             written = os.write(self._fd, lines)
             if written < len(lines):  # the disk is full: the rest raises
@@ -150,6 +197,12 @@ class Log:
         if time.monotonic() - self._synced > self.SYNC_S:
             os.fsync(self._fd)
             self._synced = time.monotonic()
+
+    def _after_a_strangers(self, lines: bytes) -> bytes:
+        """The lines, so that they do not go on one that somebody else has not ended."""
+        self._size = os.fstat(self._fd).st_size
+        is_ended = not self._size or os.pread(self._fd, 1, self._size - 1) == b"\n"
+        return lines if is_ended else b"\n" + lines
 
     def close(self) -> None:
         os.fsync(self._fd)

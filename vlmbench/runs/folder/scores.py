@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
 import re
@@ -134,7 +133,7 @@ def _verdicts(
 
 def _finite(record: ScoreRecord, profile: Profile, values: Mapping[Profile, float | None]) -> float:
     value = values.get(profile)
-    if value is None or not math.isfinite(value):
+    if value is None or not 0 <= value <= 1:
         raise ValueError(f"the value of sample {record.id!r} by {profile!r} is {value}")
     return value
 
@@ -167,7 +166,7 @@ class ScoresFile:
 
     def __enter__(self) -> ScoresFile:
         with self._writing():
-            self._file = self._unsorted.open("wb")
+            self._file = files.new_file(self._unsorted)
         return self
 
     def add(self, record: ScoreRecord) -> None:
@@ -192,7 +191,7 @@ class ScoresFile:
                 path.unlink(missing_ok=True)
 
     def _sort(self) -> None:
-        with self._partial.open("wb") as output:
+        with files.new_file(self._partial) as output:
             if self._size:
                 with (
                     self._unsorted.open("rb") as file,

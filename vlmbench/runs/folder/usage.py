@@ -17,6 +17,11 @@ from msgspec import UNSET, UnsetType
 from vlmbench import files
 from vlmbench.runs.folder import layout
 
+FIGURES = (
+    *("ended", "num_parameters", "peak_host_memory_bytes", "peak_device_memory_bytes"),
+    *("host_energy_j", "device_energy_j"),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
@@ -48,10 +53,23 @@ class Session:
     notices: tuple[str, ...] | UnsetType = UNSET
     """What the backend told the user of its answers, a line each; not written where it was none."""
 
+    def __post_init__(self) -> None:
+        """An absurd figure (10^400, NaN, below 0) is unknown.
+
+        Raises: ValueError where it is the session's beginning.
+        """
+        if not files.is_figure(self.started):
+            raise ValueError(f"a session began at {self.started}")
+        for name in FIGURES:
+            value = getattr(self, name)
+            if value is not None and not files.is_figure(value):
+                object.__setattr__(self, name, None)
+
 
 def append_usage(folder: Path, worker: str, line: bytes) -> None:
     """Append an encoded session to its worker's file. Raises: OSError where the disk is full."""
-    with layout.usage_file(folder, worker).open("ab") as file:
+    fd = files.own_file(layout.usage_file(folder, worker), os.O_WRONLY | os.O_APPEND)
+    with os.fdopen(fd, "ab") as file:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
