@@ -96,6 +96,7 @@ def score(sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
 VALIDATION = split("validation", 900)
 CONVENTIONS = Conventions(
     ids=("id",),  # VLMEvalKit's index is only a running number
+    id_begins_with_split=True,
     gold="options",
     lmms_eval=HarnessNames(
         names={

@@ -169,9 +169,15 @@ class _Task:
         tally = Tally(self._task.profiles)
         answers: dict[str, str] = {}
         with ScoresFile(layout.scores_file(self._folder, self._found.spec)) as file:
-            for scored in score(self._task, self._pairs(answers)):
+            for scored in score(self._task, self._pairs(answers), self._matched.group_sizes):
                 tally.add(scored)
                 file.add(self._record(scored, answers))
+            if tally.num_partial_groups:
+                raise VlmbenchError(
+                    f"{tally.num_partial_groups:,} questions of {self._found.predictions} lack "
+                    "rotations of their options, so that no circular accuracy can be computed; "
+                    "`vlmbench score --vanilla` gives the accuracy of its rows"
+                )
         return ImportedTask(
             result=self._result(tally),
             found=self._found,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
@@ -46,11 +47,14 @@ def _scored(
     tally = Tally(profiles)
     missing = failed = 0
     has_answers = True
+    group_sizes = Counter[str]()
 
     def pairs() -> Iterator[tuple[Sample, Prediction]]:
         nonlocal missing, failed, has_answers
         for row in source.rows:
             sample = source.task.read(row)
+            if sample.circular_group:
+                group_sizes[sample.circular_group] += 1
             if sample.id not in selected:
                 continue
             record = responses.get(source.name, sample.id)
@@ -66,7 +70,7 @@ def _scored(
                 )
 
     with ScoresFile(layout.scores_file(folder, source.name)) as file:
-        for one in score(source.task, pairs()):
+        for one in score(source.task, pairs(), group_sizes):
             tally.add(one)
             file.add(record_of(one, "official"))
         if not has_answers:

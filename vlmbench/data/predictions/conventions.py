@@ -72,6 +72,9 @@ class Conventions:
     ids: tuple[str, ...] = ("id", "question_id", "questionId", "pid", "index")
     """Columns that may hold a sample's id, in order; the first is the data set's own."""
 
+    id_begins_with_split: bool = False
+    """True: ids tell their split, "validation_Art_1"."""
+
     has_extraction: bool = True
     """False: the official evaluator takes the response as it is, so a file may extract nothing."""
 
