@@ -114,6 +114,10 @@ CONVENTIONS = Conventions(
         },
         percent=100,
     ),
+    evalscope=HarnessNames(names={"validation": ("mmmu_[A-Z]*",)}, percent=100),
+    inspect_ai=HarnessNames(
+        names={"validation": ("mmmu_multiple_choice", "mmmu_open")}, percent=100
+    ),
     submission=Submission(
         server="mmmu-evalai",
         format="letters by id",

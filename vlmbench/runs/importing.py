@@ -155,7 +155,7 @@ class _Task:
         tasks_dir: Path | None,
     ) -> None:
         self._run, self._found, self._folder, self._log = run, found, folder, log
-        self._profile = PROFILES[run.harness]
+        self._profile = PROFILES.get(run.harness, "official")
         self._task, self._split, _ = parse_spec(found.spec, tasks_dir)
         self._matched = Matched(
             self._task, self._split, found.predictions, data_dir, allow_missing=True

@@ -103,7 +103,8 @@ def test_a_group_is_whole_only_with_every_rotation(texts: str, num_moving: int) 
     """The last option may keep its place, and two may have one text."""
     moving, still = texts[:num_moving], texts[num_moving:]
     rows = [
-        dict(zip("ABCD", moving[-n:] + moving[:-n] + still, strict=False)) for n in range(num_moving)
+        dict(zip("ABCD", moving[-n:] + moving[:-n] + still, strict=False))
+        for n in range(num_moving)
     ]
     every = range(num_moving)
     assert rotations.is_whole(group(rows, every), None)

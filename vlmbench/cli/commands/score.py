@@ -140,9 +140,7 @@ def run(args: argparse.Namespace) -> int:
     if tally.failed:
         why = f"; the first: {first_error}" if first_error else ""
         num_asked = tally.num_rows + matched.num_missing
-        print(
-            f"vlmbench: {tally.failed:,} of {num_asked:,} samples failed{why}", file=sys.stderr
-        )
+        print(f"vlmbench: {tally.failed:,} of {num_asked:,} samples failed{why}", file=sys.stderr)
     return 1 if tally.failed else 0
 
 
