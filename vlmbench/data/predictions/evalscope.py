@@ -104,10 +104,7 @@ def _line(
     record: Mapping[str, Json], where: str, conventions: Conventions, id_key: str | None
 ) -> Line:
     metadata = _metadata(record)
-    if id_key is None:
-        key = identity(record, "index", where)
-    else:
-        key = identity(metadata, id_key, where)
+    key = identity(metadata, id_key, where) if id_key else identity(record, "index", where)
     question = chats.question_of(record.get("messages") or record.get("input") or "")
     answers = metadata.get("answers") or record.get("target")
     kind = "multiple-choice" if gold.options_of(metadata, question) else "open"

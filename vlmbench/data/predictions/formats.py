@@ -28,8 +28,8 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json
 
 EXPECTED = (
-    'expected JSON lines or a JSON list of {"id": ..., "response": ...}, {"question_id", "answer"} or '
-    '{"question_id", "prompt", "text"}, the benchmark\'s own submission format, or a file of '
+    'expected JSON lines or a JSON list of {"id": ..., "response": ...}, {"question_id", "answer"} '
+    'or {"question_id", "prompt", "text"}, the benchmark\'s own submission format, or a file of '
     "lmms-eval, VLMEvalKit, EvalScope or inspect_ai"
 )
 EXPECTED_RUNS = (
@@ -165,7 +165,7 @@ def _objects(path: Path, conventions: Conventions, first: str, where: str) -> Pr
     is_answer = (
         _known(record, conventions) or objects.response_key(record) or nearest("response", record)
     )
-    if num_lines == 1 and not is_answer:
+    if inspect_ai.is_document(record) or (num_lines == 1 and not is_answer):
         return _document(path, conventions)
     return _of_records(record, own_lines.records(path), conventions, "jsonl", where)
 
@@ -231,7 +231,7 @@ def _document(path: Path, conventions: Conventions) -> Predictions:
     if submissions.is_by_id(conventions):
         lines = submissions.by_id(path, document, conventions)
         return Predictions(format=submissions.name(conventions), lines=lines)
-    if all(isinstance(answer, str) for answer in document.values()):
+    if all(isinstance(v, str) and any(map(str.isdigit, key)) for key, v in document.items()):
         return Predictions(format="answers by id", lines=submissions.texts_by_id(path, document))
     keys = ", ".join(map(repr, list(document)[:12]))
     raise VlmbenchError(
