@@ -171,7 +171,7 @@ def test_inspect_ais_logs(name: str, tmp_path: Path) -> None:
     assert (first.key, first.prediction.response) == ("validation_Art_1", "ANSWER: B")
     assert first.prompt == "Which one is shown?"
     assert first.row is not None and first.row["question_type"] == "multiple-choice"
-    assert (first.row["answer"], first.row["options"][1]) == ("B", "a tin kettle")
+    assert (first.row["answer"], first.row["options"]) == ("B", ["a clay jug", "a tin kettle"])
     assert (failed.prediction.response, failed.prediction.error) == (None, "timed out")
 
 

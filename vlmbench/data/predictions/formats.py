@@ -200,9 +200,9 @@ def _of_records(
         raise VlmbenchError(f"{missing(lacking, first, where)}; {EXPECTED}")
     is_ours = shape is None or ("id" in first and shape.response == "response")
     if is_ours and "custom_id" not in first:
-        lines = (own_lines.ours(record, place, conventions) for place, record in records)
+        ours = (own_lines.ours(record, place, conventions) for place, record in records)
         has_gold = shape is not None and shape.has_gold and "sample" not in first
-        return Predictions(format=f"vlmbench {suffix}", lines=lines, has_gold_only=has_gold)
+        return Predictions(format=f"vlmbench {suffix}", lines=ours, has_gold_only=has_gold)
     assert shape is not None
     if shape.response == "prediction" and shape.id in conventions.ids:
         lines = vlmevalkit.lines(where, conventions, first, records)

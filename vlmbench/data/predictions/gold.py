@@ -85,8 +85,8 @@ def options_of(record: Mapping[str, Json], question: str) -> dict[str, str]:
     if isinstance(by_letter, Mapping):
         return {letter: str(text) for letter, text in by_letter.items()}
     if isinstance(record.get("A"), str):
-        letters = (letter for letter in ascii_uppercase if record.get(letter) is not None)
-        return {letter: str(record[letter]) for letter in letters}
+        there = [letter for letter in ascii_uppercase if record.get(letter) is not None]
+        return {letter: str(record[letter]) for letter in there}
     listed = record.get("options", record.get("choices"))
     if listed is not None:
         return dict(zip(ascii_uppercase, texts(listed), strict=False))
