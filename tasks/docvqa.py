@@ -48,6 +48,8 @@ CONVENTIONS = Conventions(
     gold="answers",
     lmms_eval=HarnessNames(names={"validation": ("docvqa_val",)}, metrics=("anls",), percent=100),
     vlmevalkit=HarnessNames(names={"validation": ("DocVQA_VAL",)}, percent=1),
+    evalscope=HarnessNames(names={"validation": ("docvqa_*",)}, percent=100),
+    inspect_ai=HarnessNames(names={"validation": ("docvqa",)}, percent=100),
     submission=Submission(
         server="docvqa-rrc",
         format="answers",

@@ -93,6 +93,8 @@ CONVENTIONS = Conventions(
         percent=1,
     ),
     vlmevalkit=HarnessNames(names={"testmini": ("MathVista_MINI",)}, percent=1),
+    evalscope=HarnessNames(names={"testmini": ("math_vista_*",)}, percent=100),
+    inspect_ai=HarnessNames(names={"testmini": ("mathvista",)}, percent=100),
     submission=Submission(
         server="mathvista",
         format="problems by id",

@@ -90,6 +90,9 @@ CONVENTIONS = Conventions(
         },
         percent=100,
     ),
+    evalscope=HarnessNames(
+        names={"dev-en": ("mm_bench_en",), "dev-cn": ("mm_bench_cn",)}, percent=100
+    ),
     submission=Submission(
         server="mmbench",
         format="sheet",

@@ -96,6 +96,7 @@ def score(sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
 VALIDATION = split("validation", 900)
 CONVENTIONS = Conventions(
     ids=("id",),  # VLMEvalKit's index is only a running number
+    id_begins_with_split=True,
     gold="options",
     lmms_eval=HarnessNames(
         names={
@@ -112,6 +113,10 @@ CONVENTIONS = Conventions(
             "test": ("MMMU_TEST",),
         },
         percent=100,
+    ),
+    evalscope=HarnessNames(names={"validation": ("mmmu_[A-Z]*",)}, percent=100),
+    inspect_ai=HarnessNames(
+        names={"validation": ("mmmu_multiple_choice", "mmmu_open")}, percent=100
     ),
     submission=Submission(
         server="mmmu-evalai",

@@ -50,12 +50,15 @@ VALIDATION = split("validation", "validation", 214_354, public=True)
 CONVENTIONS = Conventions(
     ids=("question_id", "index"),
     has_extraction=False,
+    gold="answers",
+    num_golds=10,
     lmms_eval=HarnessNames(
         names={"validation": ("vqav2_val",)},
         metrics=("exact_match",),
         percent=100,
         rewrites_gold=True,
     ),
+    evalscope=HarnessNames(names={"validation": ("vqav2_*",)}, percent=100),
     submission=Submission(
         server="vqav2-evalai",
         format="answers",

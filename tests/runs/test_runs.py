@@ -61,6 +61,18 @@ def test_ids_and_categories_select(hub_copies: Path, tmp_path: Path) -> None:
     assert 0 < len(found) < len(every)
 
 
+def test_a_limit_in_a_whole_runs_folder_does_not_cut_its_scores(
+    hub_copies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, Any] = {"data_dir": hub_copies, "out": tmp_path / "run"}
+    whole = vlmbench.evaluate("constant:A", "docvqa", **given).tasks[0]
+    assert capsys.readouterr().err == ""
+    limited = vlmbench.evaluate("constant:A", "docvqa", limit=3, **given).tasks[0]
+    assert limited.num_selected == whole.num_selected > 3
+    assert limited.summaries == whole.summaries
+    assert f"has scores of {whole.num_selected} samples, these 3 among" in capsys.readouterr().err
+
+
 def test_a_split_without_public_answers_is_run_and_not_scored(
     hub_copies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,6 +91,20 @@ class NotAvailableError(Exception):
     """A source cannot be had now; the message is the reason."""
 
 
+def is_here(sources: Sequence[Hub | Url | Drawn]) -> bool:
+    """True if one of the sources is on this machine already."""
+    for source in sources:
+        try:
+            if isinstance(source, Url):
+                _official_file(source, True, False)
+            elif isinstance(source, Hub):
+                _hub_files(source, True, False)
+        except NotAvailableError:
+            continue
+        return True
+    return False
+
+
 def locate(
     sources: Sequence[Hub | Url | Drawn], *, refresh: bool = False, force: bool = False
 ) -> Located:

@@ -109,6 +109,11 @@ def load(
     return rows
 
 
+def is_here(split: Split) -> bool:
+    """True if `load` needs neither a folder nor the network for the split."""
+    return repositories.is_here(split.sources)
+
+
 def fetch(task: str, split: Split, *, force: bool = False) -> Rows:
     """Download what is new of the split, or with `force` all of it, into the cache of `load`.
 

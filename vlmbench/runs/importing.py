@@ -178,7 +178,7 @@ class _Task:
     ) -> None:
         self._run, self._found, self._folder, self._log = run, found, folder, log
         self._reading = reading
-        self._profile = PROFILES[run.harness]
+        self._profile = PROFILES.get(run.harness, "official")
         self._task, self._split, _ = parse_spec(found.spec, tasks_dir)
         self._matched = Matched(
             self._task, self._split, found.predictions, data_dir, allow_missing=True
@@ -192,9 +192,17 @@ class _Task:
         tally = Tally(self._task.profiles)
         answers: dict[str, str] = {}
         with ScoresFile(layout.scores_file(self._folder, self._found.spec)) as file:
-            for scored in score(self._task, self._pairs(answers), self._reading):
+            for scored in score(
+                self._task, self._pairs(answers), self._reading, self._matched.group_sizes
+            ):
                 tally.add(scored)
                 file.add(self._record(scored, answers))
+            if tally.num_partial_groups:
+                raise VlmbenchError(
+                    f"{tally.num_partial_groups:,} questions of {self._found.predictions} lack "
+                    "rotations of their options, so that no circular accuracy can be computed; "
+                    "`vlmbench score --vanilla` gives the accuracy of its rows"
+                )
         return ImportedTask(
             result=self._result(tally),
             found=self._found,

@@ -173,6 +173,9 @@ def continued(folder: Path, manifest: Manifest, *, may_replace: bool) -> Manifes
     changed = changes(before, manifest)
     if changed and may_replace:
         return manifest
+    was, now = before.model.get("spec"), manifest.model.get("spec")
+    if was != now and not changed:
+        print(f"vlmbench: {folder} was begun as {was}; this is taken for the same", file=sys.stderr)
     if changed:
         raise VlmbenchError(
             f"{folder} holds another run: {'; '.join(changed)}. "

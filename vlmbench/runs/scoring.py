@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 from msgspec import UNSET
 
+from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder import layout
 from vlmbench.runs.folder.finished import FinishedTask
 from vlmbench.runs.folder.manifest import TaskRecord
 from vlmbench.runs.folder.responses import Responses
-from vlmbench.runs.folder.scores import VERSION, ScoresFile, record_of
+from vlmbench.runs.folder.scores import VERSION, ScoresFile, read_scores, record_of
 from vlmbench.runs.opening import data_record
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Prediction, Sample
@@ -27,10 +30,23 @@ def scored(
     prompt: PromptSettings,
     reading: Reading,
 ) -> tuple[FinishedTask, ...]:
-    """Score what a run's folder has of these items, and write its scores files."""
+    """Score what a run's folder has of these items, and write its scores files.
+
+    Where all of a task's items were scored before among more, as after a run with --limit in a
+    whole run's folder, all of those are scored again, so that no score is cut.
+    """
     selected: dict[str, set[str]] = {source.name: set() for source in sources}
     for item in items:
         selected[item.task].add(item.id)
+    for name, ids in selected.items():
+        before = _scored_ids(layout.scores_file(folder, name))
+        if ids < before:
+            print(
+                f"vlmbench: {name}: {folder} has scores of {len(before):,} samples, these "
+                f"{len(ids):,} among them; all of them stay scored",
+                file=sys.stderr,
+            )
+            ids |= before
     responses = Responses(folder)
     try:
         return tuple(
@@ -39,6 +55,14 @@ def scored(
         )
     finally:
         responses.close()
+
+
+def _scored_ids(path: Path) -> set[str]:
+    """Ids in a scores file; empty where there is none that can be read."""
+    try:
+        return {str(record.id) for record in read_scores(path)}
+    except (VlmbenchError, ValueError):
+        return set()
 
 
 def _scored(
@@ -54,11 +78,14 @@ def _scored(
     unscored: list[str] = []
     missing = failed = 0
     has_answers = True
+    group_sizes = Counter[str]()
 
     def pairs() -> Iterator[tuple[Sample, Prediction]]:
         nonlocal missing, failed, has_answers
         for row in source.rows:
             sample = source.task.read(row)
+            if sample.circular_group:
+                group_sizes[sample.circular_group] += 1
             if sample.id not in selected:
                 continue
             record = responses.get(source.name, sample.id)
@@ -79,7 +106,7 @@ def _scored(
                 )
 
     with ScoresFile(layout.scores_file(folder, source.name)) as file:
-        for one in score(source.task, pairs(), reading):
+        for one in score(source.task, pairs(), reading, group_sizes):
             tally.add(one)
             if one.error.startswith(UNSCORED):
                 unscored.append(f"{source.name}/{one.id} {one.error}")

@@ -14,6 +14,7 @@ from vlmbench.metrics import mmbench
 from vlmbench.metrics.final_answer import Found
 from vlmbench.metrics.intervals import Estimate, Floats, estimate
 from vlmbench.schema import FINAL_ANSWERS, FinalAnswer, Prediction, Profile, Sample, Verdict
+from vlmbench.task import rotations
 from vlmbench.task.answer_marks import AnswerMarks
 from vlmbench.task.reading import Reading
 from vlmbench.task.task import Task
@@ -43,6 +44,9 @@ class Score:
     is_circular: bool = False
     """True where the task rotates options: then only `circular` counts in the headline."""
 
+    lacks_rotations: bool = False
+    """True for the main row of a group whose rotations are not all there."""
+
     breakdown: Mapping[str, tuple[str, ...]]
     found: Found | None = None
     """The text that was scored, where that is not the response as it is."""
@@ -64,11 +68,16 @@ class Score:
 
 
 def score(
-    task: Task, pairs: Iterable[tuple[Sample, Prediction]], reading: Reading = DEFAULT
+    task: Task,
+    pairs: Iterable[tuple[Sample, Prediction]],
+    reading: Reading = DEFAULT,
+    group_sizes: Mapping[str, int] | None = None,
 ) -> Iterator[Score]:
     """Scores in the order of the pairs, each as soon as it is known.
 
     Rows of a circular group wait for each other, so a task with rotations is held in memory.
+    `group_sizes`: how many rows the data set has of each, complete when all pairs have been read;
+    None: the rows themselves must tell whether a group is whole.
     """
     waiting: list[tuple[Sample, Score]] = []
     for sample, prediction in pairs:
@@ -78,7 +87,7 @@ def score(
         else:
             yield scored
     if waiting:
-        yield from _circular(waiting)
+        yield from _circular(waiting, group_sizes)
 
 
 def _score_one(task: Task, sample: Sample, prediction: Prediction, reading: Reading) -> Score:
@@ -134,23 +143,30 @@ UNSCORED = "cannot be scored: "
 """How the error of a sample begins that was answered, and whose answer no rule could score."""
 
 
-def _circular(waiting: list[tuple[Sample, Score]]) -> Iterator[Score]:
+def _circular(
+    waiting: list[tuple[Sample, Score]], group_sizes: Mapping[str, int] | None
+) -> Iterator[Score]:
     """The scores with each group's value on its main row, also for other ways to read them."""
     ways = {way for _, scored in waiting for way in scored.others}
     read_otherwise = {
-        way: _grouped([(sample, scored.others.get(way, scored)) for sample, scored in waiting])
+        way: _grouped(
+            [(sample, scored.others.get(way, scored)) for sample, scored in waiting], group_sizes
+        )
         for way in sorted(ways)
     }
-    for scored in _grouped(waiting):
+    for scored in _grouped(waiting, group_sizes):
         others = {way: next(scores) for way, scores in read_otherwise.items()}
         yield replace(scored, others=others)
 
 
-def _grouped(waiting: list[tuple[Sample, Score]]) -> Iterator[Score]:
+def _grouped(
+    waiting: list[tuple[Sample, Score]], group_sizes: Mapping[str, int] | None
+) -> Iterator[Score]:
     """The scores, with each group's value (`mmbench.circular`) on its main row.
 
     The main row is rotation 0, or the least where that is missing. A group with a failed row has no
-    value, unless another row is wrong already: then the value is 0 in any case.
+    value, unless another row is wrong already: then the value is 0 in any case. One that lacks rows
+    has none either way: if only wrong ones counted, the mean would be too low.
     """
     groups: dict[str, list[int]] = {}
     for position, (sample, _) in enumerate(waiting):
@@ -167,8 +183,13 @@ def _grouped(waiting: list[tuple[Sample, Score]]) -> Iterator[Score]:
         values = {p: mmbench.circular(verdicts[p].value for verdicts in answered) for p in profiles}
         if len(answered) < len(members) and any(values.values()):
             values = {}
-        error = scored.error or ("" if values else "a rotation of this question failed")
-        yield replace(scored, circular=values or None, error=error)
+        reason = "a rotation of this question failed"
+        size = group_sizes[sample.circular_group] if group_sizes is not None else None
+        lacks_rows = not rotations.is_whole([waiting[row][0] for row in rows], size)
+        if lacks_rows:
+            values, reason = {}, "not all rotations of this question are there"
+        error = scored.error or ("" if values else reason)
+        yield replace(scored, circular=values or None, error=error, lacks_rotations=lacks_rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +222,10 @@ class Tally:
         self._marked = self._cut_off = self._empty = 0
         self.failed = 0
         self.num_rows = 0
+        self.num_groups = 0
+        """Circular groups, and of these the ones that lack rotations."""
+
+        self.num_partial_groups = 0
         self.is_circular = False
 
     def add(self, score: Score) -> None:
@@ -208,6 +233,8 @@ class Tally:
         counts = not score.is_circular or score.circular is not None
         self.failed += not score.verdicts
         self.num_rows += 1
+        self.num_groups += score.circular is not None or score.lacks_rotations
+        self.num_partial_groups += score.lacks_rotations
         if not score.verdicts:
             return
         position = len(self._clusters)

@@ -115,7 +115,7 @@ BAD = [
         '[{"question_id": 1, "answer": 2}]',
         ": entry 1: 'answer' is the number 2, expected te",
     ),
-    ("vqav2", '[{"question_id": 1, "answer": null}]', ": entry 1: 'answer' is null, expected text"),
+    ("vqav2", '[{"question_id": 1, "answer": 4}]', ": entry 1: 'answer' is the number 4, expected"),
     ("vqav2", '[{"question_id": 1, "answer": NaN}]', ": NaN is not JSON; write null or text"),
     (
         "vqav2",
@@ -123,11 +123,6 @@ BAD = [
         ": entry 1: 'question_id' is true, expected",
     ),
     ("vqav2", '[{"question_id": 1, "anwser": "a"}]', ": entry 1: no 'answer'; is 'anwser' meant"),
-    (
-        "vqav2",
-        '[{"questionId": 1, "answer": "a"}]',
-        ": entry 1: no 'question_id'; is 'questionId' me",
-    ),
     ("docvqa", '[{"answer": "a"}]', ": entry 1: no 'questionId'; there are: 'answer'"),
     ("vqav2", '[{"question_id": 1, "answer": "a"}', ":1: not JSON: Expecting ',' delimiter"),
     (
@@ -155,7 +150,7 @@ BAD = [
     ("mmmu", "{\n}", " holds no predictions"),
     ("mmmu", '{"id": "validation_Art_1", "reponse": "A"}', ":1: no 'response'; is 'reponse' meant"),
     ("mmmu", '{"Id": "validation_Art_1", "answer": "A"}', ":1: no 'id'; is 'Id' meant for it?"),
-    ("mmmu", '{"pid": "1", "text": "A"}\n{"pid": "2"}', ":1: no 'id'; is 'pid' meant for it?"),
+    ("mmmu", '{"pid": "1", "text": "A"}\n{"pid": "2"}', ":1: no 'response'; there are: 'pid', 'te"),
     ("mmmu", '{"ID": "validation_Art_1", "response": "A"}', ":1: no 'id'; is 'ID' meant for it?"),
     (
         "mathvista",

@@ -11,8 +11,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vlmbench import files
@@ -29,7 +30,7 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.files import OutputFile
 from vlmbench.reports.summary import as_json, as_text
 from vlmbench.runs.folder.scores import record_of
-from vlmbench.schema import Json
+from vlmbench.schema import Json, Prediction, Sample
 from vlmbench.task.loading import parse_spec
 from vlmbench.task.matching import Matched
 from vlmbench.task.reading import Reading
@@ -61,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--allow-missing", action="store_true", help="score an incomplete prediction file"
+    )
+    parser.add_argument(
+        "--vanilla",
+        action="store_true",
+        help="score each row of MMBench by itself, not all rotations of a question together",
     )
     json_argument(parser)
     judge = parser.add_argument_group("a model that extracts the answers (MathVista)")
@@ -94,39 +100,72 @@ def run(args: argparse.Namespace) -> int:
         raise VlmbenchError(f"--out would replace the predictions in {args.out}; name another file")
     settings = _judge_settings(args)
     matched = Matched(
-        task, split, args.predictions, args.data_dir, allow_missing=args.allow_missing
+        task,
+        split if is_named else None,
+        args.predictions,
+        args.data_dir,
+        allow_missing=args.allow_missing,
     )
     reading = Reading(final_answer=args.final_answer or "none", split_think=args.split_think)
+    name = f"{task.name}@{matched.split.name}"
     tally = Tally(task.profiles)
     first_error = ""
     with ExitStack() as stack:
         pairs = matched.pairs()
+        if args.vanilla:
+            pairs = _without_groups(pairs)
         if args.judge:
             pairs = stack.enter_context(_judge(task, args, settings)).judged(pairs)
         output = stack.enter_context(OutputFile(args.out)) if args.out else None
-        for scored in score(task, pairs, reading):
+        for scored in score(task, pairs, reading, matched.group_sizes):
             tally.add(scored)
             first_error = first_error or scored.error
             if output:
                 output.write(files.encode(record_of(scored, args.profile)))
-    name = f"{task.name}@{split.name}" if is_named or not matched.has_samples else task.name
+        if tally.num_partial_groups:
+            raise _lacks_rotations(args, tally)
     summaries = {profile: tally.summary(profile) for profile in task.profiles}
-    total = tally.num_rows + matched.num_missing
+    total = matched.total(tally.num_rows)
+    metric = "vanilla_accuracy" if args.vanilla else task.metric
     marks = tally.answer_marks()
     if args.json:
         figures = as_json(
-            name, task.version, task.metric, args.profile, summaries, total, reading, marks
+            name, task.version, metric, args.profile, summaries, total, reading, marks
         )
         print(json.dumps(figures, indent=1))
     else:
-        print(
-            f"{name}  {task.metric}, version {task.version}  {args.predictions} ({matched.format})"
-        )
+        print(f"{name}  {metric}, version {task.version}  {args.predictions} ({matched.format})")
         print(as_text(args.profile, summaries, total, reading, marks))
+    for word, count in matched.left_out.items():
+        print(f"vlmbench: left out: {count:,} rows of {word}, not of {name}", file=sys.stderr)
+    if tally.num_rows > total:
+        print(
+            f"vlmbench: {args.predictions} has {tally.num_rows:,} rows where {name} has {total:,}: "
+            "is it another split's, or another version's?",
+            file=sys.stderr,
+        )
     if tally.failed:
         why = f"; the first: {first_error}" if first_error else ""
-        print(f"vlmbench: {tally.failed:,} of {total:,} samples failed{why}", file=sys.stderr)
+        num_asked = tally.num_rows + matched.num_missing
+        print(f"vlmbench: {tally.failed:,} of {num_asked:,} samples failed{why}", file=sys.stderr)
     return 1 if tally.failed else 0
+
+
+def _without_groups(
+    pairs: Iterable[tuple[Sample, Prediction]],
+) -> Iterator[tuple[Sample, Prediction]]:
+    """The pairs with each rotation a sample of its own; a question's rows stay one cluster."""
+    for sample, prediction in pairs:
+        group = sample.circular_group or sample.image_group
+        yield replace(sample, circular_group="", image_group=group), prediction
+
+
+def _lacks_rotations(args: argparse.Namespace, tally: Tally) -> VlmbenchError:
+    return VlmbenchError(
+        f"{args.predictions}: {tally.num_partial_groups:,} of {tally.num_groups:,} questions lack "
+        "rotations of their options, so that no circular accuracy can be computed; complete the "
+        "file, or give --vanilla for the accuracy of its rows"
+    )
 
 
 def _judge_settings(args: argparse.Namespace) -> dict[str, Json]:

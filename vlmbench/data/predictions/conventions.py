@@ -75,21 +75,36 @@ class Conventions:
     ids: tuple[str, ...] = ("id", "question_id", "questionId", "pid", "index")
     """Columns that may hold a sample's id, in order; the first is the data set's own."""
 
+    id_begins_with_split: bool = False
+    """True: ids tell their split, "validation_Art_1"."""
+
     has_extraction: bool = True
     """False: the official evaluator takes the response as it is, so a file may extract nothing."""
 
     gold: Gold = "absent"
+    num_golds: int | None = None
+    """Gold answers of each sample; fewer in a file of answers are none. None: any number."""
+
+    llava_ids_are_pictures: bool = False
+    """True: LLaVA's answer files have the picture's id as `question_id`."""
+
     lmms_eval: HarnessNames | None = None
-    """None: lmms-eval does not have the benchmark; so with the next two."""
+    """None: lmms-eval does not have the benchmark; so with the next four."""
 
     vlmevalkit: HarnessNames | None = None
+    evalscope: HarnessNames | None = None
+    """Its names are patterns of file names, as it has a file for each subset: "mmmu_[A-Z]*"."""
+
+    inspect_ai: HarnessNames | None = None
+    """Tasks of inspect_evals."""
+
     submission: Submission | None = None
 
     @property
     def splits(self) -> set[str]:
         """All splits that are named here; a task must have them."""
         found = set[str]()
-        for harness in (self.lmms_eval, self.vlmevalkit):
+        for harness in (self.lmms_eval, self.vlmevalkit, self.evalscope, self.inspect_ai):
             found |= harness.names.keys() if harness else set()
         if self.submission:
             found |= {*self.submission.splits, *self.submission.whole.values()}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vlmbench.data.predictions import (
+    evalscope,
     harness_runs,
+    inspect_ai,
     lmms_eval,
+    objects,
     own_lines,
     sheets,
     submissions,
@@ -18,18 +22,20 @@ from vlmbench.data.predictions import (
 )
 from vlmbench.data.predictions.conventions import Conventions
 from vlmbench.data.predictions.harness_runs import HarnessRun, Skipped
-from vlmbench.data.predictions.line import Predictions, kind, nearest
+from vlmbench.data.predictions.line import Predictions, kind, missing, nearest
 from vlmbench.data.predictions.own_lines import Record
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json
 
 EXPECTED = (
-    'expected JSON lines {"id": ..., "response": ...}, or a file of lmms-eval, VLMEvalKit or the '
-    "benchmark's own submission format"
+    'expected JSON lines or a JSON list of {"id": ..., "response": ...}, {"question_id", "answer"} '
+    'or {"question_id", "prompt", "text"}, the benchmark\'s own submission format, or a file of '
+    "lmms-eval, VLMEvalKit, EvalScope or inspect_ai"
 )
 EXPECTED_RUNS = (
-    "expected lmms-eval's *_results.json and *_samples_TASK.jsonl, or VLMEvalKit's "
-    "MODEL_DATASET.xlsx, .tsv or .json"
+    "expected lmms-eval's *_results.json and *_samples_TASK.jsonl, VLMEvalKit's "
+    "MODEL_DATASET.xlsx, .tsv or .json, EvalScope's reviews/MODEL/*.jsonl, or inspect_ai's *.eval "
+    "or *.json"
 )
 OTHER_FILES = {
     b"PAR1": "a Parquet file",
@@ -48,14 +54,19 @@ def read(path: Path, conventions: Conventions) -> Predictions:
 
     JSON lines are read one by one as `lines` is consumed; other files are loaded whole. Ids are
     checked for their type only: whether each is there once, the data set's reader can tell.
+    A folder, or a name with a `*`, is all its files of one format together.
 
     Raises: VlmbenchError with the file and line, here or while `lines` is consumed.
     """
+    if path.is_dir() or ("*" in path.name and not path.exists()):
+        return _joined([read(part, conventions) for part in _parts(path)])
     head = _head(path)
     for signature, what in OTHER_FILES.items():
         if head.startswith(signature):
             raise VlmbenchError(f"{path} is {what}; {EXPECTED}")
     if head.startswith(b"PK"):
+        if inspect_ai.is_archive(path):
+            return inspect_ai.of_archive(path, conventions)
         return _sheet(path, conventions, sheets.read_xlsx(path), "xlsx")
     first = next(text_file.lines(path), None)
     if first is None:
@@ -86,6 +97,8 @@ def find_runs(
     found = [
         *lmms_eval.runs(files, harness_runs.by_name(benchmarks, "lmms-eval")),
         *vlmevalkit.runs(files, harness_runs.by_name(benchmarks, "VLMEvalKit")),
+        *evalscope.runs(files, harness_runs.by_name(benchmarks, "EvalScope")),
+        *inspect_ai.runs(files, harness_runs.by_name(benchmarks, "inspect_ai")),
     ]
     if not found:
         raise VlmbenchError(f"{folder} holds no results of another harness; {EXPECTED_RUNS}")
@@ -93,9 +106,42 @@ def find_runs(
     return runs, [one for one in found if isinstance(one, Skipped)]
 
 
+def _parts(path: Path) -> list[Path]:
+    """The files that a folder or a pattern stands for, by name.
+
+    Raises: VlmbenchError where there is none, or where they are another harness's whole run.
+    """
+    if not path.is_dir():
+        found = sorted(path.parent.glob(path.name))
+    else:  # MMMU's evaluation wants a folder a subject, and writes its own files beside the answers
+        found = sorted(path.glob("*/output.json")) or sorted(
+            part for part in path.iterdir() if part.suffix in (".json", ".jsonl")
+        )
+    if not found:
+        raise VlmbenchError(
+            f"{path} is a folder without *.json, *.jsonl or */output.json; name the prediction "
+            "file, or give `vlmbench import` the folder of another harness's run"
+        )
+    return found
+
+
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    """Files of one format as one. Raises: VlmbenchError where they differ, or number their rows."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if other := next((part for part in parts if part.format != first.format), None):
+        raise VlmbenchError(
+            f"the files together are of several formats ({first.format}, {other.format}); "
+            "name one of them"
+        )
+    if first.by_row_number:
+        raise VlmbenchError("several files that number their rows, each from 0; name one of them")
+    lines = itertools.chain.from_iterable(part.lines for part in parts)
+    return replace(first, format=f"{first.format}, {len(parts)} files", lines=lines)
+
+
 def _head(path: Path) -> bytes:
-    if path.is_dir():
-        raise VlmbenchError(f"{path} is a folder; name the prediction file in it")
     if path.is_fifo() or path.is_char_device():
         raise VlmbenchError(f"{path} is no file on disk; save the predictions to one first")
     try:
@@ -108,41 +154,93 @@ def _head(path: Path) -> bytes:
 
 
 def _objects(path: Path, conventions: Conventions, first: str, where: str) -> Predictions:
-    """JSON lines of ours or lmms-eval's, or one object by id: the first line tells."""
-    could_be_by_id = submissions.is_by_id(conventions)
-    if first.strip() == "{" or (could_be_by_id and _is_by_id(path, first, where)):
-        return _by_id(path, conventions)
-    record = own_lines.record(first, where)
-    if lmms_eval.is_sample(record):
-        return lmms_eval.samples(path, record, conventions)
-    records = own_lines.records(path)
-    lines = (own_lines.ours(record, where, conventions) for where, record in records)
-    return Predictions(format="vlmbench jsonl", lines=lines)
-
-
-def _is_by_id(path: Path, first: str, where: str) -> bool:
-    """True for one object on one line, or one with line breaks between its entries."""
+    """JSON lines, or one object: the first line tells."""
     try:
         record = own_lines.record(first, where)
     except VlmbenchError:
-        return first.rstrip().endswith(",")
-    is_ours = "id" in map(str.lower, record) or nearest("response", record)
+        if first.strip() == "{" or first.rstrip().endswith((",", "[", "{")):
+            return _document(path, conventions)
+        raise
     num_lines = len(list(itertools.islice(text_file.lines(path), 2)))
-    return num_lines == 1 and not is_ours and not lmms_eval.is_sample(record)
+    is_answer = (
+        _known(record, conventions) or objects.response_key(record) or nearest("response", record)
+    )
+    if inspect_ai.is_document(record) or (num_lines == 1 and not is_answer):
+        return _document(path, conventions)
+    return _of_records(record, own_lines.records(path), conventions, "jsonl", where)
 
 
-def _by_id(path: Path, conventions: Conventions) -> Predictions:
+def _known(record: Record, conventions: Conventions) -> bool:
+    """True for an object with an answer, of any format."""
+    return (
+        lmms_eval.is_sample(record)
+        or evalscope.is_line(record)
+        or objects.shape_of(record, conventions) is not None
+    )
+
+
+def _of_records(
+    first: Record,
+    records: Iterable[tuple[str, Record]],
+    conventions: Conventions,
+    suffix: str,
+    where: str,
+) -> Predictions:
+    """Objects with an answer each, in the format that the first of them shows."""
+    if lmms_eval.is_sample(first):
+        return lmms_eval.samples(records, first, conventions)
+    if evalscope.is_line(first):
+        return evalscope.lines(first, records, conventions)
+    shape = objects.shape_of(first, conventions)
+    if shape is None and not nearest("response", first):
+        names = ("response", "answer", "prediction")
+        lacking = next((name for name in names if nearest(name, first)), "response")
+        if objects.response_key(first):
+            lacking = conventions.ids[0]
+        raise VlmbenchError(f"{missing(lacking, first, where)}; {EXPECTED}")
+    is_ours = shape is None or ("id" in first and shape.response == "response")
+    if is_ours and "custom_id" not in first:
+        ours = (own_lines.ours(record, place, conventions) for place, record in records)
+        has_gold = shape is not None and shape.has_gold and "sample" not in first
+        return Predictions(format=f"vlmbench {suffix}", lines=ours, has_gold_only=has_gold)
+    assert shape is not None
+    if shape.response == "prediction" and shape.id in conventions.ids:
+        lines = vlmevalkit.lines(where, conventions, first, records)
+        return Predictions(format=f"VLMEvalKit {suffix}", lines=lines)
+    is_plain = shape.response == "answer" and not shape.has_gold
+    return Predictions(
+        format=submissions.name(conventions) if is_plain else shape.name,
+        lines=objects.lines(shape, records, conventions),
+        ids_name_pictures=shape.ids_name_pictures,
+        has_gold_only=shape.has_gold,
+    )
+
+
+def _document(path: Path, conventions: Conventions) -> Predictions:
+    """One object: an answer, answers by their ids, or a log of inspect_ai."""
     document = _load(path, own_lines.refuse_constant)
-    if not isinstance(document, dict) or not submissions.is_by_id(conventions):
-        raise VlmbenchError(f"{path}: one JSON object, which is no prediction file; {EXPECTED}")
+    if not isinstance(document, dict):
+        raise VlmbenchError(f"{path}: {kind(document)}, which is no prediction file; {EXPECTED}")
     if not document:
         raise VlmbenchError(f"{path} holds no predictions")
-    lines = submissions.by_id(path, document, conventions)
-    return Predictions(format=submissions.name(conventions), lines=lines)
+    if inspect_ai.is_document(document):
+        return inspect_ai.of_document(path, document, conventions)
+    if _known(document, conventions):
+        entry = [(str(path), document)]
+        return _of_records(document, entry, conventions, "json", str(path))
+    if submissions.is_by_id(conventions):
+        lines = submissions.by_id(path, document, conventions)
+        return Predictions(format=submissions.name(conventions), lines=lines)
+    if all(isinstance(v, str) and any(map(str.isdigit, key)) for key, v in document.items()):
+        return Predictions(format="answers by id", lines=submissions.texts_by_id(path, document))
+    keys = ", ".join(map(repr, list(document)[:12]))
+    raise VlmbenchError(
+        f"{path}: one JSON object, which is no prediction file (keys: {keys}); {EXPECTED}"
+    )
 
 
 def _list(path: Path, conventions: Conventions) -> Predictions:
-    """A list of answers, of VLMEvalKit's rows, or of objects that are lines of ours."""
+    """A list of objects with an answer each."""
     constants: list[str] = []
     document = _load(path, constants.append)
     assert isinstance(document, list)  # the file starts with a bracket
@@ -153,17 +251,13 @@ def _list(path: Path, conventions: Conventions) -> Predictions:
         entries.append((f"{path}: entry {number}", entry))
     if not entries:
         raise VlmbenchError(f"{path} holds no predictions")
-    columns = entries[0][1]
-    if "prediction" in columns and "response" not in columns:
-        lines = vlmevalkit.lines(path, conventions, columns, entries)
-        return Predictions(format="VLMEvalKit json", lines=lines)
-    if constants:  # VLMEvalKit writes NaN for an empty cell; elsewhere it is a mistake
+    where, first = entries[0]
+    found = _of_records(first, entries, conventions, "json", where)
+    if constants and not found.format.startswith(
+        "VLMEvalKit"
+    ):  # which writes NaN for an empty cell
         raise VlmbenchError(f"{path}: {constants[0]} is not JSON; write null or text")
-    if nearest("response", columns):
-        lines = (own_lines.ours(entry, where, conventions) for where, entry in entries)
-        return Predictions(format="vlmbench json", lines=lines)
-    lines = submissions.answers(entries, conventions)
-    return Predictions(format=submissions.name(conventions), lines=lines)
+    return found
 
 
 def _load(path: Path, constant: Callable[[str], None]) -> Json:

@@ -12,10 +12,10 @@ from vlmbench.data.predictions.conventions import Conventions, HarnessNames
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Profile
 
-Harness = Literal["lmms-eval", "VLMEvalKit"]
+Harness = Literal["lmms-eval", "VLMEvalKit", "EvalScope", "inspect_ai"]
 
 PROFILES: Mapping[Harness, Profile] = {"lmms-eval": "lmms", "VLMEvalKit": "vlmevalkit"}
-"""Our profile that follows each harness's rules."""
+"""Our profile that follows a harness's rules; the others have none here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,12 @@ def by_name(benchmarks: Mapping[str, Conventions], harness: Harness) -> dict[str
     """
     known: dict[str, Known] = {}
     for task, conventions in benchmarks.items():
-        names = conventions.lmms_eval if harness == "lmms-eval" else conventions.vlmevalkit
+        names = {
+            "lmms-eval": conventions.lmms_eval,
+            "VLMEvalKit": conventions.vlmevalkit,
+            "EvalScope": conventions.evalscope,
+            "inspect_ai": conventions.inspect_ai,
+        }[harness]
         if names is None:
             continue
         for split, its_names in names.names.items():

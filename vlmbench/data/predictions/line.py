@@ -48,6 +48,12 @@ class Predictions:
     by_row_number: bool = False
     """True: `Prediction.id` is the row's number in the split from 0, not the sample's id."""
 
+    ids_name_pictures: bool = False
+    """True: questions about one picture share an id, and `Line.prompt` tells them apart."""
+
+    has_gold_only: bool = False
+    """True: rows are gold answers beside the model's, and the data set's own are better."""
+
 
 def identity(record: Mapping[str, Json], key: str, where: str) -> str | int | float:
     """The id under `key`, with its type as given. Raises: VlmbenchError for any other type."""
@@ -73,7 +79,7 @@ def text(record: Mapping[str, Json], key: str, where: str) -> str:
 def missing(key: str, record: Mapping[str, Json], where: str) -> VlmbenchError:
     """The error for an absent key: the key that was probably meant, or those that are there."""
     meant = nearest(key, record)
-    shown = ", ".join(map(repr, list(record)[:8])) + (", ..." if len(record) > 8 else "")
+    shown = ", ".join(map(repr, list(record)[:12])) + (", ..." if len(record) > 12 else "")
     hint = f"is {meant!r} meant for it?" if meant else f"there are: {shown or 'none'}"
     return VlmbenchError(f"{where}: no {key!r}; {hint}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -33,7 +33,11 @@ def is_sample(record: Mapping[str, Json]) -> bool:
     return "doc_id" in record and "filtered_resps" in record
 
 
-def samples(path: Path, first: Mapping[str, Json], conventions: Conventions) -> Predictions:
+def samples(
+    records: Iterable[tuple[str, Mapping[str, Json]]],
+    first: Mapping[str, Json],
+    conventions: Conventions,
+) -> Predictions:
     """A samples file, whose first line is `first`: it tells whether lines have a sample's id.
 
     Without one they name their sample by its row number in the split, `doc_id`, only.
@@ -41,7 +45,7 @@ def samples(path: Path, first: Mapping[str, Json], conventions: Conventions) -> 
     by_row = _names_rows(first, conventions)
     return Predictions(
         format="lmms-eval samples",
-        lines=(_line(r, where, conventions, by_row) for where, r in own_lines.records(path)),
+        lines=(_line(r, where, conventions, by_row) for where, r in records),
         by_row_number=by_row,
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from vlmbench.data.predictions import text_file
+from vlmbench.data.predictions import gold, text_file
 from vlmbench.data.predictions.conventions import Conventions
 from vlmbench.data.predictions.line import Line, identity, kind, missing, nearest, wrong
 from vlmbench.errors import VlmbenchError
@@ -86,6 +86,8 @@ def ours(record: Mapping[str, Json], where: str, conventions: Conventions) -> Li
     if "extraction" in record and not conventions.has_extraction:
         raise VlmbenchError(f"{where}: the task is scored from the response; drop 'extraction'")
     row, error = record.get("sample"), record.get("error")
+    if row is None:
+        row = _beside(record, key, conventions)
     if row is not None and not isinstance(row, Mapping):
         raise wrong("sample", row, "an object with the hub's column names", where)
     if error is not None and not isinstance(error, str):
@@ -100,6 +102,14 @@ def ours(record: Mapping[str, Json], where: str, conventions: Conventions) -> Li
         is_final="extraction" in record,
     )
     return Line(prediction=prediction, row=row, where=where)
+
+
+def _beside(record: Mapping[str, Json], key: Json, conventions: Conventions) -> Json:
+    """The row that the question's gold answer and the like make, as in MMMU's own files."""
+    found = gold.beside(record, "response")
+    question = record.get("question", record.get("prompt"))
+    text = question if isinstance(question, str) else ""
+    return None if found is None else gold.row(found, record, key, text, conventions)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vlmbench.data.predictions.conventions import Conventions
-from vlmbench.data.predictions.line import Line, identity, kind, missing, text, wrong
+from vlmbench.data.predictions.line import Line, kind, missing, text, wrong
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Prediction
 
@@ -26,23 +26,19 @@ def is_by_id(conventions: Conventions) -> bool:
     return found is not None and found.format in ("letters by id", "problems by id")
 
 
-def answers(
-    entries: Sequence[tuple[str, Mapping[str, Json]]], conventions: Conventions
-) -> Iterator[Line]:
-    """`[{"question_id": 1, "answer": "yes"}, ...]`, with the data set's own name of the id."""
-    for where, entry in entries:
-        key = next((name for name in conventions.ids if name in entry), conventions.ids[0])
-        prediction = Prediction(
-            id=identity(entry, key, where), response=text(entry, "answer", where)
-        )
-        yield Line(prediction=prediction, row=None, where=where)
-
-
 def by_id(path: Path, entries: Mapping[str, Json], conventions: Conventions) -> Iterator[Line]:
     """The entries of a file for which `is_by_id`."""
     assert conventions.submission is not None
     line = _letter if conventions.submission.format == "letters by id" else _problem
     return (line(key, entry, f"{path}: {key!r}") for key, entry in entries.items())
+
+
+def texts_by_id(path: Path, entries: Mapping[str, Json]) -> Iterator[Line]:
+    """`{"1": "yes", ...}`: each id's response."""
+    for key in entries:
+        where = f"{path}: {key!r}"
+        prediction = Prediction(id=key, response=text(entries, key, where))
+        yield Line(prediction=prediction, row=None, where=where)
 
 
 def _letter(key: str, answer: Json, where: str) -> Line:

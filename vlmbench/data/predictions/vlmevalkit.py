@@ -33,7 +33,7 @@ DETAILS = ("_result", "_results")
 
 
 def lines(
-    path: Path,
+    path: Path | str,
     conventions: Conventions,
     header: Iterable[str],
     rows: Iterable[tuple[str, Mapping[str, Json]]],

@@ -219,16 +219,42 @@ def as_builtins(record: object) -> Any:
 def changes(before: Manifest, now: Manifest) -> list[str]:
     """What differs between two manifests in the parts that can move a score, a line each.
 
-    Tasks that only one of them has are no change: a run may be extended.
+    Tasks that only one of them has are no change: a run may be extended. Neither is the place of
+    a checkpoint or of data whose digests agree, nor a server's address where it names its model.
     """
     found: list[str] = []
     for part in IDENTITY:
         old, new = (json.loads(json.dumps(as_builtins(getattr(m, part)))) for m in (before, now))
         if part == "data":
             both = old.keys() & new.keys()
-            old, new = {key: old[key] for key in both}, {key: new[key] for key in both}
+            for name in sorted(both):
+                found += _changes(f"data.{name}", *_without_places(old[name], new[name]))
+            continue
+        if part == "model" and _is_same_model(old, new):
+            old, new = old | {"spec": ""}, new | {"spec": ""}
         found += _changes(part, old, new)
     return found
+
+
+def _without_places(old: dict[str, Any], new: dict[str, Any]) -> list[dict[str, Any]]:
+    """Two records of data without where they are, if their digests agree."""
+    are_equal = bool(old["fingerprint"]) and old["fingerprint"] == new["fingerprint"]
+    hidden = ("source", "revision") if are_equal else ()
+    return [{key: value for key, value in one.items() if key not in hidden} for one in (old, new)]
+
+
+def _is_same_model(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """True if two names of a model, with what stands beside them, are of the same one.
+
+    The weights' digests tell, or the name that a server has for it (URL#MODEL).
+    """
+    (backend, _, before), (now, _, after) = (str(m.get("spec")).partition(":") for m in (old, new))
+    if backend != now:
+        return False
+    if old.get("weights") or new.get("weights"):
+        return bool(old.get("weights") == new.get("weights"))
+    url, mark, model = before.rpartition("#")
+    return bool(mark and "://" in url and model == after.rpartition("#")[2] and "#" in after)
 
 
 def _changes(name: str, old: Any, new: Any) -> list[str]:
