@@ -24,6 +24,7 @@ from vlmbench.errors import VlmbenchError, nearest, no_such
 COMMANDS = {
     "list": "show the tasks and their splits",
     "run": "run a model on tasks and score its answers",
+    "plan": "foretell what a run asks, how long it takes and what it costs",
     "score": "score a prediction file",
     "import": "make run folders of another harness's results",
     "compare": "compare two runs on the same samples",

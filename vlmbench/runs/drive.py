@@ -167,10 +167,12 @@ class _Driver:
             print(f"vlmbench: {message}", file=sys.stderr)
 
     def _lost(self, event: Lost) -> None:
-        self._fruitless_losses += 1
+        self._fruitless_losses += not event.is_with_machine
         self._idle = [worker for worker in self._idle if worker != event.worker]
         leased = self._leased.pop(event.worker, None)
-        deadly = self.dispatcher.lost(leased.lease) if leased else None
+        deadly = None
+        if leased is not None:
+            deadly = self.dispatcher.lost(leased.lease, is_with_machine=event.is_with_machine)
         if deadly is not None:
             self._write_deadly(deadly, event)
         said = f" and said: {event.last_words}" if event.last_words else ""

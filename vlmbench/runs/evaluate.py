@@ -8,10 +8,12 @@ from pathlib import Path
 from vlmbench.backends import registry
 from vlmbench.backends.protocol import Backend
 from vlmbench.data.pictures import Pictures
+from vlmbench.errors import VlmbenchError
 from vlmbench.runs import ranks
 from vlmbench.runs.execute import Limits, execute
 from vlmbench.runs.folder.finished import FinishedRun
 from vlmbench.runs.job import Plan
+from vlmbench.runs.on_ray import OnRay, RayData
 from vlmbench.runs.prepare import prepare
 from vlmbench.runs.selection import Selection
 from vlmbench.schema import Json
@@ -37,13 +39,16 @@ def evaluate(
     max_failures: int | None = None,
     num_workers: int | None = None,
     use_gpus: bool = False,
+    ray: str | None = None,
+    ray_data: RayData = "nodes",
     data_dir: str | Path | None = None,
     tasks_dir: str | Path | None = None,
     **settings: Json,
 ) -> FinishedRun:
     """`vlmbench run` as a call: the same folder, log, resumption and scores.
 
-    `num_workers`: worker processes; None runs in this process, as a notebook wants it.
+    `num_workers`: worker processes; None runs in this process, as a notebook wants it. `ray`: runs
+    on that cluster instead, `num_workers` at most; see `OnRay`.
     `settings`: those of the backend (batch_size, dtype, split_images, ...).
 
     Raises: VlmbenchError for what the user can mend.
@@ -68,6 +73,10 @@ def evaluate(
         tasks_dir=Path(tasks_dir) if tasks_dir else None,
     )
     limits = Limits(max_failures=max_failures)
+    if ray is not None:
+        on_ray = OnRay(address=ray, data=ray_data, most=num_workers)
+        kind = True if use_gpus else None if num_workers is None else False
+        return start(planned, resume=resume, limits=limits, use_gpus=kind, on_ray=on_ray)
     if num_workers is not None:
         return start(planned, resume=resume, limits=limits, use_gpus=use_gpus)
     backend = registry.open_backend(model, **settings)
@@ -83,6 +92,7 @@ def start(
     resume: bool | None = None,
     limits: Limits | None = None,
     use_gpus: bool | None = None,
+    on_ray: OnRay | None = None,
     backend: Backend | None = None,
     command: Sequence[str] = (),
 ) -> FinishedRun:
@@ -93,7 +103,10 @@ def start(
             resume=resume,
             limits=limits,
             use_gpus=use_gpus,
+            on_ray=on_ray,
             backend=backend,
             command=command,
         )
+    if on_ray is not None:
+        raise VlmbenchError("--ray has one driver; do not start it by torchrun, accelerate or srun")
     return ranks.execute(planned, resume=resume, limits=limits, backend=backend, command=command)

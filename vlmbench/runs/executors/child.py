@@ -41,7 +41,7 @@ class Child:
     def __init__(
         self, name: str, opening: str, environment: Mapping[str, str], cwd: str | None = None
     ) -> None:
-        """`opening`: a line, the worker's first; `environment`: its whole one."""
+        """`opening`: an `Opening` as JSON; `environment`: all of the worker's."""
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the worker has ended
         self._process = subprocess.Popen(
             [sys.executable, "-m", module.__name__, name],
@@ -58,7 +58,7 @@ class Child:
         os.set_blocking(self.stdin, False)
         self.pid = self._process.pid
         self._unsent = memoryview(b"")
-        self.tell(opening.encode())
+        self.tell(opening.encode() + b"\n")
 
     def tell(self, message: bytes) -> None:
         self._unsent = memoryview(self._unsent.tobytes() + message)
@@ -100,6 +100,13 @@ class Child:
         return End(code=code, last_words=lines[-1] if lines else "")
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A worker has begun with a parcel, and may be sent another: between it and its executor."""
+
+    worker: str
+
+
 class Reader:
     """Makes events of a worker's frames, however they are cut."""
 
@@ -108,12 +115,12 @@ class Reader:
         self._unread = b""
         """Beginning of a frame whose end is not there yet."""
 
-    def events(self, content: bytes) -> Iterator[Event]:
+    def events(self, content: bytes) -> Iterator[Event | Taken]:
         *frames, self._unread = (self._unread + content).split(b"\n")
         for frame in frames:
             yield self._event(frame[:1], frame[1:] + b"\n")
 
-    def _event(self, what: bytes, line: bytes) -> Event:
+    def _event(self, what: bytes, line: bytes) -> Event | Taken:
         if what == module.ANSWERED:
             return Answered(self._worker, line)
         if what == module.USED:
@@ -122,5 +129,7 @@ class Reader:
             return Noticed(self._worker, line.decode().rstrip("\n"))
         if what == module.JOINED:
             return Joined(self._worker)
+        if what == module.TAKEN:
+            return Taken(self._worker)
         assert what == module.FINISHED
         return Finished(self._worker)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.dispatch import Lease
 from vlmbench.runs.executors import worker as child
-from vlmbench.runs.executors.child import Child, Reader
+from vlmbench.runs.executors.child import Child, Reader, Taken
+from vlmbench.runs.executors.opening import Opening
 from vlmbench.runs.executors.protocol import Event, Joined, Lost, Mistake
 from vlmbench.runs.job import Job, items_to_json
 
@@ -36,7 +37,7 @@ class LocalWorkers:
 
     def __init__(self, job: Job, environments: Sequence[Mapping[str, str]]) -> None:
         """`environments`: what each worker sees of the machine, one each."""
-        self._job = job
+        self._opening = Opening(job=job)
         self._environments = {str(n): given for n, given in enumerate(environments)}
         self._workers: dict[str, _Worker] = {}
         self._selector = selectors.DefaultSelector()
@@ -60,7 +61,7 @@ class LocalWorkers:
         return events
 
     def give(self, worker: str, lease: Lease) -> None:
-        self._tell(self._workers[worker], items_to_json(lease.items) + "\n")
+        self._tell(self._workers[worker], items_to_json(lease.items).encode() + b"\n")
 
     def drop(self, worker: str) -> None:
         self._workers[worker].child.kill()
@@ -87,14 +88,14 @@ class LocalWorkers:
 
     def _start(self, name: str, false_starts: int) -> None:
         environment = {**os.environ, **self._environments[name]}
-        started = Child(name, self._job.to_json() + "\n", environment)
+        started = Child(name, self._opening.to_json(), environment)
         worker = _Worker(name, started, Reader(name), false_starts)
         self._workers[name] = worker
         self._selector.register(started.stdout, selectors.EVENT_READ, worker)
         self._watch_stdin(worker)
 
-    def _tell(self, worker: _Worker, text: str) -> None:
-        worker.child.tell(text.encode())
+    def _tell(self, worker: _Worker, message: bytes) -> None:
+        worker.child.tell(message)
         self._watch_stdin(worker)
 
     def _watch_stdin(self, worker: _Worker) -> None:
@@ -122,6 +123,7 @@ class LocalWorkers:
         if not content:
             del self._workers[worker.name]
         for event in worker.reader.events(content):
+            assert not isinstance(event, Taken), "a local worker reads the data itself"
             if isinstance(event, Joined):
                 worker.false_starts = 0
             yield event
