@@ -51,6 +51,15 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
     """Why samples are missing, a line each."""
 
+    num_losses: int = 0
+    """Workers that died or were ended."""
+
+    num_given: int = 0
+    """Samples handed out, those of lost workers again."""
+
+    num_refused: int = 0
+    """Answers that came for a sample that had one, and were not logged."""
+
 
 def drive(
     executor: Executor,
@@ -150,6 +159,8 @@ class _Driver:
         leased.heard = time.monotonic()
         if self.dispatcher.answered(leased.lease, record.task, record.id):
             self._write(worker, line, record)
+        else:
+            self.outcome.num_refused += 1
 
     def _write(self, worker: str, line: bytes, record: ResponseRecord) -> None:
         if worker not in self._logs:
@@ -167,6 +178,7 @@ class _Driver:
             print(f"vlmbench: {message}", file=sys.stderr)
 
     def _lost(self, event: Lost) -> None:
+        self.outcome.num_losses += 1
         self._fruitless_losses += not event.is_with_machine
         self._idle = [worker for worker in self._idle if worker != event.worker]
         leased = self._leased.pop(event.worker, None)
@@ -215,6 +227,7 @@ class _Driver:
                 return
             worker = self._idle.pop(0)
             self._leased[worker] = _Leased(lease, time.monotonic())
+            self.outcome.num_given += len(lease.items)
             self._executor.give(worker, lease)
 
     def _give_up(self, why: str) -> None:

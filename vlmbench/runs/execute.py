@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -121,6 +122,12 @@ def _drive(
             watch=progress.watch,
             max_failures=limits.max_failures,
             stall_s=limits.stall_s,
+        )
+    if outcome.num_losses:
+        print(
+            f"vlmbench: {outcome.num_losses:,} workers were lost: {outcome.num_given:,} samples "
+            f"handed out for {len(todo):,}, {outcome.num_refused:,} answers refused as second ones",
+            file=sys.stderr,
         )
     return outcome.problems
 
