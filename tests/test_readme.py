@@ -23,6 +23,7 @@ NOT_RUN_AS_WRITTEN = {
     r"^git clone\b": "needs the network",
     r"^(sbatch|accelerate|torchrun)\b|--gpus\b": "needs GPUs",
     r"^scripts/(launch|reproduce)_": "needs GPUs; tests/scripts runs it with stand-ins",
+    r"--ray\b": "needs a Ray cluster; tests/runs/ray has one",
     r"^scripts/bench\w*|^python scripts/": "measures for minutes",
     r"(idefics2|transformers):[\w.-]+/[\w.-]+": "needs the hub",
     r"openai:http": "needs a server",

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,9 @@ TASKS = "vqav2,textvqa,docvqa,mmmu,mathvista,mmbench"
 class Runs:
     """Starts `vlmbench run` on local copies of all six tasks."""
 
+    prefix: Sequence[str] = ()
+    """Command that starts the command: one that enters a network namespace."""
+
     def __init__(self, folder: Path, data_dir: Path) -> None:
         self.folder, self.data_dir = folder, data_dir
         site = folder / "site"
@@ -100,7 +103,7 @@ class Runs:
         (package / "METADATA").write_text("Metadata-Version: 2.1\nName: parrot\nVersion: 1.0\n")
         (package / "entry_points.txt").write_text("[vlmbench.backends]\nparrot = parrot\n")
         self.environment = os.environ | {
-            "PYTHONPATH": str(site),
+            "PYTHONPATH": os.pathsep.join([str(site), *_python_path()]),
             "PARROT_FLAGS": str(folder),
             "HF_DATASETS_CACHE": str(folder / "cache"),
             "OMP_NUM_THREADS": "1",
@@ -109,7 +112,15 @@ class Runs:
     def start(
         self, out: str, *flags: str, max_file_bytes: int | None = None, **environment: str
     ) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "vlmbench", "run", "--out", str(self.folder / out)]
+        command = [
+            *self.prefix,
+            sys.executable,
+            "-m",
+            "vlmbench",
+            "run",
+            "--out",
+            str(self.folder / out),
+        ]
         command += ["--data-dir", str(self.data_dir), *flags]
         return subprocess.Popen(
             command,
@@ -146,6 +157,10 @@ class Runs:
     def manifest(self, out: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / out / "run.json").read_text())
         return found
+
+
+def _python_path() -> list[str]:
+    return [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
 
 
 def _limit_files(num_bytes: int) -> None:

@@ -82,13 +82,22 @@ def count(least: int) -> Callable[[str], int]:
 
 def processes(text: str) -> int:
     """A number of processes that this machine can hold, as argparse's type."""
-    number, cores = count(1)(text), os.cpu_count() or 1
+    number = count(1)(text)
+    try:
+        check_processes(number)
+    except VlmbenchError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return number
+
+
+def check_processes(number: int) -> None:
+    """Raises: VlmbenchError for more processes than this machine can hold."""
+    cores = os.cpu_count() or 1
     most = max(MIN_PROCESSES, PROCESSES_A_CORE * cores)
     if number > most:
-        raise argparse.ArgumentTypeError(
+        raise VlmbenchError(
             f"{number} processes are too many for {cores} CPU cores; give at most {most}"
         )
-    return number
 
 
 def cut(text: str) -> str:

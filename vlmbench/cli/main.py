@@ -26,6 +26,7 @@ COMMANDS = {
     "list": "show the tasks and their splits",
     "run": "run a model on tasks and score its answers",
     "sweep": "run a model under several settings, and show what each costs and scores",
+    "plan": "foretell what a run asks, how long it takes and what it costs",
     "score": "score a prediction file",
     "import": "make run folders of another harness's results",
     "compare": "compare two runs on the same samples",

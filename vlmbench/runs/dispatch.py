@@ -96,13 +96,15 @@ class Dispatcher:
         if rest := self._open.pop(lease.number):
             self._again.append(tuple(rest.values()))
 
-    def lost(self, lease: Lease) -> Item | None:
+    def lost(self, lease: Lease, *, is_with_machine: bool = False) -> Item | None:
         """The worker is gone: its rest is handed out again.
+
+        `is_with_machine`: no sample can be the reason, as the whole machine is gone.
 
         A sample that is given up, since it was alone each time that its worker was lost; else None.
         """
         rest = tuple(self._open.pop(lease.number).values())
-        if len(rest) == 1:
+        if len(rest) == 1 and not is_with_machine:
             key = rest[0].task, rest[0].id
             self._lone_losses[key] = self._lone_losses.get(key, 0) + 1
             if self._lone_losses[key] >= MAX_LONE_LOSSES:

@@ -53,6 +53,15 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
     """Why samples are missing, a line each."""
 
+    num_losses: int = 0
+    """Workers that died or were ended."""
+
+    num_given: int = 0
+    """Samples handed out, those of lost workers again."""
+
+    num_refused: int = 0
+    """Answers that came for a sample that had one, and were not logged."""
+
 
 def drive(
     executor: Executor,
@@ -173,6 +182,8 @@ class _Driver:
         leased.heard = time.monotonic()
         if self.dispatcher.answered(leased.lease, record.task, record.id):
             self._write(worker, line, record)
+        else:
+            self.outcome.num_refused += 1
 
     def _write(self, worker: str, line: bytes, record: ResponseRecord) -> None:
         if worker not in self._logs:
@@ -190,13 +201,16 @@ class _Driver:
             print(f"vlmbench: {message}", file=sys.stderr)
 
     def _lost(self, event: Lost) -> None:
-        self._fruitless_losses += 1
+        self.outcome.num_losses += 1
+        self._fruitless_losses += not event.is_with_machine
         self._idle = [worker for worker in self._idle if worker != event.worker]
         leased = self._leased.pop(event.worker, None)
         if leased is not None and leased.lease.timed is not None and self._timing is not None:
             self._timing.finished(f"worker {event.worker} died ({event.how})")
             return
-        deadly = self.dispatcher.lost(leased.lease) if leased else None
+        deadly = None
+        if leased is not None:
+            deadly = self.dispatcher.lost(leased.lease, is_with_machine=event.is_with_machine)
         if deadly is not None:
             self._write_deadly(deadly, event)
         said = f" and said: {event.last_words}" if event.last_words else ""
@@ -248,6 +262,7 @@ class _Driver:
                 return
             worker = self._idle.pop(0)
             self._leased[worker] = _Leased(lease, time.monotonic())
+            self.outcome.num_given += len(lease.items)
             self._executor.give(worker, lease)
 
     def _give_up(self, why: str) -> None:

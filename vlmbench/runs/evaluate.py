@@ -9,11 +9,13 @@ from vlmbench.backends import registry
 from vlmbench.backends.protocol import Backend
 from vlmbench.data.pictures import Pictures
 from vlmbench.data.policy import Policy
+from vlmbench.errors import VlmbenchError
 from vlmbench.image_files import MAX_PIXELS
 from vlmbench.runs import ranks
 from vlmbench.runs.execute import Limits, execute
 from vlmbench.runs.folder.finished import FinishedRun
 from vlmbench.runs.job import Plan
+from vlmbench.runs.on_ray import OnRay, RayData
 from vlmbench.runs.prepare import prepare
 from vlmbench.runs.selection import Selection
 from vlmbench.schema import FinalAnswer, Json
@@ -43,6 +45,8 @@ def evaluate(
     use_gpus: bool = False,
     latency: int | None = None,
     usd_per_hour: float | None = None,
+    ray: str | None = None,
+    ray_data: RayData = "nodes",
     data_dir: str | Path | None = None,
     tasks_dir: str | Path | None = None,
     allow_outside: bool = False,
@@ -52,7 +56,8 @@ def evaluate(
     """`vlmbench run` as a call: the same folder, log, resumption and scores.
 
     `allow_outside`: pictures may lie outside of `data_dir`. `max_pixels`: of a picture.
-    `num_workers`: worker processes; None runs in this process, as a notebook wants it.
+    `num_workers`: worker processes; None runs in this process, as a notebook wants it. `ray`: runs
+    on that cluster instead, `num_workers` at most; see `OnRay`.
     `latency`: samples of each task to ask one at a time, 0: none; None: as many as take about a
     minute. `usd_per_hour`: price of one device.
     `final_answer`: what of a response is scored: "none" (all of it), "tags" or "full"; None is the
@@ -86,6 +91,10 @@ def evaluate(
         policy=Policy(allow_outside=allow_outside, max_pixels=max_pixels),
     )
     limits = Limits(max_failures=max_failures)
+    if ray is not None:
+        on_ray = OnRay(address=ray, data=ray_data, most=num_workers)
+        kind = True if use_gpus else None if num_workers is None else False
+        return start(planned, resume=resume, limits=limits, use_gpus=kind, on_ray=on_ray)
     if num_workers is not None:
         return start(planned, resume=resume, limits=limits, use_gpus=use_gpus)
     backend = registry.open_backend(model, **settings)
@@ -101,6 +110,7 @@ def start(
     resume: bool | None = None,
     limits: Limits | None = None,
     use_gpus: bool | None = None,
+    on_ray: OnRay | None = None,
     backend: Backend | None = None,
     command: Sequence[str] = (),
 ) -> FinishedRun:
@@ -111,7 +121,10 @@ def start(
             resume=resume,
             limits=limits,
             use_gpus=use_gpus,
+            on_ray=on_ray,
             backend=backend,
             command=command,
         )
+    if on_ray is not None:
+        raise VlmbenchError("--ray has one driver; do not start it by torchrun, accelerate or srun")
     return ranks.execute(planned, resume=resume, limits=limits, backend=backend, command=command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from vlmbench.files import writing
 from vlmbench.runs import plan
 from vlmbench.runs.drive import STALL_S, drive
 from vlmbench.runs.executors.local import LocalWorkers, environments
+from vlmbench.runs.executors.protocol import Executor
 from vlmbench.runs.failures import StopRule
 from vlmbench.runs.folder import provenance
 from vlmbench.runs.folder.finished import FinishedRun
@@ -19,6 +21,7 @@ from vlmbench.runs.folder.manifest import Manifest, write_manifest
 from vlmbench.runs.folder.responses import Log, answered
 from vlmbench.runs.folder.usage import append_usage
 from vlmbench.runs.job import Plan
+from vlmbench.runs.on_ray import OnRay
 from vlmbench.runs.opening import locked, marked_if_interrupted, move_aside, opened
 from vlmbench.runs.plan import Item
 from vlmbench.runs.progress import Progress
@@ -45,6 +48,7 @@ def execute(
     resume: bool | None = None,
     limits: Limits | None = None,
     use_gpus: bool | None = None,
+    on_ray: OnRay | None = None,
     backend: Backend | None = None,
     command: Sequence[str] = (),
 ) -> FinishedRun:
@@ -52,7 +56,8 @@ def execute(
 
     `resume`: True demands a run to go on with, False moves an earlier run aside, None goes on
     where there is one. `use_gpus`: True gives each worker one, False none, None leaves the only
-    worker what the machine has. With `backend` all runs in this process, on that.
+    worker what the machine has. `on_ray`: workers of a cluster instead of this machine's. With
+    `backend` all runs in this process, on that.
 
     Raises: VlmbenchError where the folder's run asked something else, or another run writes to it;
     KeyboardInterrupt after everything that was answered is safe.
@@ -68,7 +73,7 @@ def execute(
             if backend is not None:
                 problems = run_here(planned, todo, backend, "0", limits.max_failures, timing)
             elif todo or timing.is_left():
-                problems = _drive(planned, todo, limits, use_gpus, timing)
+                problems = _drive(planned, todo, limits, use_gpus, on_ray, timing)
             return closed(planned, manifest, problems)
 
 
@@ -119,20 +124,32 @@ def _drive(
     todo: Sequence[Item],
     limits: Limits,
     use_gpus: bool | None,
+    on_ray: OnRay | None,
     timing: Timing,
 ) -> list[str]:
     """Run items on worker processes; why samples are missing, a line each."""
-    num_workers = min(planned.num_workers, max(1, len(plan.groups_of(todo))))
-    seen = environments(planned.num_workers, use_gpus)[:num_workers]
+    executor: Executor
+    if on_ray is not None:
+        executor = on_ray.workers(planned, use_gpus)
+    else:
+        num_workers = min(planned.num_workers, max(1, len(plan.groups_of(todo))))
+        seen = environments(planned.num_workers, use_gpus)[:num_workers]
+        executor = LocalWorkers(planned.job, seen)
     with Progress(todo) as progress:
         outcome = drive(
-            LocalWorkers(planned.job, seen),
+            executor,
             todo,
             planned.folder,
             watch=progress.watch,
             max_failures=limits.max_failures,
             stall_s=limits.stall_s,
             timing=timing,
+        )
+    if outcome.num_losses:
+        print(
+            f"vlmbench: {outcome.num_losses:,} workers were lost: {outcome.num_given:,} samples "
+            f"handed out for {len(todo):,}, {outcome.num_refused:,} answers refused as second ones",
+            file=sys.stderr,
         )
     return outcome.problems
 

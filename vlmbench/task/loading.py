@@ -17,6 +17,9 @@ _PACKAGED = Path(__file__).parents[1] / "_tasks"  # in a wheel
 
 _CHECKOUT = Path(__file__).parents[2] / "tasks"
 
+BUILT_IN = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
+"""Folder of the built-in tasks."""
+
 LMMS = "lmms:"
 """Prefix of the names of lmms-eval's own tasks, which the plug-in `vlmbench.lmms` runs."""
 
@@ -89,7 +92,7 @@ Place = Path | importlib.metadata.EntryPoint
 
 def _places(tasks_dir: Path | None) -> dict[str, list[Place]]:
     """Places of each task name; the built-in ones and a user's by file name, unread."""
-    folders = [_PACKAGED if _PACKAGED.is_dir() else _CHECKOUT]
+    folders = [BUILT_IN]
     if tasks_dir is not None and tasks_dir.resolve() != folders[0].resolve():
         if not tasks_dir.is_dir():
             raise VlmbenchError(f"no folder {tasks_dir}: --tasks-dir takes a folder of task files")

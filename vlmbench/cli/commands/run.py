@@ -14,13 +14,14 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vlmbench.cli.arguments import (
     TASKS_DIR,
     categories_or_condition,
+    check_processes,
     count,
     cut,
     json_argument,
@@ -30,7 +31,6 @@ from vlmbench.cli.arguments import (
     path,
     policy_arguments,
     policy_of,
-    processes,
     profile_argument,
     reading_arguments,
     settings_arguments,
@@ -45,9 +45,12 @@ from vlmbench.runs.drive import STALL_S
 from vlmbench.schema import Json
 from vlmbench.task.styles import STYLES
 
+RAY_DATA = ("nodes", "driver")
+
 if TYPE_CHECKING:
     from vlmbench.runs.folder.finished import FinishedRun
     from vlmbench.runs.job import Plan
+    from vlmbench.runs.on_ray import OnRay
 
 EXAMPLES = """examples:
   vlmbench run --model idefics2:HuggingFaceM4/idefics2-8b --tasks mmmu --gpus 8
@@ -60,27 +63,21 @@ Exit codes: 0 done, 1 some samples failed or were not run, 2 a mistake in the co
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
     tasks_argument(parser, help="see `vlmbench list`; lmms:NAME is lmms-eval's", is_required=True)
-    parser.add_argument("--limit", type=_limit, metavar="N|F", help="the first N, or a share F < 1")
+    parser.add_argument("--limit", type=limit, metavar="N|F", help="the first N, or a share F < 1")
     parser.add_argument("--out", type=path, metavar="DIR", help="run folder (default: runs/MODEL)")
-    parser.add_argument("--gpus", type=processes, metavar="N", help="one worker process a GPU")
+    parser.add_argument("--gpus", type=count(1), metavar="N", help="one worker process a GPU")
     parser.add_argument("--data-dir", type=path, metavar="DIR", help="a local copy of the data set")
-    parser.add_argument(
-        "--prompt-style",
-        default="idefics2",
-        choices=sorted(STYLES),
-        help="how it is asked (default: idefics2)",
-    )
     profile_argument(parser)
     reading_arguments(parser, "default: the prompt style's, which is none")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     json_argument(parser, help="print scores and costs, or the plan, as JSON")
-    _selecting_arguments(parser)
-    _prompt_arguments(parser)
+    selecting_arguments(parser)
+    prompt_arguments(parser)
     _running_arguments(parser)
     settings_arguments(parser)
 
 
-def _selecting_arguments(parser: argparse.ArgumentParser) -> None:
+def selecting_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_argument_group("which samples (each task by itself)")
     which.add_argument(
         "--ids",
@@ -96,8 +93,14 @@ def _selecting_arguments(parser: argparse.ArgumentParser) -> None:
     policy_arguments(which)
 
 
-def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
+def prompt_arguments(parser: argparse.ArgumentParser) -> None:
     prompt = parser.add_argument_group("how it is asked")
+    prompt.add_argument(
+        "--prompt-style",
+        default="idefics2",
+        choices=sorted(STYLES),
+        help="a named and versioned wording (default: idefics2)",
+    )
     prompt.add_argument(
         "--shots",
         type=count(0),
@@ -130,9 +133,19 @@ def _running_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how it is run")
     how.add_argument(
         "--workers",
-        type=processes,
+        type=count(1),
         metavar="N",
         help="worker processes on the CPU (default: one, on the device that --device names)",
+    )
+    how.add_argument(
+        "--ray",
+        metavar="auto|local|HOST:PORT",
+        help="workers of a Ray cluster: N at most, by default one for each of its GPUs, or CPUs",
+    )
+    how.add_argument(
+        "--ray-data",
+        choices=RAY_DATA,
+        help="each node reads the data, or the driver sends it (default: nodes)",
     )
     again = how.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="only go on with an earlier run")
@@ -177,6 +190,7 @@ def run(args: argparse.Namespace) -> int:
     from vlmbench.runs.execute import Limits
 
     tracker = tracking.parse(args.track) if args.track else None
+    on_ray = _on_ray(args)
     planned = _planned(args)
     if args.dry_run:
         from vlmbench.runs import dry_run
@@ -191,6 +205,7 @@ def run(args: argparse.Namespace) -> int:
                 resume=True if args.resume else False if args.fresh else None,
                 limits=Limits(max_failures=args.max_failures, stall_s=args.stall_timeout),
                 use_gpus=True if args.gpus else False if args.workers else None,
+                on_ray=on_ray,
                 command=["vlmbench", *sys.argv[1:]],
             )
     except KeyboardInterrupt:
@@ -208,19 +223,56 @@ def run(args: argparse.Namespace) -> int:
     return 1 if result.num_failed or result.num_missing else 0
 
 
+def _on_ray(args: argparse.Namespace) -> OnRay | None:
+    """Raises: VlmbenchError for flags that do not fit together, before any data are read."""
+    most = args.gpus or args.workers
+    if args.ray is None:
+        if args.ray_data:
+            raise VlmbenchError("--ray-data says who reads the data on a cluster: give --ray too")
+        if most:
+            check_processes(most)
+        return None
+    from vlmbench.runs.on_ray import OnRay
+
+    return OnRay(address=args.ray, data=args.ray_data or "nodes", most=most)
+
+
 def _planned(args: argparse.Namespace) -> Plan:
     from vlmbench.runs import ranks
-    from vlmbench.runs.prepare import prepare
-    from vlmbench.runs.selection import Selection
-    from vlmbench.task.binding import PromptSettings
 
     ranks.rank()  # refuses what no launcher sets before the data are read
     if args.gpus and args.workers:
         raise VlmbenchError("--workers is not allowed with --gpus, which is one worker a GPU")
+    return planned_of(
+        args,
+        num_workers=args.gpus or args.workers or 1,
+        settings=_settings(args),
+        out=args.out,
+        latency=args.latency,
+        usd_per_hour=args.usd_per_hour,
+        final_answer=args.final_answer,
+        split_think=args.split_think,
+    )
+
+
+def planned_of(
+    args: argparse.Namespace,
+    *,
+    num_workers: int,
+    settings: Mapping[str, Json] | None = None,
+    **of_a_run: Any,
+) -> Plan:
+    """What the arguments ask for; `settings`: of the model, if not those that were given.
+
+    `of_a_run`: what `prepare` takes beside, of flags that `vlmbench plan` has not.
+    """
+    from vlmbench.runs.prepare import prepare
+    from vlmbench.runs.selection import Selection
+    from vlmbench.task.binding import PromptSettings
+
     return prepare(
         args.model,
         names(args.tasks),
-        out=args.out,
         selection=Selection(
             limit=args.limit, ids=args.ids, where=categories_or_condition(args.where)
         ),
@@ -233,15 +285,12 @@ def _planned(args: argparse.Namespace) -> Plan:
             ocr=args.ocr,
             max_new_tokens=args.max_new_tokens,
         ),
-        settings=_settings(args),
-        num_workers=args.gpus or args.workers or 1,
-        latency=args.latency,
-        usd_per_hour=args.usd_per_hour,
-        final_answer=args.final_answer,
-        split_think=args.split_think,
+        settings=model_settings(args) if settings is None else settings,
+        num_workers=num_workers,
         data_dir=args.data_dir,
         tasks_dir=args.tasks_dir,
         policy=policy_of(args),
+        **of_a_run,
     )
 
 
@@ -312,7 +361,7 @@ def _account(result: FinishedRun) -> None:
         )
 
 
-def _limit(text: str) -> int | float:
+def limit(text: str) -> int | float:
     digits = text.removeprefix("-")
     try:
         if not digits.isdigit():

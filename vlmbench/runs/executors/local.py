@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
 
 from vlmbench.errors import VlmbenchError
 from vlmbench.runs.dispatch import Lease
 from vlmbench.runs.executors import worker as child
-from vlmbench.runs.executors.protocol import (
-    Answered,
-    Event,
-    Finished,
-    Joined,
-    Lost,
-    Measured,
-    Mistake,
-    Noticed,
-    Used,
-)
+from vlmbench.runs.executors.child import Child, Reader, Taken
+from vlmbench.runs.executors.opening import Opening
+from vlmbench.runs.executors.protocol import Event, Joined, Lost, Mistake
 from vlmbench.runs.job import Job, lease_to_json
 
 MAX_FALSE_STARTS = 3
 """Times in a row that a worker may die before it joins; then it is not started again."""
-
-READ_BYTES = 1 << 20
 
 GOODBYE_S = 60.0
 """An idle worker has this long to say what it used, and to free its device."""
@@ -41,13 +26,10 @@ GOODBYE_S = 60.0
 @dataclass(slots=True, eq=False)
 class _Worker:
     name: str
-    process: subprocess.Popen[bytes]
-    stderr: IO[bytes]
+    child: Child
+    reader: Reader
     false_starts: int
     """Failed starts of its name in a row."""
-
-    unread: bytes = b""
-    """The beginning of a frame whose end is not there yet."""
 
 
 class LocalWorkers:
@@ -55,7 +37,7 @@ class LocalWorkers:
 
     def __init__(self, job: Job, environments: Sequence[Mapping[str, str]]) -> None:
         """`environments`: what each worker sees of the machine, one each."""
-        self._job = job
+        self._opening = Opening(job=job)
         self._environments = {str(n): given for n, given in enumerate(environments)}
         self._workers: dict[str, _Worker] = {}
         self._selector = selectors.DefaultSelector()
@@ -72,24 +54,23 @@ class LocalWorkers:
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         events: list[Event] = []
-        for key, _ in self._selector.select(timeout_s):
-            worker: _Worker = key.data
+        for worker in self._ready(timeout_s):
             events += self._read(worker)
             if worker.name not in self._workers:
                 events += self._buried(worker, is_replaced=True)
         return events
 
     def give(self, worker: str, lease: Lease) -> None:
-        self._tell(self._workers[worker], lease_to_json(lease) + "\n")
+        self._tell(self._workers[worker], lease_to_json(lease).encode() + b"\n")
 
     def drop(self, worker: str) -> None:
-        self._workers[worker].process.kill()
+        self._workers[worker].child.kill()
 
     def close(self, *, is_at_once: bool) -> Sequence[Event]:
         events: list[Event] = []
         for worker in self._workers.values():
             if is_at_once:
-                worker.process.kill()  # every response that it had told is in the log
+                worker.child.kill()  # every response that it had told is in the log
             else:
                 self._tell(worker, child.END)
         deadline = time.monotonic() + GOODBYE_S
@@ -97,9 +78,8 @@ class LocalWorkers:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 for worker in self._workers.values():
-                    worker.process.kill()
-            for key, _ in self._selector.select(max(left_s, 1.0)):
-                gone: _Worker = key.data
+                    worker.child.kill()
+            for gone in self._ready(max(left_s, 1.0)):
                 events += self._read(gone)
                 if gone.name not in self._workers:
                     events += self._buried(gone, is_replaced=False)
@@ -107,72 +87,57 @@ class LocalWorkers:
         return events
 
     def _start(self, name: str, false_starts: int) -> None:
-        stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the worker has ended
-        process = subprocess.Popen(
-            [sys.executable, "-m", child.__name__, name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            bufsize=0,
-            env={**os.environ, **self._environments[name]},
-            start_new_session=True,  # Ctrl-C is the parent's to handle
-        )
-        worker = _Worker(name, process, stderr, false_starts)
+        environment = {**os.environ, **self._environments[name]}
+        started = Child(name, self._opening.to_json(), environment)
+        worker = _Worker(name, started, Reader(name), false_starts)
         self._workers[name] = worker
-        assert process.stdout is not None
-        self._selector.register(process.stdout, selectors.EVENT_READ, worker)
-        self._tell(worker, self._job.to_json() + "\n")
+        self._selector.register(started.stdout, selectors.EVENT_READ, worker)
+        self._watch_stdin(worker)
 
-    def _tell(self, worker: _Worker, text: str) -> None:
-        assert worker.process.stdin is not None
-        rest = memoryview(text.encode())
-        with contextlib.suppress(BrokenPipeError):  # it died: the end of its stdout tells
-            while rest:
-                rest = rest[worker.process.stdin.write(rest) or 0 :]
+    def _tell(self, worker: _Worker, message: bytes) -> None:
+        worker.child.tell(message)
+        self._watch_stdin(worker)
+
+    def _watch_stdin(self, worker: _Worker) -> None:
+        """Have `_ready` send the rest of what a worker is told as its pipe takes it."""
+        is_watched = worker.child.stdin in self._selector.get_map()
+        is_sent = worker.child.flush()
+        if is_watched and is_sent:
+            self._selector.unregister(worker.child.stdin)
+        elif not is_watched and not is_sent:
+            self._selector.register(worker.child.stdin, selectors.EVENT_WRITE, worker)
+
+    def _ready(self, timeout_s: float) -> list[_Worker]:
+        """Workers that have written something, or have ended."""
+        found: list[_Worker] = []
+        for key, _ in self._selector.select(timeout_s):
+            if key.fd == key.data.child.stdin:
+                self._watch_stdin(key.data)
+            else:
+                found.append(key.data)
+        return found
 
     def _read(self, worker: _Worker) -> Iterator[Event]:
         """Events of what a worker wrote; at its end it is no longer among the workers."""
-        assert worker.process.stdout is not None
-        content = os.read(worker.process.stdout.fileno(), READ_BYTES)
+        content = worker.child.read()
         if not content:
             del self._workers[worker.name]
-            return
-        *frames, worker.unread = (worker.unread + content).split(b"\n")
-        for frame in frames:
-            what, line = frame[:1], frame[1:] + b"\n"
-            if what == child.ANSWERED:
-                yield Answered(worker.name, line)
-            elif what == child.JOINED:
+        for event in worker.reader.events(content):
+            assert not isinstance(event, Taken), "a local worker reads the data itself"
+            if isinstance(event, Joined):
                 worker.false_starts = 0
-                yield Joined(worker.name)
-            elif what == child.FINISHED:
-                yield Finished(worker.name)
-            elif what == child.MEASURED:
-                yield Measured(worker.name, line)
-            elif what == child.NOTICED:
-                yield Noticed(worker.name, line.decode().rstrip("\n"))
-            else:
-                assert what == child.USED
-                yield Used(worker.name, line)
+            yield event
 
     def _buried(self, worker: _Worker, *, is_replaced: bool) -> Iterator[Event]:
         """The last event of a worker whose stdout has ended, and its replacement."""
-        assert worker.process.stdout is not None and worker.process.stdin is not None
-        self._selector.unregister(worker.process.stdout)
-        worker.process.stdout.close()
-        code = worker.process.wait()  # first: an end of its stdin would have a code of its own
-        with contextlib.suppress(BrokenPipeError):
-            worker.process.stdin.close()
-        worker.stderr.seek(0)
-        lines = worker.stderr.read().decode(errors="replace").strip().splitlines()
-        worker.stderr.close()
-        last_words = lines[-1] if lines else ""
-        if code == child.EXIT_MISTAKE:
-            yield Mistake(last_words)
+        for fd in (worker.child.stdin, worker.child.stdout):
+            if fd in self._selector.get_map():
+                self._selector.unregister(fd)
+        end = worker.child.buried()
+        if end.code == child.EXIT_MISTAKE:
+            yield Mistake(end.last_words)
         elif is_replaced:
-            yield Lost(
-                worker.name, f"signal {-code}" if code < 0 else f"exit code {code}", last_words
-            )
+            yield Lost(worker.name, end.how, end.last_words)
             if worker.false_starts < MAX_FALSE_STARTS:
                 self._start(worker.name, worker.false_starts + 1)
 

@@ -69,6 +69,9 @@ class Lost:
     last_words: str = ""
     """The last line that it wrote to stderr."""
 
+    is_with_machine: bool = False
+    """True: its machine is gone with it, which says nothing of the worker or of its samples."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
