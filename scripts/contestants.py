@@ -13,7 +13,7 @@ import torch
 
 import idefics2
 from idefics2.engine import Engine, Request, lazy_image
-from idefics2.generate import Sampling
+from idefics2.generate import Sampling, generate
 from idefics2.prompt import Slots
 from vlmbench.backends.bench.workloads import Question
 
@@ -70,6 +70,33 @@ class OurEngine:
             images=tuple(shown),
             sampling=Sampling(max_new_tokens=question.num_new, bad_ids=self._processor.bad_ids),
         )
+
+
+class PlainLoop:
+    """Our own `generate`, one request after the other, in one thread."""
+
+    name = "plain loop"
+
+    def __init__(self, model: idefics2.Idefics2, processor: idefics2.Processor) -> None:
+        self._model, self._processor = model, processor
+
+    def __call__(self, questions: Sequence[Question]) -> Turn:
+        turn = Turn(0.0, [])
+        start = time.perf_counter()
+        for question in questions:
+            began = time.perf_counter()
+            content = (*(each.decode() for each in question.pictures), question.text)
+            prompt = self._processor.chat([idefics2.Message("user", content)])
+            prepared_s = time.perf_counter() - began
+            sampling = Sampling(max_new_tokens=question.num_new, bad_ids=self._processor.bad_ids)
+            [found] = generate(self._model, [prompt], sampling)
+            turn.ids.append(found.ids)
+            first_s = prepared_s + found.timings.encode_s + found.timings.prefill_s
+            turn.first_token_s.append(first_s)
+            if len(found.ids) > 1:
+                turn.token_s.append(found.timings.decode_s / (len(found.ids) - 1))
+        turn.seconds = time.perf_counter() - start
+        return turn
 
 
 class Transformers:

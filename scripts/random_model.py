@@ -56,14 +56,14 @@ def config_of(name: str) -> Idefics2Config:
 
 @torch.no_grad()
 def ours(config: Idefics2Config, device: str, dtype: torch.dtype, seed: int = 0) -> Idefics2:
-    """Weights that let pictures and words sway the answer: normal(0, 1 / inputs)."""
+    """Weights that let pictures and words sway the answer: normal(0, 1 / inputs), gates at 1."""
     with torch.device("meta"):
         model = Idefics2(config)
     model = model.to(dtype).to_empty(device=device)
     generator = torch.Generator(device).manual_seed(seed)
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1:
-            parameter.fill_(float("norm" in name and "weight" in name))
+            parameter.fill_(float("alpha" in name or ("norm" in name and "weight" in name)))
         else:
             is_table = "embed" in name and "patch" not in name
             parameter.normal_(

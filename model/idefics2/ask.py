@@ -43,7 +43,7 @@ class Answer:
     ids: tuple[int, ...]
     """Token ids of the answer."""
     visual_tokens: int
-    """Number of `<image>` ids in the prompt."""
+    """Of all its crops; in the cross-attention architecture those that `<image>` ids stand for."""
     grids: tuple[tuple[int, int], ...]
     """Rows and columns of patches of each crop."""
     timings: dict[str, float]
@@ -79,7 +79,7 @@ def answer(
         finish_reason=generation.finish_reason,
         prompt_ids=prompt.ids,
         ids=generation.ids,
-        visual_tokens=prompt.ids.count(model.config.image_id),
+        visual_tokens=model.config.visual_tokens_of(prompt.ids.count(model.config.image_id)),
         grids=tuple((rows, columns) for rows, columns in prompt.grid_I2.tolist()),
         timings={"preprocess_s": preprocess_s, **asdict(generation.timings)},
     )

@@ -158,11 +158,25 @@ class Idefics2Config:
                 f"{self.text.vocab_size}"
             )
 
-    def image_slots(self, rows: int, columns: int) -> int:
-        """Number of `<image>` ids that a crop of so many patches takes in the sequence."""
-        if self.architecture == "cross_attention":
-            return 1
+    @property
+    def num_gated_blocks(self) -> int:
+        """Gated cross-attention blocks: one before every so many decoder layers."""
+        if self.architecture == "autoregressive":
+            return 0
+        return len(range(0, self.text.num_layers, self.cross_layer_interval))
+
+    def visual_tokens(self, rows: int, columns: int) -> int:
+        """Number of visual tokens of a crop of so many patches."""
         return self.perceiver.num_latents if self.connector == "perceiver" else rows * columns
+
+    def image_slots(self, rows: int, columns: int) -> int:
+        """Number of `<image>` ids that such a crop takes in the sequence."""
+        return 1 if self.architecture == "cross_attention" else self.visual_tokens(rows, columns)
+
+    def visual_tokens_of(self, num_slots: int) -> int:
+        """Number of visual tokens of crops that take so many `<image>` ids."""
+        each = self.perceiver.num_latents if self.architecture == "cross_attention" else 1
+        return each * num_slots
 
     @classmethod
     def from_json(cls, source: str | Path | Json) -> Idefics2Config:

@@ -9,7 +9,9 @@ R latents of a crop, L visual tokens of all crops (I * R), S keys of the text.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +20,20 @@ from torch import Tensor, nn
 from idefics2.config import TextConfig
 from idefics2.layers import GatedMLP, KeysValues, RMSNorm
 
+Look: TypeAlias = Callable[[Tensor], Tensor]
+"""A block's attention: queries of tokens to what they see of the images."""
+
+
+class VisualAttention(Protocol):
+    """What the gated blocks attend to: images of one batch, or those that an engine keeps."""
+
+    def attend(self, block_index: int, q_BHTE: Tensor) -> Tensor:
+        """Attention y_BHTE to the images in one block; zeros for tokens that see none."""
+        ...
+
 
 class VisualContext(NamedTuple):
-    """The images as the gated blocks attend to them."""
+    """The images of a batch, each token's by a mask."""
 
     keys_values: tuple[KeysValues, ...]
     """Each block's keys and values [1, G, L, E], shared by all sequences."""
@@ -45,6 +58,21 @@ class VisualContext(NamedTuple):
         image_L = 1 + torch.arange(num_visual_tokens, device=last_BT.device) // num_latents
         return cls(keys_values, last_BT[..., None] == image_L)
 
+    def attend(self, block_index: int, q_BHTE: Tensor) -> Tensor:
+        """Attention y_BHTE to the images in one block; zeros for tokens that see none."""
+        k_BGSE, v_BGSE = self.keys_values[block_index]
+        sees_BT = self.mask_BTL.any(-1)
+        # A softmax over nothing is NaN: tokens that see no image attend to all, and are zeroed.
+        mask_BTL = self.mask_BTL | ~sees_BT[..., None]
+        y_BHTE = F.scaled_dot_product_attention(
+            q_BHTE,
+            k_BGSE.expand(len(q_BHTE), -1, -1, -1),
+            v_BGSE.expand(len(q_BHTE), -1, -1, -1),
+            attn_mask=mask_BTL[:, None],
+            enable_gqa=True,
+        )
+        return y_BHTE * sees_BT[:, None, :, None]
+
 
 class GatedCrossAttention(nn.Module):
     """x + tanh(a) attention(norm(x), images), then x + tanh(b) mlp(norm(x)); a and b start at 0."""
@@ -62,12 +90,10 @@ class GatedCrossAttention(nn.Module):
         """Keys and values [1, G, L, E] of all images."""
         return self.cross_attn.keys_values(latents_IRD)
 
-    def forward(self, x_BTD: Tensor, context: VisualContext | None, index: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, context: VisualAttention | None, index: int) -> Tensor:
         """Output x_BTD; without images, or for a token that sees none, only the MLP adds to it."""
         if context is not None:
-            y_BTD = self.cross_attn(
-                self.input_layernorm(x_BTD), context.keys_values[index], context.mask_BTL
-            )
+            y_BTD = self.cross_attn(self.input_layernorm(x_BTD), partial(context.attend, index))
             x_BTD = x_BTD + self.alpha_cross_attn.tanh() * y_BTD
         x_BTD = x_BTD + self.alpha_dense.tanh() * self.mlp(self.post_attention_layernorm(x_BTD))
         return x_BTD
@@ -92,19 +118,9 @@ class CrossAttention(nn.Module):
         v_LGE = self.v_proj(latents_IRD.flatten(0, 1)).unflatten(-1, (-1, self.head_width))
         return KeysValues(k_LGE.transpose(0, 1)[None], v_LGE.transpose(0, 1)[None])
 
-    def forward(self, x_BTD: Tensor, visual: KeysValues, mask_BTL: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, look: Look) -> Tensor:
         """Attention y_BTD to the images; zeros for tokens that see none."""
-        num_sequences = x_BTD.shape[0]
         q_BHTE = self.q_proj(x_BTD).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
-        sees_BT = mask_BTL.any(-1)
-        # A softmax over nothing is NaN: tokens that see no image attend to all, and are zeroed.
-        mask_BTL = mask_BTL | ~sees_BT[..., None]
-        y_BHTE = F.scaled_dot_product_attention(
-            q_BHTE,
-            visual.k_BGSE.expand(num_sequences, -1, -1, -1),
-            visual.v_BGSE.expand(num_sequences, -1, -1, -1),
-            attn_mask=mask_BTL[:, None],
-            enable_gqa=True,
-        )
+        y_BHTE = look(q_BHTE)
         y_BTD: Tensor = self.o_proj(y_BHTE.transpose(1, 2).flatten(2))
-        return y_BTD * sees_BT[..., None]
+        return y_BTD

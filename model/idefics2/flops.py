@@ -45,7 +45,8 @@ class Forecast:
 
     def visual_tokens(self, pictures: Sequence[tuple[int, int]]) -> int:
         """Number of visual tokens of pictures of these widths and heights, in pixels."""
-        return self._visual_tokens(self._grid(pictures))
+        grid = self._grid(pictures)
+        return visual_tokens(self.config, grid) if self.thinning is None else self._slots(grid)
 
     def flops(
         self, pictures: Sequence[tuple[int, int]], num_text: int, num_new: int
@@ -53,13 +54,14 @@ class Forecast:
         """FLOPs by stage of one prompt with `num_text` tokens beside those of its pictures."""
         grid = self._grid(pictures)
         around = len(grid) + len(pictures)  # on both sides of each crop, neighbours share one
-        num_prompt = num_text + around + self._visual_tokens(grid)
+        num_prompt = num_text + around + self._slots(grid)
         return asdict(of_answer(self.config, grid, num_prompt, num_new))
 
-    def _visual_tokens(self, grid: Grid) -> int:
-        if self.thinning is None:
-            return visual_tokens(self.config, grid)
-        return sum(self.thinning.num_kept(self.config.image_slots(*crop)) for crop in grid)
+    def _slots(self, grid: Grid) -> int:
+        sizes = (self.config.image_slots(*crop) for crop in grid)
+        return sum(
+            size if self.thinning is None else self.thinning.num_kept(size) for size in sizes
+        )
 
     def _grid(self, pictures: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         return [crop for size in pictures for crop in crop_grid(*size, self.images)]
@@ -82,12 +84,12 @@ def crop_grid(width: int, height: int, images: ImageSettings) -> list[tuple[int,
 
 
 def visual_tokens(config: Idefics2Config, grid: Grid) -> int:
-    """Number of `<image>` ids that the crops take in the prompt."""
-    return sum(config.image_slots(*crop) for crop in grid)
+    """Number of visual tokens of the crops, in the sequence or attended to from it."""
+    return sum(config.visual_tokens(*crop) for crop in grid)
 
 
 def of_answer(config: Idefics2Config, grid: Grid, num_prompt: int, num_new: int) -> Flops:
-    """FLOPs of a prompt of `num_prompt` tokens, visual ones included, and `num_new` new ones."""
+    """FLOPs of a prompt of `num_prompt` tokens, `<image>` ids included, and `num_new` new ones."""
     first = _decoder(config, 1, num_prompt + 1, grid)
     last = _decoder(config, 1, num_prompt + num_new - 1, grid)
     return Flops(
@@ -161,7 +163,7 @@ def _decoder(config: Idefics2Config, num_T: int, num_S: int, grid: Grid) -> int:
             num_visual = len(grid) * config.perceiver.num_latents
             gated += 2 * _linear(num_T, text.width, query_width)
             gated += _attention(num_T, num_visual, query_width)
-        work += _num_gated(config) * gated
+        work += config.num_gated_blocks * gated
     return work
 
 
@@ -171,11 +173,7 @@ def _read_images(config: Idefics2Config, grid: Grid) -> int:
         return 0
     text, num_visual = config.text, len(grid) * config.perceiver.num_latents
     kv_width = text.num_kv_heads * text.head_width
-    return _num_gated(config) * 2 * _linear(num_visual, text.width, kv_width)
-
-
-def _num_gated(config: Idefics2Config) -> int:
-    return len(range(0, config.text.num_layers, config.cross_layer_interval))
+    return config.num_gated_blocks * 2 * _linear(num_visual, text.width, kv_width)
 
 
 def _gated_mlp(num_rows: int, width: int, mlp_width: int, out_width: int) -> int:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from idefics2.config import Idefics2Config, TextConfig
-from idefics2.cross_attention import GatedCrossAttention, VisualContext
+from idefics2.cross_attention import GatedCrossAttention, VisualAttention
 from idefics2.layers import GatedMLP, KeysValues, RMSNorm
 
 Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -62,11 +62,9 @@ class MistralDecoder(nn.Module):
         self.layers = nn.ModuleList(MistralLayer(text) for _ in range(text.num_layers))
         self.norm = RMSNorm(text.width, text.norm_eps)
         self.cross_layer_interval = config.cross_layer_interval
-        if config.architecture == "cross_attention":
-            num_gated = len(range(0, text.num_layers, config.cross_layer_interval))
-            self.cross_layers = nn.ModuleList(GatedCrossAttention(text) for _ in range(num_gated))
-        else:
-            self.cross_layers = nn.ModuleList()
+        self.cross_layers = nn.ModuleList(
+            GatedCrossAttention(text) for _ in range(config.num_gated_blocks)
+        )
 
     def read_images(self, latents_IRD: Tensor) -> tuple[KeysValues, ...]:
         """Keys and values of the images, for each gated block."""
@@ -78,7 +76,7 @@ class MistralDecoder(nn.Module):
         x_BTD: Tensor,
         positions_BT: Tensor,
         attention: Attention,
-        context: VisualContext | None = None,
+        context: VisualAttention | None = None,
         wanted_W: Tensor | None = None,
     ) -> Tensor:
         """Hidden states x_BTD after the final norm; x_BWD of the tokens at `wanted_W` if given.

@@ -221,7 +221,7 @@ class Idefics2Backend:
 
     def _response(self, asked: _Asked, result: Result) -> Response:
         total_s = time.perf_counter() - asked.read_at
-        ids = asked.prepared.request.ids
+        config, ids = self._model.config, asked.prepared.request.ids
         if result.finish_reason == "error":
             return Response(
                 id=result.id,
@@ -241,7 +241,7 @@ class Idefics2Backend:
             id=result.id,
             text=text,
             finish_reason="choice" if result.finish_reason == "scored" else result.finish_reason,
-            visual_tokens=ids.count(self._model.config.image_id),
+            visual_tokens=config.visual_tokens_of(ids.count(config.image_id)),
             prompt_tokens=len(ids),
             generated_tokens=len(result.ids),
             flops=None if is_choice else self._flops(asked.prepared, result),

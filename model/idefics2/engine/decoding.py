@@ -19,7 +19,8 @@ from idefics2.engine.encoder_cache import EncoderCache
 from idefics2.engine.limits import is_shortage
 from idefics2.engine.model_runner import ModelRunner
 from idefics2.engine.planner import LengthBucket
-from idefics2.engine.request import LazyImage, Result
+from idefics2.engine.prefill_images import PrefillImages
+from idefics2.engine.request import Result
 from idefics2.engine.scheduler import Chunk, PrefillStep, Scheduler
 from idefics2.engine.sequence import Sequence
 from idefics2.engine.stats import EngineStats
@@ -57,6 +58,7 @@ class Decoding:
             is_profiled: Whether choosing tokens is timed apart.
         """
         self._sequences, self._runner, self._encoder = sequences, runner, encoder
+        self._images = PrefillImages(encoder, sequences, crosses=runner.crosses)
         self._image_uses, self._stats, self._is_profiled = image_uses, stats, is_profiled
         self._prompts = [sequence.request.ids for sequence in sequences]
         self._continuations = [sequence.request.continuations for sequence in sequences]
@@ -85,13 +87,14 @@ class Decoding:
             return
         self._encoder.flush()
         self._device_time.encoded(self._encoder.take_spent())
-        if any(self._encoder.is_broken(image) for image, _ in self._images(step)):
+        needed = (image for chunk in step.chunks for image in self._images.needed(chunk))
+        if any(self._encoder.is_broken(image) for image in needed):
             self._scheduler.requeue(step)  # broken prompts are dropped when they come again
             return
         start = now(self._runner.device)
         batch = pack(step, self._prompts, self._continuations, self._runner.cache.prefix_slot)
         try:
-            x_WD = self._hidden_states(step, batch)
+            x_WD = self._runner.prefill(batch, self._images.inputs(step, batch))
             scores = self._scores(step, batch, x_WD)
             first_tokens = self._first_tokens(step, batch, x_WD)
         except Exception as error:
@@ -125,29 +128,10 @@ class Decoding:
         """Raises: what makes the chunk impossible to compute."""
         if chunk.prompt.index in self._refused:
             raise self._refused[chunk.prompt.index]
-        for image, _ in sequence.images_between(chunk.start, chunk.stop):
+        for image in self._images.needed(chunk):
             encoded = self._encoder.request(image)
             if encoded is not None:
                 sequence.encoded.append(encoded)
-
-    def _images(self, step: PrefillStep) -> Iterator[tuple[LazyImage, range]]:
-        """Images with `<image>` ids in a step, and which of their ids, in the step's order."""
-        for chunk in step.chunks:
-            yield from self._sequences[chunk.prompt.index].images_between(chunk.start, chunk.stop)
-
-    def _hidden_states(self, step: PrefillStep, batch: PrefillBatch) -> Tensor:
-        visual = [
-            self._encoder.tokens(image)[places.start : places.stop]
-            for image, places in self._images(step)
-        ]
-        image_places = [
-            first + position - chunk.start
-            for chunk, first in zip(step.chunks, batch.starts, strict=True)
-            for position in self._sequences[chunk.prompt.index].image_positions_between(
-                chunk.start, chunk.stop
-            )
-        ]
-        return self._runner.prefill(batch, image_places, torch.cat(visual) if visual else None)
 
     def _scores(
         self, step: PrefillStep, batch: PrefillBatch, x_WD: Tensor
@@ -222,7 +206,7 @@ class Decoding:
         for source, target in self._scheduler.compact():
             moved = self._running.pop(source)
             self._running[target] = moved
-            self._runner.cache.move(source, target, moved.num_tokens - 1)
+            self._runner.move(source, target, moved.num_tokens - 1)
         slots = sorted(self._running)
         running = [self._running[slot] for slot in slots]
         batch = DecodeBatch(

@@ -1,14 +1,14 @@
-"""Images to visual tokens: decoded ahead in threads, encoded in batches, each once.
+"""Images to visual tokens: encoded in batches, each once.
 
-Axes: P patches, K pixel values of a patch, I crops, D decoder width, L visual tokens.
+Axes: P patches, K pixel values of a patch, I crops, R latents of a crop, D decoder width,
+L visual tokens.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,11 +16,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from idefics2.engine.crop_cache import CropKeys, split_crops
+from idefics2.engine.image_loader import ImageLoader
 from idefics2.engine.limits import is_shortage
 from idefics2.engine.request import LazyImage
 from idefics2.engine.stats import EngineStats
 from idefics2.generate import now
-from idefics2.images import PackedImages
 from idefics2.model import Idefics2
 
 NOT_NUMBERS = (
@@ -28,83 +29,21 @@ NOT_NUMBERS = (
     "wider range"
 )
 
-FIRST_GUESS = 4900  # patches of a crop of 980 x 980, the largest of the released processor
-
-
-class LoadedImage(NamedTuple):
-    """A decoded image."""
-
-    packed: PackedImages
-    started_at: float
-    """Start time by `time.perf_counter`."""
-    seconds: float
-
-
-class ImageLoader:
-    """Decodes images in the order in which they are needed, some patches ahead, in threads."""
-
-    def __init__(self, threads: ThreadPoolExecutor, num_threads: int, max_patches: int) -> None:
-        self._threads, self._num_threads, self._max_patches = threads, num_threads, max_patches
-        self._expected: list[LazyImage] = []
-        self._place: dict[str, int] = {}
-        self._next = 0
-        self._begun: dict[str, Future[LoadedImage]] = {}
-        self._num_taken, self._num_patches = 0, 0
-
-    def expect(self, images: Iterable[LazyImage]) -> None:
-        """Replaces the list of images that will be needed."""
-        self._skip(set(self._begun))
-        self._expected = list(images)
-        self._place = {image.digest: place for place, image in enumerate(self._expected)}
-        self._next = 0
-        self._fill()
-
-    def take(self, image: LazyImage) -> LoadedImage:
-        """Waits for an image and hands it over; those expected before it are dropped.
-
-        Raises: whatever the image's `load` raises.
-        """
-        place = self._place.get(image.digest, -1)
-        future = self._begun.pop(image.digest, None)
-        self._skip({digest for digest in self._begun if self._place[digest] < place})
-        self._next = max(self._next, place + 1)
-        loaded = (future or self._threads.submit(_load, image)).result()
-        self._num_taken += 1
-        self._num_patches += len(loaded.packed.patches_PK)
-        self._fill()
-        return loaded
-
-    def _skip(self, digests: Iterable[str]) -> None:
-        for digest in digests:
-            self._begun.pop(digest).cancel()
-
-    def _fill(self) -> None:
-        """Starts decoding as many images as fit, going by the mean size so far."""
-        mean = self._num_patches / self._num_taken if self._num_taken else FIRST_GUESS
-        most = max(self._num_threads, int(self._max_patches / max(1.0, mean)))
-        while self._next < len(self._expected) and len(self._begun) < most:
-            image = self._expected[self._next]
-            self._begun[image.digest] = self._threads.submit(_load, image)
-            self._next += 1
-
-
-def _load(image: LazyImage) -> LoadedImage:
-    start = time.perf_counter()
-    packed = image.load()
-    return LoadedImage(packed, start, time.perf_counter() - start)
-
 
 @dataclass(slots=True)
 class EncodedImage:
     """An image and its visual tokens, which come crop by crop."""
 
     num_tokens: int
+    """Visual tokens."""
     preprocess_s: float
     started_at: float
     """When its decoding began."""
     encode_s: float
     parts: list[Tensor]
     """Visual tokens [L, D] of its crops, in their order."""
+    keys: list[CropKeys]
+    """Instead of these, what cross-attention needs of the crops."""
 
 
 class Crop(NamedTuple):
@@ -205,6 +144,10 @@ class EncoderCache:
         encoded.parts = [torch.cat(encoded.parts)] if len(encoded.parts) > 1 else encoded.parts
         return encoded.parts[0]
 
+    def crop_keys(self, image: LazyImage) -> list[CropKeys]:
+        """Keys and values of such an image's crops, for the cross-attention architecture."""
+        return self._images[image.digest].keys
+
     def evict(self, digest: str) -> None:
         """Frees an image that no request needs any more."""
         self._images.pop(digest, None)
@@ -217,17 +160,20 @@ class EncoderCache:
         packed, started_at, seconds = self._loader.take(image)
         self._stats.add_seconds("image_wait", time.perf_counter() - started)
         grid = [(rows, columns) for rows, columns in packed.grid_I2.tolist()]
-        sizes = [self._model.config.image_slots(*shape) for shape in grid]
+        config = self._model.config
+        sizes = [config.image_slots(*shape) for shape in grid]
         kept = image.kept or [None] * len(grid)
-        num_tokens = sum(
+        num_slots = sum(
             size if part is None else sum(index < size for index in part)
             for size, part in zip(sizes, kept, strict=True)
         )
-        if num_tokens != image.num_tokens:
-            raise ValueError(f"an image takes {num_tokens} slots, not {image.num_tokens}")
+        if num_slots != image.num_tokens:
+            raise ValueError(f"an image takes {num_slots} slots, not {image.num_tokens}")
         pieces = torch.split(packed.patches_PK, [rows * columns for rows, columns in grid])
         self._waiting.extend(map(Crop, [image.digest] * len(grid), pieces, grid, kept))
-        encoded = EncodedImage(num_tokens, seconds, started_at, 0.0, [])
+        is_read = config.architecture == "cross_attention"
+        num_tokens = sum(config.visual_tokens(*shape) for shape in grid) if is_read else num_slots
+        encoded = EncodedImage(num_tokens, seconds, started_at, 0.0, [], [])
         self._images[image.digest] = encoded
         self._num_crops[image.digest] = len(grid)
         return encoded
@@ -249,20 +195,26 @@ class EncoderCache:
             self._shrink(batch, error)
 
     def _encode_batch(self, batch: list[Crop]) -> None:
-        device = self._model.device
+        device, config = self._model.device, self._model.config
         start = now(device)
         patches_PK = torch.cat([crop.patches_PK for crop in batch])
         grid_I2 = torch.tensor([crop.grid for crop in batch])
         with torch.inference_mode(), self._timed_connector():
             visual = self._model.encode_images(patches_PK, grid_I2)
+        keys: list[CropKeys] = []
+        if config.architecture == "cross_attention":
+            keys = self._read(visual)
         seconds = now(device) - start
-        slots = [self._model.config.image_slots(*crop.grid) for crop in batch]
+        sizes = [config.visual_tokens(*crop.grid) for crop in batch]
         tokens = [
             tokens_LD if crop.kept is None else tokens_LD[list(crop.kept)]
-            for crop, tokens_LD in zip(batch, visual.flatten(0, -2).split(slots), strict=True)
+            for crop, tokens_LD in zip(batch, visual.flatten(0, -2).split(sizes), strict=True)
         ]
-        for crop, tokens_LD in zip(batch, tokens, strict=True):
-            self._images[crop.digest].parts.append(tokens_LD)
+        for number, crop in enumerate(batch):
+            if keys:
+                self._images[crop.digest].keys.append(keys[number])
+            else:
+                self._images[crop.digest].parts.append(tokens[number])
         for digest in {crop.digest for crop in batch}:
             self._images[digest].encode_s += seconds
         for crop in batch:
@@ -274,6 +226,12 @@ class EncoderCache:
         }:
             self._leave_out(digest, FloatingPointError(NOT_NUMBERS))
         self._stats.count_encoding(len(batch), seconds)
+
+    @torch.inference_mode()
+    def _read(self, latents_IRD: Tensor) -> list[CropKeys]:
+        """Keys and values of crops for the gated blocks."""
+        blocks = self._model.text_model.read_images(latents_IRD)
+        return split_crops(blocks, latents_IRD.shape[1])
 
     @contextmanager
     def _timed_connector(self) -> Iterator[None]:

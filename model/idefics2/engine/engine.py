@@ -11,9 +11,10 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from idefics2 import onednn
+from idefics2.engine.crop_cache import CropCache
 from idefics2.engine.decoding import Decoding
-from idefics2.engine.encoder_cache import EncoderCache, ImageLoader
-from idefics2.engine.fallback import answer_one_by_one
+from idefics2.engine.encoder_cache import EncoderCache
+from idefics2.engine.image_loader import ImageLoader
 from idefics2.engine.kv_cache import KVCache
 from idefics2.engine.limits import Limits, is_shortage, keep_freed_memory
 from idefics2.engine.model_runner import ModelRunner
@@ -37,9 +38,6 @@ class Engine:
     tokens are all but equally likely. With `deterministic` no result depends on what else is asked:
     prompts are prefilled one at a time and cut behind their last image, crops are encoded one at a
     time, and decode batches have a fixed size.
-
-    The cross-attention architecture keeps no keys of images in its prompts' prefixes; its requests
-    are answered one by one by `generate`.
     """
 
     def __init__(
@@ -122,11 +120,8 @@ class Engine:
             while (batch := future.result()) is not None:
                 future = ahead.submit(reader.read)
                 yield from batch.failed
-                if self._model.config.architecture == "cross_attention":
-                    yield from answer_one_by_one(self._model, batch, self._decode)
-                else:
-                    loader.expect(batch.images())
-                    yield from self._answer(batch, encoder)
+                loader.expect(batch.images())
+                yield from self._answer(batch, encoder)
         finally:
             reader.stop()
             for pool in (threads, ahead):
@@ -153,33 +148,29 @@ class Engine:
     def _runner_for(self, bucket: LengthBucket) -> ModelRunner:
         """A runner with the slots that a bucket needs: the last one, if its KV cache will do."""
         slot_tokens = min(bucket.slot_tokens, self._limits.longest)
-        most = min(self._limits.running, self._limits.cache_tokens // slot_tokens - 1)
+        needed = slot_tokens + CropCache.slot_tokens(self._model.config)
+        most = min(self._limits.running, self._limits.cache_tokens // needed - 1)
         num_slots = max(1, min(most, sum(prompt.needs_slot for prompt in bucket.prompts)))
         if self._runner is not None:
             cache = self._runner.cache
             if cache.slot_tokens == slot_tokens and cache.num_slots >= num_slots:
                 return self._runner
         self._runner = None  # frees its KV cache
+        cache, crops = self._new_caches(num_slots, slot_tokens)
         self._runner = ModelRunner(
-            self._model,
-            self._new_cache(num_slots, slot_tokens),
-            self._packed,
-            fixed_shapes=self._deterministic,
+            self._model, cache, crops, self._packed, fixed_shapes=self._deterministic
         )
         return self._runner
 
-    def _new_cache(self, num_slots: int, slot_tokens: int) -> KVCache:
-        """A KV cache of so many slots, or of fewer where memory runs out."""
-        model = self._model
+    def _new_caches(self, num_slots: int, slot_tokens: int) -> tuple[KVCache, CropCache | None]:
+        """Caches of so many slots, or of fewer where memory runs out."""
+        config, dtype, device = self._model.config, self._model.dtype, self._model.device
         while True:
             try:
-                return KVCache(
-                    model.config.text,
-                    num_slots,
-                    slot_tokens,
-                    dtype=model.dtype,
-                    device=model.device,
-                )
+                cache = KVCache(config.text, num_slots, slot_tokens, dtype=dtype, device=device)
+                if not config.num_gated_blocks:
+                    return cache, None
+                return cache, CropCache(config, num_slots, dtype=dtype, device=device)
             except Exception as error:
                 if num_slots == 1 or not is_shortage(error):
                     raise

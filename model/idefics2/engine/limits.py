@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from idefics2.config import Idefics2Config
 from idefics2.model import Idefics2
 
 SLOT_UNIT = 64
@@ -16,6 +17,8 @@ SLOT_UNIT = 64
 
 DEFAULT_CPU_BYTES = 2**30
 DEFAULT_CUDA_SHARE = 0.6  # of what is free once the weights are there; the rest is activations
+
+KEPT_VISUAL_TOKENS = 65536
 
 SHORTAGES = (
     *("can't allocate memory", "not enough memory"),  # torch's CPU allocator
@@ -48,7 +51,8 @@ class Limits:
     waiting_patches: int
     """Patches of images that are decoded ahead, in the host's memory."""
     visual_tokens: int
-    """Visual tokens that the encoder cache keeps for later prompts."""
+    """Visual tokens that the encoder cache keeps for later prompts; in the cross-attention
+    architecture as keys and values."""
 
     def __post_init__(self) -> None:
         smallest = {"cache_tokens": 2 * SLOT_UNIT}
@@ -86,8 +90,15 @@ class Limits:
             prefill_tokens=8192 if is_cuda else 2048,
             patches=32768 if is_cuda else 2048,
             waiting_patches=131072 if is_cuda else 32768,
-            visual_tokens=65536,
+            visual_tokens=KEPT_VISUAL_TOKENS * text.width // _visual_width(model.config),
         )
+
+
+def _visual_width(config: Idefics2Config) -> int:
+    """Numbers that are kept of a visual token: itself, or its keys and values."""
+    text = config.text
+    keys_values = 2 * config.num_gated_blocks * text.num_kv_heads * text.head_width
+    return keys_values or text.width
 
 
 def is_shortage(error: Exception) -> bool:

@@ -1,7 +1,7 @@
 """The engine's only access to the decoder: from batches to hidden states and logits.
 
 Axes: T tokens of a prefill batch, W those whose hidden states are wanted, B sequences, D decoder
-width, V vocabulary, L visual tokens.
+width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from idefics2.engine.batch import DecodeBatch, PrefillBatch, round_up
+from idefics2.engine.crop_cache import CropCache, RunAttention
 from idefics2.engine.cuda_graphs import CudaGraphs
 from idefics2.engine.kv_cache import DecodeAttention, KVCache, PrefillAttention
+from idefics2.engine.prefill_images import VisualInputs
 from idefics2.model import Idefics2
 from idefics2.onednn import PackedWeights
 
@@ -29,17 +31,24 @@ class ModelRunner:
     """A model with its KV cache."""
 
     def __init__(
-        self, model: Idefics2, cache: KVCache, packed: PackedWeights, *, fixed_shapes: bool
+        self,
+        model: Idefics2,
+        cache: KVCache,
+        crops: CropCache | None,
+        packed: PackedWeights,
+        *,
+        fixed_shapes: bool,
     ) -> None:
         """A runner.
 
         Args:
             model: In evaluation mode, on its device.
             cache: The KV cache.
+            crops: What the cross-attention architecture keeps beside it, for as many slots.
             packed: The decoder and its output projection with weights for small batches.
             fixed_shapes: Whether no tensor's shape may depend on what runs at the same time.
         """
-        self._model, self.cache, self._packed = model, cache, packed
+        self._model, self.cache, self._crops, self._packed = model, cache, crops, packed
         self._fixed_shapes = fixed_shapes
         self.max_decode_batch = cache.num_slots
         """Most sequences that are decoded at once."""
@@ -51,25 +60,33 @@ class ModelRunner:
     def device(self) -> torch.device:
         return self._model.device
 
-    @torch.inference_mode()
-    def prefill(
-        self, batch: PrefillBatch, image_places: Sequence[int], visual_LD: Tensor | None
-    ) -> Tensor:
-        """Hidden states [W, D] of a batch's wanted tokens.
+    @property
+    def crosses(self) -> bool:
+        """True if the decoder sees images by cross-attention."""
+        return self._crops is not None
 
-        Args:
-            batch: Tokens of prompts.
-            image_places: Where in the batch visual tokens stand, in the place of `<image>` ids.
-            visual_LD: These visual tokens.
-        """
+    @torch.inference_mode()
+    def move(self, source: int, target: int, num_tokens: int) -> None:
+        """Makes the sequence in a slot, of so many tokens, that of another slot."""
+        self.cache.move(source, target, num_tokens)
+        if self._crops is not None:
+            self._crops.move(source, target)
+
+    @torch.inference_mode()
+    def prefill(self, batch: PrefillBatch, visual: VisualInputs) -> Tensor:
+        """Hidden states [W, D] of a batch's wanted tokens, given what it has of its images."""
         decoder, device = self._model.text_model, self._model.device
         x_TD = decoder.embed_tokens(torch.tensor(batch.ids, device=device))
-        if visual_LD is not None:
-            x_TD[torch.tensor(image_places, device=device)] = visual_LD
+        if visual.visual_LD is not None:
+            x_TD[torch.tensor(visual.places, device=device)] = visual.visual_LD
         positions_1T = torch.tensor([batch.positions], device=device)
         wanted_W = torch.tensor(batch.wanted, dtype=torch.int64, device=device)
         attention = PrefillAttention(self.cache, batch)
-        y_1WD: Tensor = decoder(x_TD[None], positions_1T, attention, wanted_W=wanted_W)
+        context = RunAttention(visual.runs) if visual.runs else None
+        y_1WD: Tensor = decoder(x_TD[None], positions_1T, attention, context, wanted_W)
+        if self._crops is not None:
+            for slot, crop in visual.kept:
+                self._crops.keep(slot, crop)
         return y_1WD[0]
 
     @torch.inference_mode()
@@ -134,6 +151,7 @@ class ModelRunner:
         attention = DecodeAttention(self.cache, slot_B, length_B, num_keys, start)
         decoder, lm_head = self._packed.modules(len(id_B))
         x_B1D = self._model.text_model.embed_tokens(id_B)[:, None]
-        x_B1D = decoder(x_B1D, length_B[:, None], attention)
+        context = None if self._crops is None else self._crops.attention(slot_B)
+        x_B1D = decoder(x_B1D, length_B[:, None], attention, context)
         logits_BV: Tensor = lm_head(x_B1D[:, 0])
         return logits_BV

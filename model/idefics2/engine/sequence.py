@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from idefics2.config import Idefics2Config
 from idefics2.engine.encoder_cache import EncodedImage
@@ -74,6 +75,18 @@ class Sequence:
             if places:
                 yield image, places
             first, last = first - image.num_tokens, last - image.num_tokens
+
+    def crops_seen_between(self, start: int, stop: int) -> Iterator[tuple[LazyImage, int, range]]:
+        """An image, one of its crops, and those of these tokens whose last crop that is.
+
+        For the cross-attention architecture, in which a crop takes one `<image>` id.
+        """
+        crops = ((image, crop) for image in self.request.images for crop in range(image.num_tokens))
+        bounds = pairwise((*self.image_positions, len(self.request.ids)))
+        for (image, crop), (first, end) in zip(crops, bounds, strict=True):
+            tokens = range(max(first, start), min(end, stop))
+            if tokens:
+                yield image, crop, tokens
 
     def result(self, ended_at: float, log_likelihoods: tuple[float, ...] = ()) -> Result:
         """The result of a sequence whose last token was there at the given time."""

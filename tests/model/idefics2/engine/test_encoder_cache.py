@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from idefics2.engine.encoder_cache import EncoderCache, ImageLoader
+from idefics2.engine.encoder_cache import EncoderCache
+from idefics2.engine.image_loader import ImageLoader
 from idefics2.engine.request import LazyImage, images_of
 from idefics2.engine.stats import EngineStats
 from idefics2.images import PackedImages
