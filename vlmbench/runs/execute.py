@@ -68,13 +68,23 @@ def execute(
     with locked(planned.folder):
         manifest = opened(planned, resume, command)
         with marked_if_interrupted(planned.folder, manifest):
-            todo, timing = unanswered(planned, planned.items), Timing.of(planned, manifest)
+            todo, timing = unanswered(planned, planned.items), _timing(planned, manifest, on_ray)
             problems: list[str] = []
             if backend is not None:
                 problems = run_here(planned, todo, backend, "0", limits.max_failures, timing)
             elif todo or timing.is_left():
                 problems = _drive(planned, todo, limits, use_gpus, on_ray, timing)
             return closed(planned, manifest, problems)
+
+
+def _timing(planned: Plan, manifest: Manifest, on_ray: OnRay | None) -> Timing:
+    if on_ray is not None and on_ray.data == "driver":
+        print(
+            "vlmbench: latency is not measured with --ray-data driver, whose nodes have no samples",
+            file=sys.stderr,
+        )
+        return Timing(planned.folder, list, is_first=False)
+    return Timing.of(planned, manifest)
 
 
 def unanswered(planned: Plan, items: Sequence[Item]) -> list[Item]:
