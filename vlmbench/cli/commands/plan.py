@@ -23,8 +23,8 @@ from vlmbench.errors import VlmbenchError
 
 EXAMPLES = """examples:
   vlmbench plan --model idefics2:HuggingFaceM4/idefics2-8b --tasks vqav2,docvqa
-  vlmbench plan --model constant:yes --tasks docvqa@mini --simulate --like runs/pilot \\
-      --gpus 1,8,64 --spot-loss 0.05 --usd-per-hour 2.5
+  vlmbench plan --model constant:yes --tasks docvqa@mini --simulate \\
+      --like runs/pilot --gpus 1,8,64 --spot-loss 0.05 --usd-per-hour 2.5
 """
 
 SIZES = (1, 8, 64, 1024)
