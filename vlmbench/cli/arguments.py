@@ -119,9 +119,7 @@ def profile_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def reading_arguments(
-    parser: argparse._ActionsContainer, default: str = "default: none"
-) -> None:
+def reading_arguments(parser: argparse._ActionsContainer, default: str = "default: none") -> None:
     parser.add_argument(
         "--final-answer",
         choices=FINAL_ANSWERS,

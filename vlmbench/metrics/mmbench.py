@@ -56,6 +56,11 @@ def row(
     return Verdict(value=float(letter == answer), parsed=letter, how=how)
 
 
+def letter_verdict(letter: str, answer: str) -> Verdict:
+    """The verdict on a letter that a judge read; "Z" is none of the options, and wrong."""
+    return Verdict(value=float(letter == answer), parsed=letter, how="judge")
+
+
 def circular(values: Iterable[float]) -> float:
     """CircularEval's value of a question: the product of its rows, which rotate the same options.
 

@@ -13,7 +13,6 @@ from vlmbench.task.answer_marks import AnswerMarks
 from vlmbench.task.reading import Reading
 from vlmbench.task.scoring import Summary
 
-
 AS_THEY_ARE = Reading()
 
 

@@ -56,7 +56,9 @@ class Reading:
             return dict.fromkeys(task.profiles, Verdict(value=0.0, parsed=None, how=NO_ANSWER))
         return {
             profile: task.score(
-                sample, replace(prediction, response=self._as_read(task, found.text, profile)), profile
+                sample,
+                replace(prediction, response=self._as_read(task, found.text, profile)),
+                profile,
             )
             for profile in task.profiles
         }
@@ -71,7 +73,11 @@ class Reading:
             return reasoning.lmms_stripped(text, reasoning.LMMS_TAGS if tags is None else tags)
         return text
 
-    def others(self, sample: Sample, prediction: Prediction, found: Found) -> Mapping[FinalAnswer, Found]:
+    def others(
+        self, sample: Sample, prediction: Prediction, found: Found
+    ) -> Mapping[FinalAnswer, Found]:
         """What the other ways to read a response find, where that is another text."""
-        ways = {way: extract(prediction.response or "", way, sample.options) for way in FINAL_ANSWERS}
+        ways = {
+            way: extract(prediction.response or "", way, sample.options) for way in FINAL_ANSWERS
+        }
         return {way: other for way, other in ways.items() if other.text != found.text}

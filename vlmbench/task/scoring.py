@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlmbench.metrics import mmbench
-from vlmbench.metrics.intervals import Estimate, Floats, estimate
 from vlmbench.metrics.final_answer import Found
+from vlmbench.metrics.intervals import Estimate, Floats, estimate
 from vlmbench.schema import FINAL_ANSWERS, FinalAnswer, Prediction, Profile, Sample, Verdict
 from vlmbench.task.answer_marks import AnswerMarks
 from vlmbench.task.reading import Reading
 from vlmbench.task.task import Task
-
 
 DEFAULT = Reading()
 
@@ -219,7 +218,7 @@ class Tally:
                     members.setdefault(key, array("q")).append(position)
 
     def _move(self, way: FinalAnswer, score: Score, other: Score) -> None:
-        """Add what another way to read the response makes of the sums of values and their number."""
+        """Add what another way to read the response changes in the values' sum and number."""
         for profile in self._profiles:
             moved = self._moved[way, profile]
             for value, sign in ((other.value(profile), 1), (score.value(profile), -1)):

@@ -55,9 +55,7 @@ def run(args: argparse.Namespace) -> int:
     found, skipped = predictions.find_runs(args.folder, benchmarks)
     problems = [f"{one.what}: {one.reason}" for one in skipped]
     imported, names = [], list[str]()
-    reading = Reading(
-        final_answer=args.final_answer or "none", split_think=args.split_think
-    )
+    reading = Reading(final_answer=args.final_answer or "none", split_think=args.split_think)
     for part in (part for one in found for part in importing.separated(one)):
         names.append(importing.folder_name(part, names))
         try:
@@ -143,7 +141,12 @@ def _as_json(imported: Imported, has_list: bool) -> dict[str, Any]:
     run = imported.run
     tasks = [_task_as_json(task, has_list) for task in imported.tasks]
     follows = FOLLOWS[imported.tasks[0].profile]
-    about = {"profile_follows": follows, "harness": run.harness, "version": run.version or None, "model": run.model}
+    about = {
+        "profile_follows": follows,
+        "harness": run.harness,
+        "version": run.version or None,
+        "model": run.model,
+    }
     return {"run": str(imported.folder), **about, "date": run.date or None, "tasks": tasks}
 
 

@@ -260,9 +260,7 @@ def _print(result: FinishedRun, args: argparse.Namespace) -> None:
                 *(task.name, task.version, task.metric, profile, task.summaries),
                 *(task.num_selected, task.reading, task.marks),
             )
-            text = as_text(
-                profile, task.summaries, task.num_selected, task.reading, task.marks
-            )
+            text = as_text(profile, task.summaries, task.num_selected, task.reading, task.marks)
         if task.figures:
             figures["figures"] = dict(task.figures)
             own = ", ".join(f"{name} {value:.6g}" for name, value in task.figures.items())

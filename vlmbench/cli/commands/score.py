@@ -13,10 +13,12 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from vlmbench import files
 from vlmbench.cli.arguments import (
+    count,
     data_arguments,
     json_argument,
     path,
@@ -63,7 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-missing", action="store_true", help="score an incomplete prediction file"
     )
     json_argument(parser)
-    judge = parser.add_argument_group("a model that extracts the answers (MathVista)")
+    judge = parser.add_argument_group(
+        "a model that extracts the answers (MathVista), or the letters that rules do not find "
+        "(MMMU, MMBench)"
+    )
     judge.add_argument(
         "--judge",
         metavar="BACKEND:MODEL",
@@ -76,6 +81,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a setting of its backend: concurrency=4, timeout_s=60, max_retries=2",
+    )
+    judge.add_argument(
+        "--judge-check",
+        type=count(0),
+        default=50,
+        metavar="N",
+        help="so many letters that the rules find are shown to it too, to report how far the two "
+        "agree; the rules' count (default: 50)",
     )
     judge.add_argument(
         "--judge-key-env", metavar="NAME", help="variable that holds a server's key (api_key_env)"
@@ -96,15 +109,15 @@ def run(args: argparse.Namespace) -> int:
     matched = Matched(
         task, split, args.predictions, args.data_dir, allow_missing=args.allow_missing
     )
-    reading = Reading(
-        final_answer=args.final_answer or "none", split_think=args.split_think
-    )
+    reading = Reading(final_answer=args.final_answer or "none", split_think=args.split_think)
     tally = Tally(task.profiles)
     first_error = ""
     with ExitStack() as stack:
         pairs = matched.pairs()
+        judge = None
         if args.judge:
-            pairs = stack.enter_context(_judge(task, args, settings)).judged(pairs)
+            judge = stack.enter_context(_judge(task, args, settings, reading))
+            pairs = judge.judged(pairs)
         output = stack.enter_context(OutputFile(args.out)) if args.out else None
         for scored in score(task, pairs, reading):
             tally.add(scored)
@@ -119,12 +132,16 @@ def run(args: argparse.Namespace) -> int:
         figures = as_json(
             name, task.version, task.metric, args.profile, summaries, total, reading, marks
         )
+        if judge:
+            figures["judge"] = {"model": args.judge, **asdict(judge.agreement)}
         print(json.dumps(figures, indent=1))
     else:
         print(
             f"{name}  {task.metric}, version {task.version}  {args.predictions} ({matched.format})"
         )
         print(as_text(args.profile, summaries, total, reading, marks))
+        if judge:
+            print(f"\n{args.judge}: {judge.agreement.text}")
     if tally.failed:
         why = f"; the first: {first_error}" if first_error else ""
         print(f"vlmbench: {tally.failed:,} of {total:,} samples failed{why}", file=sys.stderr)
@@ -151,7 +168,9 @@ def _judge_settings(args: argparse.Namespace) -> dict[str, Json]:
     return settings
 
 
-def _judge(task: Task, args: argparse.Namespace, settings: Mapping[str, Json]) -> Judge:
+def _judge(
+    task: Task, args: argparse.Namespace, settings: Mapping[str, Json], reading: Reading
+) -> Judge:
     """Raises: VlmbenchError for a judge that cannot be, or a log that cannot be written."""
     from vlmbench.runs.folder.judge_log import log_file
     from vlmbench.runs.judging import Judge, model_of
@@ -161,4 +180,8 @@ def _judge(task: Task, args: argparse.Namespace, settings: Mapping[str, Json]) -
         raise VlmbenchError(
             f"{log} are the predictions, and the judge's replies would go there; name another --out"
         )
-    return Judge(task, model_of(args.judge), settings, log)
+    return Judge(
+        *(task, model_of(args.judge), settings, log),
+        reading=reading,
+        num_checks=args.judge_check,
+    )

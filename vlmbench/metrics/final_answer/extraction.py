@@ -18,7 +18,7 @@ VERSION = 1
 """Rises with any change of what is extracted: scores of two versions are never mixed."""
 
 MAX_RESPONSE = 200_000
-"""Characters of a response that are read; of a longer one, so many at the end: answers stand there."""
+"""Characters of a response that are read, those at its end: answers stand there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Found:
 
     text: str
     how: tuple[str, ...] = ()
-    """"thought", "answer tag", "special token", "box", "answer line", "JSON", ...; none: no mark."""
+    """ "thought", "answer tag", "special token", "box", "JSON", ...; none: there was no mark."""
 
     @property
     def is_marked(self) -> bool:

@@ -52,7 +52,9 @@ _IS_RIGHT = re.compile(
     r"(?:(?:is|would be|should be)\s+(?:the\s+)?(?:most\s+)?"
     r"(?:correct|right|best|likely|accurate|appropriate|answer)\b|(?:项|項)?(?:是)?(?:正确|正確))",
 )
-_DENIED = re.compile(r"(?:\bnot|n't|\bnever|\bwhether|\bif|不|\bneither)\s*(?:to )?\Z", re.IGNORECASE)
+_DENIED = re.compile(
+    r"(?:\bnot|n't|\bnever|\bwhether|\bif|不|\bneither)\s*(?:to )?\Z", re.IGNORECASE
+)
 _ENUMERATED = re.compile(r"^[ \t*]*\(?([A-Z])[.):]", re.MULTILINE)
 _COMMANDS = re.compile(r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it)|mbox) ?\{([^{}]*)\}")
 _MAX_STATEMENTS = 50

@@ -6,7 +6,6 @@ import re
 import unicodedata
 from functools import lru_cache
 
-
 _MARKS = str.maketrans(
     {
         **dict.fromkeys("\u2018\u2019\u2032", "'"),

@@ -36,11 +36,13 @@ REFUSAL = re.compile(
 """The response says in this sentence that it does not know, or that something is not given."""
 
 
-_SPACED = re.compile(r"(?:\A|(?<=[=:] )|(?<=\bis ))([0-9]{1,3}(?: [0-9]{3})+)(?=\W*(?:\w{1,12}\W*)?\Z)")
+_SPACED = re.compile(
+    r"(?:\A|(?<=[=:] )|(?<=\bis ))([0-9]{1,3}(?: [0-9]{3})+)(?=\W*(?:\w{1,12}\W*)?\Z)"
+)
 _DECIMAL_COMMA = re.compile(r"(-?[0-9]+),([0-9]{1,2})(?=\W*(?:[a-zA-Z]{1,12}\W*)?\Z)")
 _SCALED = re.compile(
-    r"(?<![\w.,])([0-9]{1,6}(?:\.[0-9]{1,6})?) ?(thousand|million|billion|trillion|\u4e07|\u842c|\u4ebf|\u5104)"
-    r"(?![a-zA-Z])",
+    r"(?<![a-zA-Z\d.,])([0-9]{1,6}(?:\.[0-9]{1,6})?) ?"
+    r"(thousand|million|billion|trillion|\u4e07|\u842c|\u4ebf|\u5104)(?![a-zA-Z])",
     re.IGNORECASE,
 )
 _SCALES = {
