@@ -82,42 +82,47 @@ def score(
 
 
 def _score_one(task: Task, sample: Sample, prediction: Prediction, reading: Reading) -> Score:
-    is_circular = bool(sample.circular_group)
     failed = prediction.response is None and not prediction.is_final
+    verdicts: dict[Profile, Verdict] = {}
+    found, ways = Found(prediction.response or ""), dict[FinalAnswer, Found]()
+    if prediction.is_final:
+        verdicts = reading.verdicts(task, sample, prediction)
+    elif not failed:
+        found = reading.found(sample, prediction)
+        verdicts = reading.verdicts(task, sample, prediction, found)
+        ways = reading.others(sample, prediction, found)
     scored = Score(
         id=prediction.id,
         cluster=sample.circular_group or sample.image_group,
-        verdicts={},
-        error=(prediction.error or "no response") if failed else "",
-        is_circular=is_circular,
-        breakdown=sample.breakdown,
-    )
-    if failed:
-        return scored
-    if prediction.is_final:
-        return replace(scored, verdicts=reading.verdicts(task, sample, prediction))
-    response = prediction.response or ""
-    found = reading.found(sample, prediction)
-    verdicts = reading.verdicts(task, sample, prediction, found)
-    ways = reading.others(sample, prediction, found)
-    others = {
-        way: replace(reading, final_answer=way).verdicts(task, sample, prediction, other)
-        for way, other in ways.items()
-    }
-    is_moved = any(
-        other[profile].value != verdicts[profile].value
-        for other in others.values()
-        for profile in verdicts
-    )
-    return replace(
-        scored,
         verdicts=verdicts,
-        found=found if found.text != response else None,
-        others={way: replace(scored, verdicts=other) for way, other in others.items()},
-        is_marked=is_moved or any(one.is_marked for one in (found, *ways.values())),
+        error=(prediction.error or "no response") if failed else "",
+        is_circular=bool(sample.circular_group),
+        breakdown=sample.breakdown,
+        found=None if failed or found.text == (prediction.response or "") else found,
+        is_marked=any(one.is_marked for one in (found, *ways.values())),
         is_cut_off=prediction.is_cut_off,
-        is_empty=not response.strip(),
+        is_empty=not failed and not prediction.is_final and not (prediction.response or "").strip(),
     )
+    return _with_others(scored, task, sample, prediction, reading, ways) if ways else scored
+
+
+def _with_others(
+    scored: Score,
+    task: Task,
+    sample: Sample,
+    prediction: Prediction,
+    reading: Reading,
+    ways: Mapping[FinalAnswer, Found],
+) -> Score:
+    """The score with those of other ways to read the response."""
+    others = {}
+    is_moved = False
+    for way, found in ways.items():
+        other = replace(reading, final_answer=way)
+        verdicts = other.verdicts(task, sample, prediction, found)
+        is_moved |= any(verdicts[p].value != own.value for p, own in scored.verdicts.items())
+        others[way] = replace(scored, verdicts=verdicts)
+    return replace(scored, others=others, is_marked=scored.is_marked or is_moved)
 
 
 def _circular(waiting: list[tuple[Sample, Score]]) -> Iterator[Score]:
