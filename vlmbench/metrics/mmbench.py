@@ -45,7 +45,8 @@ def row(
         case "official" | "vlmevalkit":
             letter, how = infer_option(response, options)
         case "strict":
-            letter, how = infer_option(response.strip(), options, strict=True)
+            stripped = {letter: text.strip() for letter, text in options.items()}
+            letter, how = infer_option(response.strip(), stripped, strict=True)
         case "lmms":
             letter, how = _lmms_choice(response.strip(), options)
             if letter is None:

@@ -93,7 +93,8 @@ def multiple_choice(
         case "official":
             found, draws = _letter(response, options, FORMS), True
         case "strict":
-            found, draws = _letter(response.strip(), options, FORMS, whole_words=True), False
+            stripped = {letter: text.strip() for letter, text in options.items()}
+            found, draws = _letter(response.strip(), stripped, FORMS, whole_words=True), False
         case "lmms":
             found, draws = _letter(response.strip(), options, LOOSE_FORMS), True
         case "vlmevalkit":
