@@ -2,7 +2,7 @@
 
 from vlmbench.data import Hub, Row, Split, Url, drawn
 from vlmbench.data.predictions import Conventions, HarnessNames, Submission
-from vlmbench.metrics import mmbench
+from vlmbench.metrics import choice_judge, mmbench
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
 from vlmbench.task import Task
 
@@ -64,6 +64,8 @@ def read(row: Row) -> Sample:
 
 
 def score(sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:
+    if prediction.is_final:  # a judge's letter
+        return mmbench.letter_verdict(str(prediction.final), sample.answers[0])
     return mmbench.row(prediction.response or "", sample.options, sample.answers[0], profile)
 
 
@@ -130,6 +132,7 @@ TASK = Task(
     ),
     read=read,
     score=score,
+    judge=choice_judge.JUDGE,
     form="choice",
     conventions=CONVENTIONS,
     board_order=6,

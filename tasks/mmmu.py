@@ -5,7 +5,7 @@ from string import ascii_uppercase
 
 from vlmbench.data import AnswerFile, Hub, Row, Split, drawn
 from vlmbench.data.predictions import Conventions, HarnessNames, Submission
-from vlmbench.metrics import mmmu
+from vlmbench.metrics import choice_judge, mmmu
 from vlmbench.schema import Prediction, Profile, Sample, Verdict
 from vlmbench.task import Task
 
@@ -139,6 +139,7 @@ TASK = Task(
     train=split("dev", 150),
     read=read,
     score=score,
+    judge=choice_judge.JUDGE,
     form="mmmu",
     conventions=CONVENTIONS,
     board_order=4,

@@ -21,5 +21,8 @@ class JudgePrompt:
     read: Callable[[str], str]
     """The answer in the judge's reply; empty: there is none."""
 
+    only_unparsed: bool = False
+    """True: it is asked only where the official rules find no answer."""
+
     max_new_tokens: int = 256
     """Longest reply; one that is cut off there counts as a failure."""

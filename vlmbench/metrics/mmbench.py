@@ -45,7 +45,8 @@ def row(
         case "official" | "vlmevalkit":
             letter, how = infer_option(response, options)
         case "strict":
-            letter, how = infer_option(response.strip(), options, strict=True)
+            stripped = {letter: text.strip() for letter, text in options.items()}
+            letter, how = infer_option(response.strip(), stripped, strict=True)
         case "lmms":
             letter, how = _lmms_choice(response.strip(), options)
             if letter is None:
@@ -54,6 +55,11 @@ def row(
         case _:
             assert_never(profile)
     return Verdict(value=float(letter == answer), parsed=letter, how=how)
+
+
+def letter_verdict(letter: str, answer: str) -> Verdict:
+    """The verdict on a letter that a judge read; "Z" is none of the options, and wrong."""
+    return Verdict(value=float(letter == answer), parsed=letter, how="judge")
 
 
 def circular(values: Iterable[float]) -> float:

@@ -5,9 +5,9 @@ Four sets of rules (`vlmbench.schema.Profile`):
 - official: MMMU-Benchmark/MMMU bb0b95a, mmmu/utils/eval_utils.py. It draws a letter at random where
   it finds none; here such an answer has the expected value of the draw and counts as unparsed, so
   that neither order nor shards matter.
-- strict: the same without free credit, and outer blanks do not count. An unparsed answer is wrong; an option's or a gold answer's
-  text must occur as whole words (`metrics.parse.last_whole`): "yes" is not in "yesterday", and an
-  option without words is in nothing.
+- strict: the same without free credit, on the response without outer blanks. An unparsed answer is
+  wrong; an option's or a gold answer's text must occur as whole words (`metrics.parse.last_whole`):
+  "yes" is not in "yesterday", and an option without words is in nothing.
 - lmms: lmms-eval 0.7.3, tasks/mmmu/utils.py. Another choice parser, whose draws are treated as
   above; the harness strips a response before it (api/task.py). Several gold answers of an open
   question are the one text that the hub's row holds, such as "['24/7', '3.429']", so that no answer
@@ -93,7 +93,8 @@ def multiple_choice(
         case "official":
             found, draws = _letter(response, options, FORMS), True
         case "strict":
-            found, draws = _letter(response.strip(), options, FORMS, whole_words=True), False
+            stripped = {letter: text.strip() for letter, text in options.items()}
+            found, draws = _letter(response.strip(), stripped, FORMS, whole_words=True), False
         case "lmms":
             found, draws = _letter(response.strip(), options, LOOSE_FORMS), True
         case "vlmevalkit":

@@ -17,7 +17,7 @@ _END = "</think>"
 
 
 def lmms_stripped(response: str, tags: Sequence[Tags] = LMMS_TAGS) -> str:
-    """The response without what stands between tags, nor before a lone closing one, nor outer blanks.
+    """The response without what tags enclose or a lone closing one ends, and outer blanks.
 
     Tags are taken literally, letter case included; an opening tag that is never closed stays, with
     all that follows it. Without `tags` nothing changes.
@@ -34,7 +34,7 @@ def lmms_stripped(response: str, tags: Sequence[Tags] = LMMS_TAGS) -> str:
 
 
 def _without(text: str, opening: str, closing: str) -> str:
-    """Each opening tag goes with all up to the next closing one, also where a tag is made thereby."""
+    """Each opening tag goes with all up to the next closing one, until there is no such pair."""
     while True:
         kept, place = [], 0
         while (start := text.find(opening, place)) >= 0:

@@ -15,7 +15,8 @@ from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder.judge_log import JudgeLog
 from vlmbench.schema import Json, Prediction, Request, Response, Sample
 from vlmbench.task.binding import digest_of, prompt_digest
-from vlmbench.task.judging import Judging
+from vlmbench.task.judging import DEFAULT, Agreement, Judging
+from vlmbench.task.reading import Reading
 from vlmbench.task.task import Task
 
 Pair = tuple[Sample, Prediction]
@@ -33,14 +34,22 @@ class Judge:
     """
 
     def __init__(
-        self, task: Task, model: str, settings: Mapping[str, Json], log: Path | None
+        self,
+        task: Task,
+        model: str,
+        settings: Mapping[str, Json],
+        log: Path | None,
+        *,
+        reading: Reading = DEFAULT,
+        num_checks: int = 0,
     ) -> None:
-        """`log`: None keeps no replies.
+        """`log`: None keeps no replies. `reading`, `num_checks`: see `task.judging.Judging`.
 
         Raises: VlmbenchError where the task has no judge, for what is wrong with the model's name
         or its settings, and for a log that cannot be written.
         """
-        self._judging = Judging(task)
+        self._judging = Judging(task, reading, num_checks)
+        self._checks: set[str] = set()
         self._model, self._settings = model, settings
         identity = registry.identity(model, settings)
         self._identity = [identity, registry.generation(model, settings)]
@@ -55,6 +64,11 @@ class Judge:
             self._backend.close()
         if self._log is not None:
             self._log.close()
+
+    @property
+    def agreement(self) -> Agreement:
+        """How the judge and the rules agree, so far."""
+        return self._judging.agreement
 
     def judged(self, pairs: Iterable[Pair]) -> Iterator[Pair]:
         """The pairs in their order, with the judge's answers as extractions.
@@ -75,11 +89,22 @@ class Judge:
     def _settled(self, sample: Sample, prediction: Prediction) -> Prediction | Request:
         """The prediction as it is scored, or what is left to ask of the judge."""
         found = self._judging.settled(sample, prediction)
-        if found is not None:
+        is_check = found is not None and self._judging.is_check(sample, found)
+        if found is not None and not is_check:
             return found
         request = self._judging.request(sample, prediction)
+        if is_check:
+            self._checks.add(request.id)
         reply = self._log.get(self._key(request)) if self._log else None
-        return self._judging.with_reply(prediction, reply) if reply else request
+        return self._replied(request.id, sample, prediction, reply) if reply else request
+
+    def _replied(
+        self, id: str, sample: Sample, prediction: Prediction, reply: Response
+    ) -> Prediction:
+        """The prediction as it is scored: by the judge's reply, but where that is only a check."""
+        judged = self._judging.with_reply(prediction, reply)
+        self._judging.compare(sample, prediction, judged)
+        return prediction if id in self._checks else judged
 
     def _asked(self, pairs: Iterable[Pair]) -> Iterator[Pair]:
         waiting: deque[_Waiting] = deque()
@@ -105,7 +130,7 @@ class Judge:
             pair = asked.pop(reply.id)
             if self._log is not None:
                 self._log.append(pair.key, self._model, reply)
-            pair.settled = self._judging.with_reply(pair.prediction, reply)
+            pair.settled = self._replied(reply.id, pair.sample, pair.prediction, reply)
             while waiting and (first := waiting[0]).settled is not None:
                 waiting.popleft()
                 yield first.sample, first.settled

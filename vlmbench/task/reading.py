@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from vlmbench import files
 from vlmbench.metrics import reasoning
-from vlmbench.metrics.final_answer import VERSION, Found, extract
+from vlmbench.metrics.final_answer import VERSION, Found, extract, is_plain
 from vlmbench.schema import FINAL_ANSWERS, FinalAnswer, Prediction, Profile, Sample, Verdict
 from vlmbench.task.task import Task
 
@@ -57,15 +56,13 @@ class Reading:
         found = found or self.found(sample, prediction)
         if self.final_answer != "none" and found.is_missing and found.how:
             return dict.fromkeys(task.profiles, Verdict(value=0.0, parsed=None, how=NO_ANSWER))
-        return {
-            profile: _verdict(
-                task,
-                sample,
-                replace(prediction, response=self._as_read(task, found.text, profile)),
-                profile,
-            )
-            for profile in task.profiles
-        }
+        verdicts: dict[Profile, Verdict] = {}
+        for profile in task.profiles:
+            text = self._as_read(task, found.text, profile)
+            is_same = text == prediction.response
+            read = prediction if is_same else replace(prediction, response=text)
+            verdicts[profile] = _verdict(task, sample, read, profile)
+        return verdicts
 
     def _as_read(self, task: Task, text: str, profile: Profile) -> str:
         """The text as a profile's harness hands it to its scorer."""
@@ -79,12 +76,14 @@ class Reading:
 
     def others(
         self, sample: Sample, prediction: Prediction, found: Found
-    ) -> Mapping[FinalAnswer, Found]:
-        """What the other ways to read a response find, where that is another text."""
-        ways = {
-            way: extract(prediction.response or "", way, sample.options) for way in FINAL_ANSWERS
-        }
-        return {way: other for way, other in ways.items() if other.text != found.text}
+    ) -> dict[FinalAnswer, Found]:
+        """What the other ways to read the response find, where that is another text."""
+        response = prediction.response or ""
+        if is_plain(response, sample.options):
+            return {}
+        ways = [way for way in FINAL_ANSWERS if way != self.final_answer]
+        read = {way: extract(response, way, sample.options) for way in ways}
+        return {way: other for way, other in read.items() if other.text != found.text}
 
 
 def _verdict(task: Task, sample: Sample, prediction: Prediction, profile: Profile) -> Verdict:

@@ -91,19 +91,21 @@ def score(
 
 
 def _score_one(task: Task, sample: Sample, prediction: Prediction, reading: Reading) -> Score:
-    is_circular = bool(sample.circular_group)
     failed = prediction.response is None and not prediction.is_final
     scored = Score(
         id=prediction.id,
         cluster=sample.circular_group or sample.image_group,
         verdicts={},
         error=(prediction.error or "no response") if failed else "",
-        is_circular=is_circular,
+        is_circular=bool(sample.circular_group),
         breakdown=sample.breakdown,
+        is_cut_off=prediction.is_cut_off,
     )
     if failed:
         return scored
     try:
+        if prediction.is_final:
+            return replace(scored, verdicts=reading.verdicts(task, sample, prediction))
         return _judged(scored, task, sample, prediction, reading)
     except Exception as problem:  # the sample boundary: one answer must not cost all others
         return replace(scored, error=f"{UNSCORED}{type(problem).__name__}: {problem}")
@@ -113,30 +115,36 @@ def _judged(
     scored: Score, task: Task, sample: Sample, prediction: Prediction, reading: Reading
 ) -> Score:
     """The score with its verdicts. Raises: whatever the scorer does."""
-    if prediction.is_final:
-        return replace(scored, verdicts=reading.verdicts(task, sample, prediction))
     response = prediction.response or ""
     found = reading.found(sample, prediction)
-    verdicts = reading.verdicts(task, sample, prediction, found)
     ways = reading.others(sample, prediction, found)
-    others = {
-        way: replace(reading, final_answer=way).verdicts(task, sample, prediction, other)
-        for way, other in ways.items()
-    }
-    is_moved = any(
-        other[profile].value != verdicts[profile].value
-        for other in others.values()
-        for profile in verdicts
-    )
-    return replace(
+    scored = replace(
         scored,
-        verdicts=verdicts,
-        found=found if found.text != response else None,
-        others={way: replace(scored, verdicts=other) for way, other in others.items()},
-        is_marked=is_moved or any(one.is_marked for one in (found, *ways.values())),
-        is_cut_off=prediction.is_cut_off,
+        verdicts=reading.verdicts(task, sample, prediction, found),
+        found=None if found.text == response else found,
+        is_marked=any(one.is_marked for one in (found, *ways.values())),
         is_empty=not response.strip(),
     )
+    return _with_others(scored, task, sample, prediction, reading, ways) if ways else scored
+
+
+def _with_others(
+    scored: Score,
+    task: Task,
+    sample: Sample,
+    prediction: Prediction,
+    reading: Reading,
+    ways: Mapping[FinalAnswer, Found],
+) -> Score:
+    """The score with those of other ways to read the response."""
+    others = {}
+    is_moved = False
+    for way, found in ways.items():
+        other = replace(reading, final_answer=way)
+        verdicts = other.verdicts(task, sample, prediction, found)
+        is_moved |= any(verdicts[p].value != own.value for p, own in scored.verdicts.items())
+        others[way] = replace(scored, verdicts=verdicts)
+    return replace(scored, others=others, is_marked=scored.is_marked or is_moved)
 
 
 UNSCORED = "cannot be scored: "
@@ -259,7 +267,7 @@ class Tally:
                     members.setdefault(key, array("q")).append(position)
 
     def _move(self, way: FinalAnswer, score: Score, other: Score) -> None:
-        """Add what another way to read the response makes of the sums of values and their number."""
+        """Add what another way to read the response changes in the values' sum and number."""
         for profile in self._profiles:
             moved = self._moved[way, profile]
             for value, sign in ((other.value(profile), 1), (score.value(profile), -1)):

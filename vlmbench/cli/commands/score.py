@@ -13,11 +13,12 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from vlmbench import files
 from vlmbench.cli.arguments import (
+    count,
     data_arguments,
     json_argument,
     path,
@@ -69,7 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="score each row of MMBench by itself, not all rotations of a question together",
     )
     json_argument(parser)
-    judge = parser.add_argument_group("a model that extracts the answers (MathVista)")
+    judge = parser.add_argument_group(
+        "a model that extracts the answers (MathVista), or the letters that rules do not find "
+        "(MMMU, MMBench)"
+    )
     judge.add_argument(
         "--judge",
         metavar="BACKEND:MODEL",
@@ -82,6 +86,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a setting of its backend: concurrency=4, timeout_s=60, max_retries=2",
+    )
+    judge.add_argument(
+        "--judge-check",
+        type=count(0),
+        default=50,
+        metavar="N",
+        help="so many letters that the rules find are shown to it too, to report how far the two "
+        "agree; the rules' count (default: 50)",
     )
     judge.add_argument(
         "--judge-key-env", metavar="NAME", help="variable that holds a server's key (api_key_env)"
@@ -114,8 +126,10 @@ def run(args: argparse.Namespace) -> int:
         pairs = matched.pairs()
         if args.vanilla:
             pairs = _without_groups(pairs)
+        judge = None
         if args.judge:
-            pairs = stack.enter_context(_judge(task, args, settings)).judged(pairs)
+            judge = stack.enter_context(_judge(task, args, settings, reading))
+            pairs = judge.judged(pairs)
         output = stack.enter_context(OutputFile(args.out)) if args.out else None
         for scored in score(task, pairs, reading, matched.group_sizes):
             tally.add(scored)
@@ -132,12 +146,16 @@ def run(args: argparse.Namespace) -> int:
         figures = as_json(
             name, task.version, metric, args.profile, summaries, total, reading, marks
         )
+        if judge:
+            figures["judge"] = {"model": args.judge, **asdict(judge.agreement)}
         print(json.dumps(figures, indent=1))
     else:
         print(f"{name}  {metric}, version {task.version}  {args.predictions} ({matched.format})")
         print(as_text(args.profile, summaries, total, reading, marks))
-    for word, count in matched.left_out.items():
-        print(f"vlmbench: left out: {count:,} rows of {word}, not of {name}", file=sys.stderr)
+        if judge:
+            print(f"\n{args.judge}: {judge.agreement.text}")
+    for word, num_rows in matched.left_out.items():
+        print(f"vlmbench: left out: {num_rows:,} rows of {word}, not of {name}", file=sys.stderr)
     if tally.num_rows > total:
         print(
             f"vlmbench: {args.predictions} has {tally.num_rows:,} rows where {name} has {total:,}: "
@@ -188,7 +206,9 @@ def _judge_settings(args: argparse.Namespace) -> dict[str, Json]:
     return settings
 
 
-def _judge(task: Task, args: argparse.Namespace, settings: Mapping[str, Json]) -> Judge:
+def _judge(
+    task: Task, args: argparse.Namespace, settings: Mapping[str, Json], reading: Reading
+) -> Judge:
     """Raises: VlmbenchError for a judge that cannot be, or a log that cannot be written."""
     from vlmbench.runs.folder.judge_log import log_file
     from vlmbench.runs.judging import Judge, model_of
@@ -198,4 +218,8 @@ def _judge(task: Task, args: argparse.Namespace, settings: Mapping[str, Json]) -
         raise VlmbenchError(
             f"{log} are the predictions, and the judge's replies would go there; name another --out"
         )
-    return Judge(task, model_of(args.judge), settings, log)
+    return Judge(
+        *(task, model_of(args.judge), settings, log),
+        reading=reading,
+        num_checks=args.judge_check,
+    )

@@ -24,7 +24,7 @@ MAX_MATHS = 200
 
 
 def bare(text: str) -> str:
-    """The text without the markup that encloses all of it: `**"B"**` and `$\\text{B}$` are B."""
+    r"""The text without the markup that encloses all of it: `**"B"**` and `$\text{B}$` are B."""
     text = text.strip()
     if text[:1] not in _OPENINGS:
         return text

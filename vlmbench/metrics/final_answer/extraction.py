@@ -6,6 +6,7 @@ comes out as it went in, but for outer blanks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
@@ -17,8 +18,13 @@ from vlmbench.schema import FinalAnswer
 VERSION = 1
 """Rises with any change of what is extracted: scores of two versions are never mixed."""
 
+_PLAIN = re.compile(
+    r"(?!.*(?:ans|answer|boxed|choice|correct|final|option|antwort|respuesta))"
+    r"[A-Za-z0-9](?:[A-Za-z0-9 ,%-]{0,60}[A-Za-z0-9%])?",
+    re.IGNORECASE,
+)
 MAX_RESPONSE = 200_000
-"""Characters of a response that are read; of a longer one, so many at the end: answers stand there."""
+"""Characters of a response that are read, those at its end: answers stand there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +33,22 @@ class Found:
 
     text: str
     how: tuple[str, ...] = ()
-    """"thought", "answer tag", "special token", "box", "answer line", "JSON", ...; none: no mark."""
+    """ "thought", "answer tag", "special token", "box", "JSON", ...; none: there was no mark."""
 
     @property
     def is_marked(self) -> bool:
         """True: the answer stands in a wrapping; "B." and "(B)" are plain letters."""
-        return bool({*self.how} - {letters.LETTER, letters.OPTION_TEXT})
+        return any(mark not in (letters.LETTER, letters.OPTION_TEXT) for mark in self.how)
 
     @property
     def is_missing(self) -> bool:
         """True: the response has no final answer, as where a thought was never closed."""
         return not self.text
+
+
+def is_plain(response: str, options: Mapping[str, str] | None) -> bool:
+    """True if no way to read the response changes it, as it is with most answers; quickly told."""
+    return bool(_PLAIN.fullmatch(response)) and (not options or response in options)
 
 
 def extract(response: str, mode: FinalAnswer, options: Mapping[str, str] | None = None) -> Found:
@@ -51,9 +62,9 @@ def extract(response: str, mode: FinalAnswer, options: Mapping[str, str] | None 
       the final answer, or the text without bold, quotes and the like. With `options` (letter to
       text) it is the letter, where one is named.
     """
+    if mode == "none" or is_plain(response, options):
+        return Found(response)
     match mode:
-        case "none":
-            return Found(response)
         case "tags":
             return _tags(response)
         case "full":

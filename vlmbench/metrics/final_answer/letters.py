@@ -25,10 +25,14 @@ _WHOLE = re.compile(
     re.IGNORECASE,
 )
 _MORE = r"(?!\s*(?:,|\u3001|/|&|\b(?:and|or)\b|和|或|与)\s*[\[(]?[A-Z](?![A-Za-z0-9_'\u2019]))"
+_VERBS = (
+    r"(?!\s*(?:and|are|can|can't|cannot|could|does|doesn't|has|have|is|isn't|looks|may|might|or"
+    r"|seems|shows|was|will|would|vs)\b)"
+)
 _TAKEN_BACK = r"(?!\s*(?:\.\.|\u2026|,\s*(?:no|wait|not|actually)\b))"
 _LEADING = re.compile(
     rf"{_PREFIX}(?:"
-    rf"\*{{0,2}}[\[(\u3010]\s?(?P<round>[A-Za-z])\s?[\])\u3011]{_MORE}{_TAKEN_BACK}"
+    rf"\*{{0,2}}[\[(\u3010]\s?(?P<round>[A-Za-z])\s?[\])\u3011]{_VERBS}{_MORE}{_TAKEN_BACK}"
     rf"|\*{{0,2}}(?P<capital>[A-Z])(?:\*\*)?{_MORE}{_TAKEN_BACK}(?=\s*[,:;)\u3002\u3001]|\s*\.(?![A-Za-z]\.)"
     r"|\s+[-\u2013\u2014]\s|\s*\n|\s*\(|\s+(?:because|since)\b|\s*\Z)"
     r"|\*{0,2}(?P<small>[a-z])(?=\)|[.:]\s))"

@@ -16,14 +16,16 @@ _ECHO = re.compile(r"\n[ \t]*(?:Question|Hint|Choices)[ \t]*:")
 
 _TO_WHAT = r"(?: (?:to|for|of|in|here)\b[^.:\n*]{0,80}?)?"
 _VERB = (
-    r"(?:\*{0,2}[ \t]*(?:\bis\b|\bwould be\b|\bshould be\b|\bmust be\b|[:\uff1a=]|->|\u2192|\u21d2)"
+    r"(?:\*{0,2}[ \t]*(?:\bis\b|\bwould be\b|\bshould be\b|\bmust be\b|[:\uff1a=]|->|\u2192|\u21d2"
+    r"|[ \t][-\u2013\u2014][ \t])"
     r"(?:[ \t]*(?:therefore|thus|hence|clearly)\b,?)?[ \t]*[:\uff1a]?\*{0,2})"
 )
 _STRONG = (
     rf"\b(?:the |my )?(?:final|definitive)[ \t]+answer{_TO_WHAT}(?:{_VERB}|\**[ \t]*\n)"
     rf"|^[ \t#*]*(?:the |my )?final[ \t]+(?:value|result|choice){_TO_WHAT}(?:{_VERB}|\**[ \t]*\n)"
     r"|\bfinal[ \t]+(?:value|result|choice)[ \t]+is\b[ \t]*:?"
-    r"|(?:最终|最終|最后|最後)(?:的)?(?:答案|结果|結果|回答)(?:是|为|為|就是|应为|は)?[ \t]*[:：]?"
+    r"|(?:最终|最終|最后|最後)(?:的)?(?:答案|结果|結果|回答)(?:是|为|為|就是|应为|は)?"
+    r"[ \t]*[:\uff1a]?"
     r"|^[ \t]*####[ \t]*(?=[-\d])"
 )
 _WEAK = (
@@ -32,10 +34,11 @@ _WEAK = (
     r"|^[ \t#*]*(?:the |correct )?answer[ \t*:\uff1a]*\n"
     rf"|\b(?:the )?(?:correct|right|best) (?:option|choice|value|result){_TO_WHAT}{_VERB}"
     r"|^[ \t*]*ans(?:wer)?[.:][ \t*]*"
-    r"|(?:正确|正確)?(?:答案|答え|正解|解答|回答)(?:应该|应當|应)?(?:是|为|為|就是|应为|は)?[ \t]*[:：]?\**"
-    r"|정답[은:：]?[ \t]*|(?:^|\n)[ \t]*답[은:：][ \t]*"
+    r"|(?:正确|正確)?(?:答案|答え|正解|解答|回答)(?:应该|应當|应)?(?:是|为|為|就是|应为|は)?"
+    r"[ \t]*[:\uff1a]?\**"
+    r"|정답[은:\uff1a]?[ \t]*|(?:^|\n)[ \t]*답[은:\uff1a][ \t]*"
     r"|\bla respuesta(?: correcta| final)?(?: es|:)|\b(?:la )?réponse(?: correcte| finale)?"
-    r"(?: est|[ \t]?:)|\b(?:die )?antwort(?: ist|:)|\bответ[:\s]"
+    r"(?: est|[ \t]?:)|\b(?:die )?antwort(?: ist|:)|\b\u043e\u0442\u0432\u0435\u0442[:\s]"
 )
 _CUE = re.compile(rf"(?P<strong>{_STRONG})|(?P<weak>{_WEAK})", re.IGNORECASE | re.MULTILINE)
 _NO_ANSWER = re.compile(
@@ -50,6 +53,7 @@ _ABBREVIATION = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!]\s+(?=[A-Z\"'*(])|\u3002")
+_BULLET = re.compile(r"\A[-*\u2022][ \t]+(?=[^\s\d])")
 _POLITE = re.compile(r"(?:です|である|입니다|이다|です。)\Z")
 
 
@@ -100,7 +104,7 @@ def _stated_after(text: str, cue: re.Match[str]) -> str | None:
         line = next((one for one in rest.split("\n") if one.strip(" \t*_#-:")), "")
         if len(line) > _MAX_NEXT_LINE and not _begins_line(text, cue.start()):
             return None  # "Here is my answer:", and then the reasoning
-    line = line.strip()
+    line = _BULLET.sub("", line.strip())
     if not line or len(line) > _MAX_STATED or _NO_ANSWER.match(line) or line.endswith("?"):
         return None
     return bare(_unclosed(bare(sentence(_unclosed(line))))) or None
@@ -117,9 +121,9 @@ def sentence(line: str) -> str:
             line = line[: end.start()]
             break
     stripped = line.rstrip()
-    if stripped.endswith((".", "\u3002", "\uff0e")) and not stripped.endswith(".."):
-        if not _ABBREVIATION.search(stripped, max(0, len(stripped) - 9), len(stripped) - 1):
-            stripped = stripped[:-1]
+    ends = stripped.endswith((".", "\u3002", "\uff0e")) and not stripped.endswith("..")
+    if ends and not _ABBREVIATION.search(stripped, max(0, len(stripped) - 9), len(stripped) - 1):
+        stripped = stripped[:-1]
     return _POLITE.sub("", stripped).rstrip()
 
 

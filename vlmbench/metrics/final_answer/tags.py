@@ -80,7 +80,7 @@ def untagged(response: str) -> tuple[str, tuple[str, ...]]:
 
 
 def without_thought(response: str) -> str:
-    """The response without thought; answer tags and special tokens stay. Empty: it is all thought."""
+    """The response without thought, of which it may be all; answer tags and tokens stay."""
     if not any(mark in response for mark in _MARKS):
         return response
     return _parted(_final_channel(response, []), [])[0]
@@ -122,35 +122,36 @@ def _outside_thought(text: str, how: list[str]) -> str:
 
 
 def _parted(text: str, how: list[str]) -> tuple[str, str]:
-    """What stands outside thought and inside.
+    """What stands outside thought, after the last one if anything does, and what inside.
 
     A thought ends at the first closing tag, and a closing tag without an opening one makes all
-    before it thought.
+    before it thought. An opening tag within a line that nothing closes is spoken of.
     """
     outside: list[str] = []
     inside: list[str] = []
     place, is_open = 0, False
-    for tag in _tags(text):
-        if tag.kind != "thought":
-            continue
+    tags = [tag for tag in _tags(text) if tag.kind == "thought"]
+    last_close = max((tag.start for tag in tags if tag.closes), default=-1)
+    for tag in tags:
         before = text[place : tag.start]
         if tag.closes:
             how.append("thought" if is_open else "lone closing tag")
             if is_open:
                 inside.append(before)
-            elif tag.end == len(text) and len("".join(outside)) + len(before) <= _MAX_STRAY:
+            elif tag.end == len(text) and not outside and len(before) <= _MAX_STRAY:
                 outside.append(before)
             else:
                 inside += [*outside, before]
                 outside.clear()
             place, is_open = tag.end, False
-        elif not is_open and _begins_line(text, tag.start):
+        elif not is_open and (last_close > tag.start or inside or _begins_line(text, tag.start)):
             outside.append(before)
             place, is_open = tag.end, True
     if is_open:
         how.append("open thought")
     (inside if is_open else outside).append(text[place:])
-    return "".join(outside), "".join(inside)
+    said = next((piece for piece in reversed(outside) if piece.strip()), "")
+    return said, "".join(inside)
 
 
 def _answer(text: str, how: list[str], *, only_sure: bool = False) -> str | None:

@@ -41,8 +41,8 @@ _SPACED = re.compile(
 )
 _DECIMAL_COMMA = re.compile(r"(-?[0-9]+),([0-9]{1,2})(?=\W*(?:[a-zA-Z]{1,12}\W*)?\Z)")
 _SCALED = re.compile(
-    r"(?<![\w.,])([0-9]{1,6}(?:\.[0-9]{1,6})?) ?(thousand|million|billion|trillion|\u4e07|\u842c|\u4ebf|\u5104)"
-    r"(?![a-zA-Z])",
+    r"(?<![a-zA-Z\d.,])([0-9]{1,6}(?:\.[0-9]{1,6})?) ?"
+    r"(thousand|million|billion|trillion|\u4e07|\u842c|\u4ebf|\u5104)(?![a-zA-Z])",
     re.IGNORECASE,
 )
 _SCALES = {
