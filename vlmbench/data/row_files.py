@@ -118,9 +118,12 @@ def _text_rows(
                 continue
             cells = {column: row.pop(column, None) or None for column in pictures}
             for column, cell in cells.items():
-                if cell is not None and not isinstance(cell, str):
+                if isinstance(cell, list) and all(isinstance(item, str) for item in cell):
+                    cells[column] = json.dumps(cell)
+                elif cell is not None and not isinstance(cell, str):
                     raise VlmbenchError(
-                        f"{where}: column {column!r} is no text; a picture is base64, or a path"
+                        f"{where}: column {column!r} is no text and no list of texts; a picture is "
+                        "base64, or a path"
                     )
             is_empty = False
             yield {JSON_COLUMN: json.dumps(row), **cells}
