@@ -99,7 +99,10 @@ def test_a_cell_may_be_a_list_of_pictures(suffix: str, tmp_path: Path) -> None:
     if suffix == "parquet":
         stored = [{"bytes": picture, "path": None} for picture in (red, blue)]
         rows: list[dict[str, Any]] = [{"images": cell} for cell in (stored, stored[:1], [], None)]
-        kinds: dict[str, Any] = {"images": datasets.Sequence(datasets.Image()), "cover": datasets.Image()}
+        kinds: dict[str, Any] = {
+            "images": datasets.Sequence(datasets.Image()),
+            "cover": datasets.Image(),
+        }
         kinds["id"] = datasets.Value("string")
         rows = [row | {"id": "1", "cover": stored[1]} for row in rows]
         datasets.Dataset.from_list(rows, features=datasets.Features(kinds)).to_parquet(path)
