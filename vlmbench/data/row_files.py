@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import json
@@ -54,6 +55,13 @@ def read(
 def _reason(cause: BaseException, files: Sequence[Path]) -> str:
     if isinstance(cause, VlmbenchError):
         return str(cause)
+    if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+        import datasets
+
+        return (
+            f"the disk of {datasets.config.HF_DATASETS_CACHE}, where the rows are laid out, is full; "
+            "free some of it, or set HF_DATASETS_CACHE to a folder on another"
+        )
     lines = str(cause).splitlines() or [type(cause).__name__]
     return f"cannot read {', '.join(map(str, files[:3]))}: {lines[0][:200]}"
 

@@ -355,12 +355,15 @@ class StoredPicture(Picture):
 
     def decode(self) -> Image:
         """Raises: ValueError that names row and column, for a broken or far too large picture."""
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
 
         content = io.BytesIO(self.encoded())
         try:
             image = Image.open(content)
             image.load()
+        except UnidentifiedImageError as error:  # its message names an object in memory
+            where = f"{self.rows.where(self.index)}: column {self.column!r}"
+            raise ValueError(f"{where}: the bytes are no picture of a known format") from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             where = f"{self.rows.where(self.index)}: column {self.column!r}"
             raise ValueError(f"{where}: the picture cannot be decoded: {error}") from error
