@@ -199,3 +199,16 @@ def test_a_quantised_checkpoint_names_the_backend_that_runs_it(copy: Path) -> No
         idefics2.forecast(str(copy), Settings())
     with pytest.raises(VlmbenchError, match=expected):
         idefics2.open(str(copy), Settings(device="cpu"))
+
+
+@pytest.mark.parametrize("mark", [".absmax", ".SCB", ".qweight"])
+def test_quantised_weights_without_their_config_are_refused(copy: Path, mark: str) -> None:
+    """Else they are taken for plain ones, and the answers are noise."""
+    path = copy / "model.safetensors"
+    tensors = load_file(path)
+    name = next(name for name in tensors if name.endswith("q_proj.weight"))
+    tensors[name.removesuffix(".weight") + mark] = torch.zeros(2)
+    save_file(tensors, path, metadata={"format": "pt"})
+    expected = r"are quantised \(.*, but config\.json has no quantization_config: put back"
+    with pytest.raises(VlmbenchError, match=expected):
+        transformers.open(str(copy), transformers.Settings(device="cpu"))

@@ -33,6 +33,8 @@ from vlmbench.errors import VlmbenchError
     ("spec", "error"),
     [
         ("constnat:A", "no backend named 'constnat' (a model is BACKEND:ARGUMENT); did you mean"),
+        ("vllm:org/model-8b", "no backend named 'vllm'; serve the model and give openai:URL#MODEL"),
+        ("hf:org/model-8b", "no backend named 'hf'; give transformers:PATH_OR_HUB_ID"),
         ("org/model-8b", "no backend named 'org/model-8b' (a model is BACKEND:ARGUMENT); there"),
         ("", "no backend named ''"),
         (":tiny", "no backend named ''"),

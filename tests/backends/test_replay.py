@@ -109,8 +109,15 @@ def test_row_numbers_are_not_taken_for_ids(tmp_path: Path) -> None:
         replay(path, "docvqa@validation/0")
 
 
+def test_pictures_ids_are_not_taken_for_samples(tmp_path: Path) -> None:
+    answer = {"question_id": "a1", "prompt": "What?", "text": "yes", "model_id": "m"}
+    with pytest.raises(VlmbenchError, match="the pictures' ids and not the samples' ids"):
+        replay(lines(tmp_path / "textvqa.jsonl", answer), "textvqa@validation/1")
+
+
 def test_a_run_answers_as_it_did_with_counts_and_times(tmp_path: Path) -> None:
     counts: dict[str, Any] = {"visual_tokens": 64, "prompt_tokens": 80, "generated_tokens": 2}
+    counts |= {"reasoning": "Let me see.", "reasoning_tokens": 0, "token_limit": 90}
     fields = {**counts, "finish_reason": "length", "timings": {"total_s": 0.5, "later_s": 1}}
     run(
         tmp_path,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import random
 import subprocess
 import sys
@@ -11,10 +13,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from PIL import Image
 
-from vlmbench.data import splits
+from vlmbench.data import Split, splits
 from vlmbench.data.rows import Rows
 from vlmbench.task import loading
 
@@ -68,6 +71,56 @@ def test_memory_does_not_grow_with_the_pictures(
         command = [sys.executable, "-c", MEASURE, str(folder)]
         measured = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(measured.stdout) < 24, measured  # MiB, of 96 MiB of pictures
+
+
+def encoded(colour: str) -> bytes:
+    content = BytesIO()
+    Image.new("RGB", (4, 3), colour).save(content, "PNG")
+    return content.getvalue()
+
+
+def colours(rows: Rows, *columns: str) -> list[dict[int, tuple[int, ...]]]:
+    found = []
+    for row in rows:
+        pictures = row.pictures(*columns, are_optional=True)
+        pixels = {n: picture.decode().getpixel((0, 0)) for n, picture in pictures.items()}
+        found.append(pixels)
+    return found  # type: ignore[return-value]
+
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "tsv"])
+def test_a_cell_may_be_a_list_of_pictures(suffix: str, tmp_path: Path) -> None:
+    red, blue = encoded("red"), encoded("blue")
+    texts = [base64.b64encode(picture).decode() for picture in (red, blue)]
+    path = tmp_path / f"test.{suffix}"
+    if suffix == "parquet":
+        stored = [{"bytes": picture, "path": None} for picture in (red, blue)]
+        rows: list[dict[str, Any]] = [{"images": cell} for cell in (stored, stored[:1], [], None)]
+        kinds: dict[str, Any] = {
+            "images": datasets.Sequence(datasets.Image()),
+            "cover": datasets.Image(),
+        }
+        kinds["id"] = datasets.Value("string")
+        rows = [row | {"id": "1", "cover": stored[1]} for row in rows]
+        datasets.Dataset.from_list(rows, features=datasets.Features(kinds)).to_parquet(path)
+    elif suffix == "jsonl":
+        lists = (texts, texts[:1], [], None)
+        lines = (json.dumps({"id": 1, "images": cell, "cover": texts[1]}) for cell in lists)
+        path.write_text("\n".join(lines))
+    else:
+        spelt = (str(texts), str(texts[:1]), "", "")
+        lines = (f"1\t{cell}\t{texts[1]}" for cell in spelt)
+        path.write_text("\n".join(["id\timages\tcover", *lines]))
+    rows_found = splits.load("own", Split(name="test", pictures=("images", "cover")), tmp_path)
+    assert colours(rows_found, "images") == [{1: RED, 2: BLUE}, {1: RED}, {}, {}]
+    assert colours(rows_found, "images", "cover")[0] == {1: RED, 2: BLUE, 3: BLUE}
+    two = rows_found[0].picture("images")
+    assert two is not None
+    with pytest.raises(ValueError, match="row 0: column 'images' holds 2 pictures in a list"):
+        two.encoded()
 
 
 def cells(*values: Any) -> list[dict[str, Any]]:

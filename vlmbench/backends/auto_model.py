@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pickle import PickleError
 from typing import TYPE_CHECKING, Any
 
+from vlmbench.backends import weight_files
 from vlmbench.backends.checkpoint import Checkpoint
 from vlmbench.backends.rendering import takes_parts
 from vlmbench.backends.settings import TransformersSettings as Settings
@@ -137,6 +138,22 @@ def _check_config(found: Checkpoint, trusts: bool) -> None:
             )
 
 
+def _check_weights(found: Checkpoint) -> None:
+    """Raises: ValueError for quantised weights whose config does not say so.
+
+    They would be taken for plain ones, and the model's answers be noise.
+    """
+    text = found.config.get("text_config")
+    configs = (found.config, text if isinstance(text, dict) else {})
+    if found.revision or any("quantization_config" in config for config in configs):
+        return  # of a hub's checkpoint the weights are not here yet
+    if how := weight_files.quantisation(found.folder):
+        raise ValueError(
+            f"its weights are quantised ({how}), but config.json has no quantization_config: put "
+            "back the one that they came with"
+        )
+
+
 def _check_kind(config: Any) -> None:
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
@@ -152,6 +169,7 @@ def model(found: Checkpoint, dtype: torch.dtype, settings: Settings) -> Any:
     """Raises: ValueError for weights that are not whole, which would be drawn at random."""
     import transformers
 
+    _check_weights(found)
     own = found.config.get("auto_map", {}) if settings.trust_remote_code else {}
     names = ("AutoModelForImageTextToText", "AutoModelForCausalLM", "AutoModel")
     auto = getattr(transformers, next((name for name in names if name in own), names[0]))

@@ -31,6 +31,12 @@ ELSEWHERE = {"replay": "vlmbench.runs.replay"}
 BLIND = ("replay", "constant")
 """Built-in backends that look at no picture."""
 
+SERVERS = ("vllm", "sglang", "lmdeploy", "tgi", "ollama", "llamacpp", "litellm", "trtllm")
+"""Names that other harnesses have for backends which are servers here."""
+
+CHECKPOINTS = ("hf", "huggingface", "hf-multimodal", "qwen2_vl", "llava", "llava_hf", "internvl2")
+"""Names that other harnesses have for backends which load a checkpoint with transformers."""
+
 ENTRY_POINTS = "vlmbench.backends"
 """Group whose entry points name a backend: each loads to a `BackendModule`."""
 
@@ -224,6 +230,10 @@ def _module(name: str) -> BackendModule:
                 "of vlmbench.backends.settings.Settings"
             )
         return cast(BackendModule, module)
+    if name in SERVERS:
+        raise VlmbenchError(f"no backend named {name!r}; serve the model and give openai:URL#MODEL")
+    if name in CHECKPOINTS:
+        raise VlmbenchError(f"no backend named {name!r}; give transformers:PATH_OR_HUB_ID")
     raise no_such("backend", name, {*BUILT_IN, *installed.names}, "(a model is BACKEND:ARGUMENT)")
 
 

@@ -51,6 +51,23 @@ def adapter_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+QUANTISED = {
+    **{".absmax": "bitsandbytes", ".quant_map": "bitsandbytes", ".SCB": "bitsandbytes"},
+    **{".qweight": "AWQ or GPTQ", ".qzeros": "AWQ or GPTQ"},
+    **{".weight_packed": "compressed-tensors", ".weight_scale": "a scale to each weight"},
+}
+"""How names of tensors end that only a quantised model has, and by what it was quantised."""
+
+
+def quantisation(folder: Path) -> str:
+    """By what the weights are quantised, as their names tell; empty: they are not.
+
+    Raises: VlmbenchError as `weights_digest` does.
+    """
+    names = (tensor.name for tensor in _tensors(folder))
+    return next((how for name in names for end, how in QUANTISED.items() if name.endswith(end)), "")
+
+
 def has_weights(folder: Path) -> bool:
     """True if a folder has weights of a whole model."""
     patterns = ("model*.safetensors", "pytorch_model*.bin", INDEX)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import json
@@ -57,6 +58,13 @@ def read(
 def _reason(cause: BaseException, files: Sequence[Path]) -> str:
     if isinstance(cause, VlmbenchError):
         return str(cause)
+    if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+        import datasets
+
+        return (
+            f"the disk of {datasets.config.HF_DATASETS_CACHE}, where the rows are laid out, is full; "
+            "free some of it, or set HF_DATASETS_CACHE to a folder on another"
+        )
     lines = str(cause).splitlines() or [type(cause).__name__]
     return f"cannot read {', '.join(map(str, files[:3]))}: {lines[0][:200]}"
 
@@ -141,9 +149,12 @@ def _text_rows(
                 continue
             cells = {column: row.pop(column, None) or None for column in pictures}
             for column, cell in cells.items():
-                if cell is not None and not isinstance(cell, str):
+                if isinstance(cell, list) and all(isinstance(item, str) for item in cell):
+                    cells[column] = json.dumps(cell)
+                elif cell is not None and not isinstance(cell, str):
                     raise VlmbenchError(
-                        f"{where}: column {column!r} is no text; a picture is base64, or a path"
+                        f"{where}: column {column!r} is no text and no list of texts; a picture is "
+                        "base64, or a path"
                     )
             is_empty = False
             yield {JSON_COLUMN: json.dumps(row), **cells}

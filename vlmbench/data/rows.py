@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import math
@@ -130,9 +131,26 @@ class Row:
         return StoredPicture(rows, index, column)
 
     def pictures(self, *columns: str, are_optional: bool = False) -> dict[int, Picture]:
-        """The pictures by number: that of the first column is 1. See `picture`."""
-        found = (self.picture(column, is_optional=are_optional) for column in columns)
-        return {number: picture for number, picture in enumerate(found, 1) if picture is not None}
+        """The pictures by number: that of the first column is 1. See `picture`.
+
+        A cell that is a list of pictures takes as many numbers.
+        """
+        found: dict[int, Picture] = {}
+        number = 1
+        for column in columns:
+            length = self._rows.list_length(self._index, column) if self._rows else None
+            if self._rows is not None and length is not None:
+                for position in range(length):
+                    found[number + position] = StoredPicture(
+                        self._rows, self._index, column, position
+                    )
+                number += length
+                continue
+            picture = self.picture(column, is_optional=are_optional)
+            if picture is not None:
+                found[number] = picture
+            number += 1
+        return found
 
     def wrong(self, column: str, expected: str) -> VlmbenchError:
         """The error for a value that is not what the task reads."""
@@ -169,7 +187,9 @@ class Rows:
         self._pictures = {
             column
             for column, feature in dataset.features.items()
-            if column in pictures or isinstance(feature, datasets.Image)
+            if column in pictures
+            or isinstance(feature, datasets.Image)
+            or isinstance(getattr(feature, "feature", None), datasets.Image)  # a list of them
         }
         others = [column for column in dataset.features if column not in self._pictures]
         self._texts = dataset.select_columns(others).with_format("arrow")
@@ -179,6 +199,7 @@ class Rows:
         self._patches: Mapping[str, Mapping[str, Json]] = {}
         self._patched_id = ""
         self._masks: dict[str, bytes] = {}
+        self._list_masks: dict[str, bytes] = {}
         self._by_index: dict[str, int] | None = None
         self.source, self.revision, self.fingerprint = source, revision, fingerprint
 
@@ -249,18 +270,36 @@ class Rows:
             )
         return self._masks[column]
 
-    def picture_bytes(self, index: int, column: str) -> bytes:
+    def list_length(self, index: int, column: str) -> int | None:
+        """How many pictures a cell lists; None: it is one picture or none, and no list."""
+        if not self.has_picture(index, column) or not self._lists(column)[index]:
+            return None
+        value = self._value(index, column)
+        return len(value) if isinstance(value, list) else None
+
+    def _lists(self, column: str) -> bytes:
+        """A byte a row: 1 where the cell may be a list of pictures. Found without reading one."""
+        if column not in self._list_masks:
+            chunks = map(_may_be_list, self._cells.column(column).chunks)
+            self._list_masks[column] = b"".join(
+                mask.to_numpy(zero_copy_only=False).tobytes() for mask in chunks
+            )
+        return self._list_masks[column]
+
+    def picture_bytes(self, index: int, column: str, position: int | None = None) -> bytes:
         """The encoded picture; a text cell is a path, base64, or the `index` of another row.
+
+        `position`: which one of a cell that is a list; of any other cell None.
 
         The third form is VLMEvalKit's: a cell of at most 64 characters names the row that has it.
 
         Raises: ValueError where there is none, or a text is none of these.
         """
-        cell = self._cell(index, column)
+        cell = self._cell(index, column, position)
         if isinstance(cell, str) and len(cell) <= MAX_INDEX_LENGTH:
             other = self._rows_by_index().get(cell)
             if other is not None:
-                cell = self._cell(other, column)
+                cell = self._cell(other, column, position)
         if isinstance(cell, bytes):
             return cell
         where = f"{self.where(index)}: column {column!r}"
@@ -290,8 +329,20 @@ class Rows:
             )
         return path.read_bytes()
 
-    def _cell(self, index: int, column: str) -> bytes | str | None:
+    def _value(self, index: int, column: str) -> Any:
+        """A cell of a column of pictures as it is stored; a list also where a text spells one."""
         value = self._cells.column(column)[index].as_py()
+        is_spelt = isinstance(value, str) and value.startswith("[") and value.endswith("]")
+        return _listed(value) if is_spelt else value
+
+    def _cell(self, index: int, column: str, position: int | None) -> bytes | str | None:
+        value = self._value(index, column)
+        if isinstance(value, list):
+            if position is None and len(value) > 1:
+                raise ValueError(
+                    f"{self.where(index)}: column {column!r} holds {len(value)} pictures in a list"
+                )
+            value = value[position or 0] if value else None
         if isinstance(value, Mapping):
             value = value.get("bytes") or value.get("path")
         return value if isinstance(value, bytes | str) else None
@@ -321,9 +372,11 @@ class StoredPicture(Picture):
     rows: Rows
     index: int
     column: str
+    position: int | None = None
+    """Which picture of a cell that is a list."""
 
     def encoded(self) -> bytes:
-        return self.rows.picture_bytes(self.index, self.column)
+        return self.rows.picture_bytes(self.index, self.column, self.position)
 
     def decode(self) -> Image:
         """Raises: ValueError that names row and column, for a broken or far too large picture."""
@@ -335,11 +388,34 @@ class StoredPicture(Picture):
             raise ValueError(f"{where}: the picture cannot be decoded: {error}") from error
 
 
-def _is_filled(cells: Any) -> Any:
-    """Which cells hold something: of a record of bytes and path, one of the two."""
+def _listed(text: str) -> list[str] | str:
+    """The list of texts that a text spells, as JSON or Python writes it; else the text."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return value if is_list else text
+
+
+def _may_be_list(cells: Any) -> Any:
+    """Which cells are lists, or texts that begin like one."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+        return pc.fill_null(pc.starts_with(cells, "["), False)
+    is_list = pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type)
+    return pa.repeat(pa.scalar(is_list), len(cells))
+
+
+def _is_filled(cells: Any) -> Any:
+    """Which cells hold something: of a record of bytes and path, one of the two; of a list, any."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type):
+        return pc.fill_null(pc.greater(pc.list_value_length(cells), 0), False)
     if not pa.types.is_struct(cells.type):
         return pc.is_valid(cells)
     parts = [pc.is_valid(pc.struct_field(cells, [i])) for i in range(cells.type.num_fields)]

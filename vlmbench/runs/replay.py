@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from msgspec import UNSET
+
 from vlmbench.backends.settings import Settings
 from vlmbench.data import predictions
 from vlmbench.errors import VlmbenchError
@@ -91,9 +93,10 @@ def _of_file(path: Path, split: str) -> dict[str, Response]:
     Raises: VlmbenchError for a file that is malformed, numbers rows, or answers a sample twice.
     """
     file = predictions.read(path, conventions_of(split.partition("@")[0]))
-    if file.by_row_number:
+    if file.by_row_number or file.ids_name_pictures:
+        given = "row numbers" if file.by_row_number else "the pictures' ids"
         raise VlmbenchError(
-            f"{path} gives row numbers and not the samples' ids; score it with vlmbench score"
+            f"{path} gives {given} and not the samples' ids; score it with vlmbench score"
         )
     answers: dict[str, Response] = {}
     for line in file.lines:
@@ -134,6 +137,9 @@ def _of_record(record: ResponseRecord) -> Response:
         prompt_tokens=_count(record.prompt_tokens),
         generated_tokens=_count(record.generated_tokens),
         timings=Timings(**{name: record.timings.get(name) for name in TIMINGS}),
+        reasoning="" if record.reasoning is UNSET else record.reasoning,
+        reasoning_tokens=None if record.reasoning_tokens is UNSET else record.reasoning_tokens,
+        token_limit=None if record.token_limit is UNSET else record.token_limit,
     )
 
 

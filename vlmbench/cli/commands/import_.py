@@ -1,4 +1,4 @@
-"""Make run folders of another harness's results: lmms-eval's and VLMEvalKit's.
+"""Make run folders of another harness's results: lmms-eval, VLMEvalKit, EvalScope, inspect_ai.
 
 Logged answers are scored by our rules; the harness's own number stays beside ours, so that it shows
 how much of a score is the harness. The folders then go to board, compare, view and plot.

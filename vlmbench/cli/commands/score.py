@@ -1,8 +1,9 @@
 """Score a prediction file: no model, no GPU.
 
 A line of the file is {"id": ..., "response": "..."}. With "sample": {...} beside them, a row with
-the hub's column names (pictures left out), no data set is needed. Files of lmms-eval
-(samples_*.jsonl) and VLMEvalKit (xlsx, tsv) and the official submission files are read as they are.
+the hub's column names (pictures left out), no data set is needed. Files of lmms-eval, VLMEvalKit,
+EvalScope, inspect_ai, LLaVA, InternVL, Qwen-VL and MMMU's own evaluation, and the official
+submission files, are read as they are.
 """
 
 from __future__ import annotations
