@@ -272,8 +272,9 @@ class Rows:
             return base64.b64decode(cell.partition("base64,")[2] or cell, validate=True)
         except ValueError:
             is_url = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", cell) is not None
-            what = "a URL, which is not fetched" if is_url else "neither base64 nor a file"
-            raise ValueError(f"{where} is {what}; a path is relative to {self._folder}") from None
+            what = f"neither base64 nor a file in {self._folder}"
+            what = "a URL, which is not fetched" if is_url else what
+            raise ValueError(f"{where} is {what}") from None
 
     def _file(self, name: str, where: str) -> bytes:
         """Raises: ValueError for a file outside of the data folder, unless that is allowed."""
