@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -325,6 +326,13 @@ class StoredPicture(Picture):
 
     def encoded(self) -> bytes:
         return self.rows.picture_bytes(self.index, self.column)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        try:
+            return image_files.opened(self.encoded(), self.rows.policy.max_pixels).size
+        except (OSError, ValueError):
+            return 0, 0
 
     def decode(self) -> Image:
         """Raises: ValueError that names row and column, for a broken or far too large picture."""
