@@ -261,6 +261,13 @@ def test_the_same_start_that_fails_four_times_is_one_line(
     assert capsys.readouterr().err == ""
 
 
+def test_starts_that_fail_for_several_reasons_are_one_line_too(tmp_path: Path) -> None:
+    executor = Unable(["one", "two", "one"])
+    executor.num_expected = 0
+    with pytest.raises(VlmbenchError, match=r"no worker could be started: .*said: one"):
+        drive(executor, items(9), tmp_path)
+
+
 def test_an_executor_without_workers_ends_the_run(tmp_path: Path) -> None:
     class Leaving(Scripted):
         def give(self, worker: str, lease: Lease) -> None:

@@ -21,7 +21,7 @@ from vlmbench.runs.executors.protocol import (
     Noticed,
     Used,
 )
-from vlmbench.runs.failures import StopRule
+from vlmbench.runs.failures import StopRule, kind_of
 from vlmbench.runs.folder.responses import Log, ResponseRecord, decoded, encoded
 from vlmbench.runs.folder.usage import append_usage
 from vlmbench.runs.plan import Item
@@ -129,6 +129,8 @@ class _Driver:
             self._drop_hanging()
             self._give()
             if not (events or self._executor.num_expected or self.outcome.problems):
+                if not self._has_joined:
+                    raise VlmbenchError(f"no worker could be started: {self._last_loss}")
                 self._give_up(f"no worker is left: {self._last_loss}")
 
     def close(self, *, is_at_once: bool) -> None:
@@ -207,7 +209,7 @@ class _Driver:
 
     def _start_failed(self, event: Lost) -> None:
         """Raises: VlmbenchError where starts fail again and again for one reason."""
-        reason = (event.how, event.last_words)
+        reason = (event.how, kind_of(event.last_words))
         same = self._failed_starts and self._failed_starts[-1] == reason
         self._failed_starts = [*self._failed_starts, reason] if same else [reason]
         if len(self._failed_starts) >= MAX_FAILED_STARTS:
