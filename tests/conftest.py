@@ -20,7 +20,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
-hypothesis.settings.load_profile("seeded")
+if num_examples := os.environ.get("VLMBENCH_FUZZ_EXAMPLES"):  # scripts/fuzz
+    hypothesis.settings.register_profile("fuzz", max_examples=int(num_examples), deadline=None)
+hypothesis.settings.load_profile("fuzz" if num_examples else "seeded")
 
 SHARED_QUESTIONS = ("gold.jsonl", "problems.jsonl")
 """Where a task's models answer the same questions, these stand once, in the task's folder."""

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -76,7 +77,7 @@ def _decoder(kind: Hashable) -> Any:
     return msgspec.json.Decoder(kind)
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BufferedReader:
     """A file on disk, to be read. Raises: VlmbenchError where it cannot be, or is a pipe or device.
 
     Opening a pipe would wait for its writer, and a device may have no end.

@@ -239,6 +239,8 @@ def test_the_question_says_which_number_is_meant(question: str, response: str, v
         ("print(" + "-" * 5000 + "1)", None),
         (r"print('\d')", None),
         ("print(1if 1else 2)", None),
+        ("print(0xfor 1)", None),
+        ("print(1.or 2)", None),
         ("import math\nmath['pi'] = 3\nprint(math.pi)", None),
         ("print(sorted(set(['b', 'a', 'b'])), len(set([1, 1])))", "['a', 'b'] 1"),
         ("print(list(set(['cat', 'dog']))[0])", None),

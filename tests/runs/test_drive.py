@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +26,13 @@ from vlmbench.runs.executors.protocol import (
     Used,
 )
 from vlmbench.runs.failures import NUM_ALIKE
-from vlmbench.runs.folder.responses import Responses, answered, encoded, records
+from vlmbench.runs.folder.responses import (
+    ResponseRecord,
+    Responses,
+    answered,
+    encoded,
+    records,
+)
 from vlmbench.runs.folder.usage import Session, sessions
 from vlmbench.runs.plan import Item
 from vlmbench.schema import Response
@@ -166,6 +174,98 @@ def test_a_worker_that_hangs_is_replaced_and_its_samples_answered(tmp_path: Path
     executor = Hanging(lambda worker, item: True)
     assert drive(executor, items(50), tmp_path, stall_s=0.05).problems == []
     assert len(answered(tmp_path)["t@s"]) == 50
+
+
+class Slow(Scripted):
+    """Its workers wait before each answer; nothing more comes from a frozen one."""
+
+    def __init__(self, frozen: str = "", names: Sequence[str] = ("0",)) -> None:
+        super().__init__(lambda worker, item: True, names)
+        self._frozen = frozen
+        self._later: deque[Event] = deque()
+
+    def wait(self, timeout_s: float) -> Sequence[Event]:
+        time.sleep(0.02)
+        found = list(super().wait(timeout_s))
+        self._later += [event for event in found if isinstance(event, Answered | Finished)]
+        others = [event for event in found if not isinstance(event, Answered | Finished)]
+        return [*others, self._later.popleft()] if self._later else others
+
+    def give(self, worker: str, lease: Lease) -> None:
+        if worker != self._frozen:
+            super().give(worker, lease)
+
+    def drop(self, worker: str) -> None:
+        self._frozen = ""
+        super().drop(worker)
+
+
+@pytest.mark.parametrize("what", ["deleted", "moved", "log deleted", "log replaced"])
+def test_a_folder_that_goes_away_is_noticed_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr("vlmbench.runs.drive.LOOK_S", 0.05)
+    folder, count = tmp_path / "run", 0
+    folder.mkdir()
+
+    def watch(record: ResponseRecord | None) -> None:
+        nonlocal count
+        count += record is not None
+        log = folder / "responses-0.jsonl"
+        if count != 3 or not log.exists():
+            return
+        match what:
+            case "deleted":
+                shutil.rmtree(folder)
+            case "moved":
+                folder.rename(tmp_path / "elsewhere")
+            case "log deleted":
+                log.unlink()
+            case _:
+                log.replace(folder / "kept")
+                log.write_bytes(b"mine")
+
+    executor = Slow()
+    with pytest.raises(VlmbenchError, match=r"the run's folder .*run is gone, or its log"):
+        drive(executor, items(300), folder, watch=watch)
+    assert executor.is_closed and count < 50
+    if what == "log replaced":
+        assert (folder / "responses-0.jsonl").read_bytes() == b"mine"
+
+
+def test_a_silent_worker_is_told_of_and_then_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vlmbench.runs.drive.SILENCE_S", 0.1)
+    outcome = drive(Slow(frozen="0"), items(8), tmp_path, stall_s=0.5)
+    assert outcome.problems == [] and len(answered(tmp_path)["t@s"]) == 8
+    told = capsys.readouterr().err.splitlines()
+    assert [line for line in told if "has said nothing for" in line] == [told[0]]
+    assert "--stall-timeout" in told[0] and "has not answered for" in told[1]
+
+
+class Unable(Scripted):
+    """An executor whose workers die before they are ready."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__(lambda worker, item: True, ())
+        self._events = deque(Lost("0", "exit code 1", reason) for reason in reasons)
+        self.num_expected = 1
+
+
+def test_the_same_start_that_fails_four_times_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(VlmbenchError, match=r"4 workers in a row .*exit code 1.*no such device"):
+        drive(Unable(["no such device"] * 4), items(9), tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+def test_starts_that_fail_for_several_reasons_are_one_line_too(tmp_path: Path) -> None:
+    executor = Unable(["one", "two", "one"])
+    executor.num_expected = 0
+    with pytest.raises(VlmbenchError, match=r"no worker could be started: .*said: one"):
+        drive(executor, items(9), tmp_path)
 
 
 def test_an_executor_without_workers_ends_the_run(tmp_path: Path) -> None:

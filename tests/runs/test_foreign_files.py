@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from vlmbench.cli.main import main
+from vlmbench.errors import VlmbenchError
 from vlmbench.runs.folder import layout
+from vlmbench.runs.folder.judge_log import JudgeLog
 from vlmbench.runs.folder.responses import Log, records
 
 THEIRS = '{"question_id":1,"answer":"precious"}'
@@ -134,3 +136,35 @@ def test_only_a_torn_line_of_ours_is_cut(tmp_path: Path) -> None:
     layout.cut_torn_lines(tmp_path)
     left = [layout.responses_file(tmp_path, worker).read_bytes() for worker in texts]
     assert left == [LINE, LINE, LINE, THEIRS.encode()]
+
+
+@pytest.mark.parametrize("content", [THEIRS, THEIRS + "\n" + THEIRS, "notes"])
+def test_a_log_of_a_judge_that_is_none_is_refused_and_untouched(
+    tmp_path: Path, content: str
+) -> None:
+    path = tmp_path / "judge-scores.jsonl"
+    path.write_text(content)
+    with pytest.raises(VlmbenchError, match=r"is no log of a judge's replies"):
+        JudgeLog(path)
+    assert path.read_text() == content
+
+
+def test_a_log_of_a_judge_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text(THEIRS)
+    (tmp_path / "judge-scores.jsonl").symlink_to(tmp_path / "mine")
+    with pytest.raises(VlmbenchError, match="is a link"):
+        JudgeLog(tmp_path / "judge-scores.jsonl")
+    assert (tmp_path / "mine").read_text() == THEIRS
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "checkpoints", "stages"])
+def test_a_training_touches_nothing_of_others(tmp_path: Path, name: str) -> None:
+    from idefics2.train.checkpoints import Folder
+
+    if name.endswith(".jsonl"):
+        (tmp_path / name).write_text(THEIRS)
+    else:
+        (tmp_path / name / "0-1").mkdir(parents=True)
+    with pytest.raises(ValueError, match="is not of a training here"):
+        Folder(tmp_path).claim({"a": 1})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]

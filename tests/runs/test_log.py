@@ -226,7 +226,7 @@ def test_a_line_that_is_no_record_counts_as_never_written(
     assert answered(tmp_path) == {"vqav2@validation": {"1", "3"}}
 
 
-ABSURD = (10**400, 10**5_000, -1, float("nan"), float("inf"), "3", True, [])
+ABSURD: tuple[Json, ...] = (10**400, 10**5_000, -1, float("nan"), float("inf"), "3", True, [])
 
 
 @pytest.mark.parametrize(

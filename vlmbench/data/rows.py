@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -311,8 +312,9 @@ class Rows:
             return base64.b64decode(cell.partition("base64,")[2] or cell, validate=True)
         except ValueError:
             is_url = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", cell) is not None
-            what = "a URL, which is not fetched" if is_url else "neither base64 nor a file"
-            raise ValueError(f"{where} is {what}; a path is relative to {self._folder}") from None
+            what = f"neither base64 nor a file in {self._folder}"
+            what = "a URL, which is not fetched" if is_url else what
+            raise ValueError(f"{where} is {what}") from None
 
     def _file(self, name: str, where: str) -> bytes:
         """Raises: ValueError for a file outside of the data folder, unless that is allowed."""
@@ -377,6 +379,13 @@ class StoredPicture(Picture):
 
     def encoded(self) -> bytes:
         return self.rows.picture_bytes(self.index, self.column, self.position)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        try:
+            return image_files.opened(self.encoded(), self.rows.policy.max_pixels).size
+        except (OSError, ValueError):
+            return 0, 0
 
     def decode(self) -> Image:
         """Raises: ValueError that names row and column, for a broken or far too large picture."""

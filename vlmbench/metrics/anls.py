@@ -13,6 +13,10 @@ THRESHOLD = 0.5
 """A similarity below this scores 0; exactly this stays, though it is 0 in the paper."""
 
 
+MAX_LENGTH = 50_000
+"""Characters of the shorter text: time grows with the square, 0.1 s here. A full page has 5,000."""
+
+
 def docvqa(response: str, answers: Sequence[str], profile: Profile = "official") -> Verdict:
     """Score a DocVQA answer: its ANLS to the nearest of `answers`.
 
@@ -54,7 +58,7 @@ def anls(prediction: str, references: Sequence[str]) -> float:
     the longer string as it came, in upper case. Two empty strings are alike.
 
     Raises:
-        ValueError: `references` is empty.
+        ValueError: `references` is empty, or one is as long as a book, and the prediction too.
 
     Source: Biten et al., 2019 (arXiv:1905.13648); the RRC server's script.
     """
@@ -67,6 +71,10 @@ def anls(prediction: str, references: Sequence[str]) -> float:
 def _similarity(prediction: str, reference: str) -> float:
     left, right = _collapsed(prediction).lower(), _collapsed(reference).lower()
     length = max(len(prediction.upper()), len(reference.upper()))
+    if 2 * abs(len(left) - len(right)) > length:
+        return 0.0  # the distance is at least that difference, so it is below the threshold
+    if min(len(left), len(right)) > MAX_LENGTH:
+        raise ValueError(f"two texts of more than {MAX_LENGTH:,} characters are not compared")
     return 1 - Levenshtein.distance(left, right) / length if length else 1.0
 
 

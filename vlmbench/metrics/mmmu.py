@@ -24,7 +24,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never
 
-from vlmbench.metrics.parse import NO_CHOICE, Choice, infer_option, last_whole
+from vlmbench.metrics.parse import NO_CHOICE, Choice, infer_option, last_place, last_whole
 from vlmbench.schema import Json, Profile, Verdict
 
 DOMAINS: Mapping[str, tuple[str, ...]] = {
@@ -232,7 +232,7 @@ def _letter(
 
 
 def _last_place(part: str, text: str) -> int:
-    return text.rfind(part) if part in text else -1  # `in` is fast where rfind may be quadratic
+    return last_place(part, text) if part in text else -1
 
 
 def _pieces(response: str) -> tuple[list[str], str]:

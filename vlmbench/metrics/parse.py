@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 
@@ -63,8 +63,48 @@ def last_whole(words: str, text: str) -> int:
         return -1
     unsigned = "(?<![.-])" if core[0].isdecimal() else ""
     before, after = rf"(?<!{WORD})(?<!{WORD}{JOINTS})", rf"(?!{WORD}|%|{JOINTS}{WORD})"
-    found = re.finditer(before + unsigned + re.escape(core) + after, text)
-    return max((match.start() for match in found), default=-1)
+    if len(core) * len(text) <= LARGE:
+        found = re.finditer(before + unsigned + re.escape(core) + after, text)
+        return max((match.start() for match in found), default=-1)
+    begins, ends = re.compile(before + unsigned), re.compile(after)
+    last, free = -1, 0
+    for start in places(core, text):
+        end = start + len(core)
+        if start >= free and begins.match(text, start) and ends.match(text, end):
+            last, free = start, end
+    return last
+
+
+LARGE = 10**7
+"""Length of a pattern times length of the text, above which a search must be linear."""
+
+
+def last_place(part: str, text: str) -> int:
+    """As `text.rfind(part)`, in linear time: Python's own is only for `in` and `find`."""
+    if len(part) * len(text) <= LARGE:
+        return text.rfind(part)
+    place = text[::-1].find(part[::-1])
+    return place if place < 0 else len(text) - place - len(part)
+
+
+def places(part: str, text: str) -> Iterator[int]:
+    """All places of a part that is not empty, overlapping ones too, in linear time.
+
+    Source: Knuth, Morris and Pratt, 1977, "Fast pattern matching in strings".
+    """
+    borders, length = [0], 0
+    for character in part[1:]:
+        while length and character != part[length]:
+            length = borders[length - 1]
+        length += character == part[length]
+        borders.append(length)
+    length = 0
+    for index, character in enumerate(text):
+        while length and (length == len(part) or character != part[length]):
+            length = borders[length - 1]
+        length += character == part[length]
+        if length == len(part):
+            yield index + 1 - length
 
 
 def _option_letter(response: str, options: Mapping[str, str], strict: bool) -> Choice | None:

@@ -22,7 +22,7 @@ from vlmbench.runs.executors.protocol import (
     Noticed,
     Used,
 )
-from vlmbench.runs.failures import StopRule
+from vlmbench.runs.failures import StopRule, kind_of
 from vlmbench.runs.folder.responses import Log, ResponseRecord, decoded, encoded
 from vlmbench.runs.folder.usage import append_usage
 from vlmbench.runs.plan import Item
@@ -35,6 +35,15 @@ WAIT_S = 0.25
 MAX_FRUITLESS_LOSSES = 8
 """Workers lost in a row without one response in between: something is wrong with all of them."""
 
+MAX_FAILED_STARTS = 4
+"""Workers lost in a row for one reason before any was ready: what they need is not there."""
+
+SILENCE_S = 60.0
+"""A worker that has said nothing for so long is told of, once."""
+
+LOOK_S = 2.0
+"""Seconds between looks at the run's folder, which somebody may delete or move."""
+
 STALL_S = 1800.0
 """A worker with a lease and without a response for so long hangs."""
 
@@ -44,6 +53,9 @@ class _Leased:
     lease: Lease
     heard: float
     """When the worker last said anything about it, by the monotonic clock."""
+
+    is_told_of: bool = False
+    """The user knows of the silence since then."""
 
 
 @dataclass(slots=True)
@@ -114,6 +126,9 @@ class _Driver:
         self._idle: list[str] = []
         self._fruitless_losses = 0
         self._last_loss = ""
+        self._failed_starts: list[tuple[str, str]] = []
+        self._has_joined = False
+        self._looked = time.monotonic()
 
     def run(self) -> None:
         """Until all is answered, or `outcome` has the problem.
@@ -125,11 +140,14 @@ class _Driver:
             for event in events:
                 self._handle(event)
             self._watch(None)
+            self._look_at_folder()
             self._drop_hanging()
             self._give()
             if not (events or self._executor.num_expected or self.outcome.problems):
                 if self.dispatcher.is_done:
                     return
+                if not self._has_joined:
+                    raise VlmbenchError(f"no worker could be started: {self._last_loss}")
                 self._give_up(f"no worker is left: {self._last_loss}")
 
     @property
@@ -153,6 +171,7 @@ class _Driver:
             case Answered():
                 self._answered(event.worker, event.line)
             case Joined():
+                self._has_joined = True
                 self._idle.append(event.worker)
             case Finished():
                 self._finished(self._leased.pop(event.worker).lease)
@@ -179,7 +198,7 @@ class _Driver:
     def _answered(self, worker: str, line: bytes) -> None:
         record, leased = decoded(line), self._leased.get(worker)
         assert record is not None and leased is not None
-        leased.heard = time.monotonic()
+        leased.heard, leased.is_told_of = time.monotonic(), False
         if self.dispatcher.answered(leased.lease, record.task, record.id):
             self._write(worker, line, record)
         else:
@@ -215,6 +234,9 @@ class _Driver:
             self._write_deadly(deadly, event)
         said = f" and said: {event.last_words}" if event.last_words else ""
         self._last_loss = f"the last one died ({event.how}){said}"
+        if not self._has_joined:
+            self._start_failed(event)
+            return
         if self._fruitless_losses > MAX_FRUITLESS_LOSSES:
             why = f"{self._fruitless_losses} workers in a row died without an answer"
             self._give_up(f"{why}: {self._last_loss}")
@@ -223,6 +245,29 @@ class _Driver:
                 f"vlmbench: worker {event.worker} died ({event.how}); "
                 f"{self.dispatcher.num_left:,} samples left, going on",
                 file=sys.stderr,
+            )
+
+    def _start_failed(self, event: Lost) -> None:
+        """Raises: VlmbenchError where starts fail again and again for one reason."""
+        reason = (event.how, kind_of(event.last_words))
+        same = self._failed_starts and self._failed_starts[-1] == reason
+        self._failed_starts = [*self._failed_starts, reason] if same else [reason]
+        if len(self._failed_starts) >= MAX_FAILED_STARTS:
+            raise VlmbenchError(
+                f"{len(self._failed_starts)} workers in a row died before they were ready: "
+                f"{self._last_loss}"
+            )
+
+    def _look_at_folder(self) -> None:
+        """Raises: VlmbenchError where the run's folder is gone, and the answers with it."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        if not self._folder.is_dir() or not all(log.is_there() for log in self._logs.values()):
+            raise VlmbenchError(
+                f"the run's folder {self._folder} is gone, or its log is: deleted or moved by "
+                "somebody; what was answered is where they are now"
             )
 
     def _write_deadly(self, item: Item, event: Lost) -> None:
@@ -237,7 +282,15 @@ class _Driver:
     def _drop_hanging(self) -> None:
         now = time.monotonic()
         for worker, leased in self._leased.items():
-            if now - leased.heard > self._stall_s:
+            silent_s = now - leased.heard
+            if SILENCE_S < silent_s < self._stall_s and not leased.is_told_of:
+                leased.is_told_of = True
+                print(
+                    f"vlmbench: worker {worker} has said nothing for {silent_s:.0f} s; it is "
+                    f"replaced after {self._stall_s:,.0f} s (--stall-timeout)",
+                    file=sys.stderr,
+                )
+            if silent_s > self._stall_s:
                 leased.heard = now
                 print(
                     f"vlmbench: worker {worker} has not answered for {self._stall_s:,.0f} s; "

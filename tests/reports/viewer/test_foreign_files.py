@@ -49,8 +49,10 @@ def test_a_report_without_a_listing_is_replaced(two_runs: list[Path], tmp_path: 
     out = tmp_path / "report"
     build(two_runs, out, has_plots=False)
     (out / LISTING).unlink()
-    (out / "notes.txt").write_text("mine")
+    for name in ("notes.txt", "custom.css", "plots.html"):
+        (out / name).write_text("mine")
     make(two_runs[0], out)
+    assert all((out / name).exists() for name in ("notes.txt", "custom.css", "plots.html"))
     assert (out / "notes.txt").read_text() == "mine" and not (out / "data" / "1-0").exists()
 
 
@@ -88,6 +90,7 @@ def test_what_is_no_report_is_refused(two_runs: list[Path], tmp_path: Path, kind
         case "files":
             (out / "data").mkdir(parents=True)
             (out / "data" / "report.js").write_text("mine")
+            (out / PAGE).write_text("mine")
         case _:
             (tmp_path / "x").write_text("mine")
             out.symlink_to(tmp_path / "x")

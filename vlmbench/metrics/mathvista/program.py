@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections import ChainMap
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -72,7 +73,10 @@ def _printed(text: str) -> str | None:
         return None
     program = _Program()
     try:
-        program.run(ast.parse(source).body)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # whatever the process's own filter is
+            statements = ast.parse(source).body
+        program.run(statements)
     except (*_FAILURES, _BreakError, _ContinueError, _ReturnError):
         return None
     lines = [line.strip() for line in program.output.split("\n") if line.strip()]

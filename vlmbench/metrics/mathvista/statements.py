@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from vlmbench.metrics.mathvista.number_rules import concludes
 from vlmbench.metrics.mathvista.reading import REFUSAL
@@ -63,12 +64,18 @@ def affirms(sentences: Sequence[str], question: str) -> bool | None:
 def best_overlap(sentence: str, texts: Sequence[str]) -> int | None:
     """The index of the one text most of whose words, but for those in all texts, `sentence` has."""
     sentence = re.sub(r"^\W*if [^,]*,", "", sentence, flags=re.IGNORECASE)
-    words = [_stems(text) for text in texts]
-    common = set.intersection(*words)
     said = _stems(sentence)
-    shares = [len(own & said) / len(own) if (own := word - common) else 0.0 for word in words]
+    shares = [len(own & said) / len(own) if own else 0.0 for own in _own_stems(tuple(texts))]
     best = max(shares)
     return shares.index(best) if best >= _MIN_OVERLAP and shares.count(best) == 1 else None
+
+
+@lru_cache(maxsize=64)  # the sentences of a response ask one after another
+def _own_stems(texts: tuple[str, ...]) -> tuple[frozenset[str], ...]:
+    """The stems of each text, but for those in all."""
+    words = [_stems(text) for text in texts]
+    common = set.intersection(*words)
+    return tuple(frozenset(word - common) for word in words)
 
 
 def _compares(less: str, more: str) -> bool:

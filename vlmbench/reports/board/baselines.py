@@ -17,6 +17,7 @@ from vlmbench.errors import VlmbenchError, no_such
 
 SCHEMA_VERSION = 1
 
+MAX_LISTS = 10_000
 MAX_BYTES = 2**24
 """Of the file; that of the project has 200 kB."""
 _PACKAGED = Path(__file__).parents[2] / "_results" / "baselines.yaml"  # in a wheel
@@ -121,9 +122,13 @@ def load(path: Path | None = None) -> tuple[System, ...]:
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             raise VlmbenchError(f"{path} has more than {MAX_BYTES:,} bytes")
+        depth = 0
         for token in yaml.scan(text, Loader=loader):
             if isinstance(token, yaml.AliasToken):  # a few of them can stand for gigabytes
                 raise VlmbenchError(f"{path} has an alias (*{token.value}), which is not read")
+            depth += isinstance(token, yaml.FlowSequenceStartToken | yaml.FlowMappingStartToken)
+            if depth > MAX_LISTS:  # nested, they take quadratic time
+                raise VlmbenchError(f"{path} has more than {MAX_LISTS:,} lists in brackets")
         content = yaml.load(text, Loader=loader)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise VlmbenchError(f"cannot read {path}: {error}") from None

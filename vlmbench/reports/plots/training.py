@@ -105,7 +105,7 @@ def _number(value: object, name: str, where: str) -> float:
     try:
         return float("nan") if value is None else float(value)
     except (ValueError, OverflowError):
-        raise VlmbenchError(f"{where}: {name!r} is no number that can be drawn") from None
+        raise VlmbenchError(f"{where}: {name!r} is {value!r:.40}, expected a number") from None
 
 
 def drawing(logs: Sequence[TrainingLog], size: Size) -> Drawing:

@@ -27,14 +27,15 @@ PAGE = "index.html"
 MARK = Path("data/report.js")
 """The file by which a folder is known to be a report, beside `LISTING`."""
 
+MARK_START = b'deliver("report", '
 LISTING = ".vlmbench-report"
 """Names of the files that we wrote, a line each: a later report replaces these and no others."""
 
 OURS_UNLISTED = re.compile(
-    r"[a-z]+\.(js|css|html|svg)|data/report\.js|data/\d+-\d+/(index|text|detail)-\d+\.js"
-    r"|pictures/[0-9a-f]{32}\.(jpg|png|gif|webp)|plots/[\w@.-]+\.svg"
+    r"data/report\.js|data/\d+-\d+/(index|text|detail)-\d+\.js"
+    r"|pictures/[0-9a-f]{32}\.(jpg|png|gif|webp)|plots/(tradeoff|radar|latency)[\w@.-]*\.svg"
 )
-"""What a report without a listing holds, as earlier versions wrote it."""
+"""What a report without a listing holds beside the static files, as earlier versions wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +179,14 @@ def _folder(out: Path) -> Path:
 
 
 def _is_report(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in (PAGE, MARK))
+    """True for a folder with our listing, or with data as earlier versions wrote them."""
+    listing, mark = folder / LISTING, folder / MARK
+    if listing.is_file() and not listing.is_symlink():
+        return True
+    if not (folder / PAGE).is_file() or not mark.is_file():
+        return False
+    with mark.open("rb") as file:
+        return file.read(len(MARK_START)) == MARK_START
 
 
 def _replace(partial: Path, out: Path) -> None:
@@ -210,8 +218,9 @@ def _listed(out: Path) -> set[Path]:
     listing = out / LISTING
     if listing.is_file() and not listing.is_symlink():
         return {Path(line) for line in listing.read_text("utf-8").splitlines()}
+    static = {Path(file.name) for file in (resources.files(__package__) / "static").iterdir()}
     names = (path.relative_to(out) for path in _files(out))
-    return {name for name in names if OURS_UNLISTED.fullmatch(name.as_posix())}
+    return static | {name for name in names if OURS_UNLISTED.fullmatch(name.as_posix())}
 
 
 def _in_the_way(out: Path, name: Path, earlier: Set[Path]) -> Path | None:

@@ -142,8 +142,11 @@ def _locked(path: Path, kind: int, wait_s: float) -> int:
             owner = os.pread(fd, 64, 0).decode(errors="replace").strip()
             if _is_alive(owner) or time.monotonic() > deadline:
                 os.close(fd)
+                who = f"another run (process {owner})"
+                if not _is_alive(owner):
+                    who = "a process of an earlier run, or of another machine,"
                 raise VlmbenchError(
-                    f"another run (process {owner or 'unknown'}) is writing to {path.parent}; "
+                    f"{who} is writing to {path.parent}; "
                     "wait for it, or give this one another --out"
                 ) from None
             time.sleep(0.1)  # its owner is dead: its workers are about to notice
@@ -153,7 +156,7 @@ def _locked(path: Path, kind: int, wait_s: float) -> int:
 
 
 def _is_alive(pid: str) -> bool:
-    if not pid.isdigit():
+    if not (pid.isascii() and pid.isdigit() and 0 < int(pid) < 2**31):
         return False
     try:
         os.kill(int(pid), 0)

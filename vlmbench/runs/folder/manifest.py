@@ -160,7 +160,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises: VlmbenchError where the folder holds no run, or a damaged or later version's one.
     """
-    if not os.path.lexists(folder / MANIFEST):
+    if not folder.is_file() and not os.path.lexists(folder / MANIFEST):
         raise VlmbenchError(f"{folder} holds no run (no {MANIFEST})")
     with files.opened(folder / MANIFEST) as file:
         content = file.read()

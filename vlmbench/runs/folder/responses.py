@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -171,8 +172,8 @@ class Log:
 
     def __init__(self, folder: Path, worker: str) -> None:
         """Raises: OSError where the file cannot be written, or is a link or a pipe."""
-        path = layout.responses_file(folder, worker)
-        self._fd = files.own_file(path, os.O_RDWR | os.O_APPEND)
+        self._path = layout.responses_file(folder, worker)
+        self._fd = files.own_file(self._path, os.O_RDWR | os.O_APPEND)
         size = layout.size_of_whole_lines(self._fd)
         if layout.is_our_torn_line(self._fd, size):
             os.ftruncate(self._fd, size)
@@ -197,6 +198,15 @@ class Log:
         if time.monotonic() - self._synced > self.SYNC_S:
             os.fsync(self._fd)
             self._synced = time.monotonic()
+            if not self.is_there():
+                raise OSError(errno.ENOENT, "the log is gone: deleted or moved", str(self._path))
+
+    def is_there(self) -> bool:
+        """False once somebody has deleted, moved or replaced the file that is written to."""
+        try:
+            return os.path.samestat(self._path.lstat(), os.fstat(self._fd))
+        except OSError:
+            return False
 
     def _after_a_strangers(self, lines: bytes) -> bytes:
         """The lines, so that they do not go on one that somebody else has not ended."""
