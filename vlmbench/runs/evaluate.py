@@ -68,7 +68,7 @@ def evaluate(
             seed=seed,
         ),
         settings=settings,
-        num_workers=num_workers or 1,
+        num_workers=num_workers or (1 if ray is None else None),
         data_dir=Path(data_dir) if data_dir else None,
         tasks_dir=Path(tasks_dir) if tasks_dir else None,
     )

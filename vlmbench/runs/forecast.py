@@ -80,8 +80,8 @@ def _row(items: Sequence[Item], rates: Rates, size: int, pool: Pool) -> dict[str
 
 def _worth(rows: Sequence[Mapping[str, Any]]) -> int:
     """The largest number of workers whose time is used by half or more; else the least."""
-    used = [row["gpus"] for row in rows if 1 - row["idle_share"] >= HARDLY]
-    return max(used, default=rows[0]["gpus"])
+    used: list[int] = [row["gpus"] for row in rows if 1 - row["idle_share"] >= HARDLY]
+    return max(used) if used else int(rows[0]["gpus"])
 
 
 def described(found: Mapping[str, Any]) -> str:

@@ -79,4 +79,5 @@ class Plan:
     job: Job
     folder: Path
     selection: Selection
-    num_workers: int
+    num_workers: int | None
+    """None: as many as a cluster has while it runs."""

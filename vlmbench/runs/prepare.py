@@ -24,7 +24,7 @@ def prepare(
     selection: Selection | None = None,
     prompt: PromptSettings | None = None,
     settings: Mapping[str, Json] | None = None,
-    num_workers: int = 1,
+    num_workers: int | None = 1,
     data_dir: Path | None = None,
     tasks_dir: Path | None = None,
 ) -> Plan:

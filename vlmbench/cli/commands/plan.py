@@ -10,7 +10,14 @@ import argparse
 import json
 import math
 
-from vlmbench.cli.arguments import count, json_argument, model_arguments, path, tasks_argument
+from vlmbench.cli.arguments import (
+    count,
+    json_argument,
+    model_arguments,
+    path,
+    settings_arguments,
+    tasks_argument,
+)
 from vlmbench.cli.commands import run as running
 from vlmbench.errors import VlmbenchError
 
@@ -34,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.selecting_arguments(parser)
     running.prompt_arguments(parser)
     _simulating_arguments(parser)
-    running.settings_arguments(parser)
+    settings_arguments(parser)
 
 
 def _simulating_arguments(parser: argparse.ArgumentParser) -> None:

@@ -214,12 +214,13 @@ def _planned(args: argparse.Namespace) -> Plan:
     ranks.rank()  # refuses what no launcher sets before the data are read
     if args.gpus and args.workers:
         raise VlmbenchError("--workers is not allowed with --gpus, which is one worker a GPU")
-    return planned_of(args, args.gpus or args.workers or 1, args.out, _settings(args))
+    num_workers = args.gpus or args.workers or (1 if args.ray is None else None)
+    return planned_of(args, num_workers, args.out, _settings(args))
 
 
 def planned_of(
     args: argparse.Namespace,
-    num_workers: int,
+    num_workers: int | None,
     out: Path | None = None,
     settings: Mapping[str, Json] | None = None,
 ) -> Plan:
