@@ -34,6 +34,7 @@ for argument in "$@"; do
         exec vlmbench run "$@"
     fi
 done
+address=auto
 if ! ray status >/dev/null 2>&1; then
     [[ $RAY_AUTH_MODE != token ]] || ray get-auth-token --generate >/dev/null
     # not `ray stop`, which would end every node on this machine
@@ -48,6 +49,7 @@ if ! ray status >/dev/null 2>&1; then
             exit 2
         fi
     done
-    echo "launch_ray: other machines join by: scripts/launch_ray.sh join $(hostname):${PORT:-6379}" >&2
+    address="$(hostname):${PORT:-6379}" # not auto, which does not wait for this node to be up
+    echo "launch_ray: other machines join by: scripts/launch_ray.sh join $address" >&2
 fi
-vlmbench run --ray auto "$@"
+vlmbench run --ray "$address" "$@"

@@ -23,8 +23,8 @@ from vlmbench.errors import VlmbenchError
 
 EXAMPLES = """examples:
   vlmbench plan --model idefics2:HuggingFaceM4/idefics2-8b --tasks vqav2,docvqa
-  vlmbench plan --model constant:yes --tasks docvqa@mini --simulate --like runs/pilot \\
-      --gpus 1,8,64 --spot-loss 0.05 --usd-per-hour 2.5
+  vlmbench plan --model idefics2:MODEL --tasks docvqa --simulate \\
+      --like runs/pilot --gpus 1,8,64 --spot-loss 0.05 --usd-per-hour 2.5
 """
 
 SIZES = (1, 8, 64, 1024)
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--limit", type=running.limit, metavar="N|F", help="the first N, or a share F < 1"
     )
     parser.add_argument("--data-dir", type=path, metavar="DIR", help="a local copy of the data set")
+    running.style_argument(parser)
     json_argument(parser)
     running.selecting_arguments(parser)
     running.prompt_arguments(parser)

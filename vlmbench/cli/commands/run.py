@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=path, metavar="DIR", help="run folder (default: runs/MODEL)")
     parser.add_argument("--gpus", type=count(1), metavar="N", help="one worker process a GPU")
     parser.add_argument("--data-dir", type=path, metavar="DIR", help="a local copy of the data set")
+    style_argument(parser)
     profile_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     json_argument(parser, help="print scores, or the plan, as JSON")
@@ -68,6 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prompt_arguments(parser)
     _running_arguments(parser)
     settings_arguments(parser)
+
+
+def style_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prompt-style",
+        default="idefics2",
+        choices=sorted(STYLES),
+        help="how it is asked (default: idefics2)",
+    )
 
 
 def selecting_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,12 +97,6 @@ def selecting_arguments(parser: argparse.ArgumentParser) -> None:
 
 def prompt_arguments(parser: argparse.ArgumentParser) -> None:
     prompt = parser.add_argument_group("how it is asked")
-    prompt.add_argument(
-        "--prompt-style",
-        default="idefics2",
-        choices=sorted(STYLES),
-        help="a named and versioned wording (default: idefics2)",
-    )
     prompt.add_argument(
         "--shots",
         type=count(0),
