@@ -104,10 +104,12 @@ def described(found: Mapping[str, Any]) -> str:
         for row in found["workers"]
     ]
     a_sample = found["seconds_of_work"] / found["samples"]
+    pilot = found["pilot_samples"]
+    source = f"by the pilot's {pilot:,}" if pilot else "as assumed"
     return "\n".join(
         [
-            f"{found['samples']:,} samples, {a_sample:.3f} s each on one GPU by the pilot's "
-            f"{found['pilot_samples']:,}; a model loads in {found['load_s']:.0f} s",
+            f"{found['samples']:,} samples, {a_sample:.3f} s each on one GPU {source}; a model "
+            f"loads in {found['load_s']:.0f} s",
             "",
             aligned([*header, *(["USD"] if has_price else [])], rows),
             "",
