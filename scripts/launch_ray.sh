@@ -34,10 +34,22 @@ for argument in "$@"; do
         exec vlmbench run "$@"
     fi
 done
+address=auto
 if ! ray status >/dev/null 2>&1; then
     [[ $RAY_AUTH_MODE != token ]] || ray get-auth-token --generate >/dev/null
-    trap 'ray stop >/dev/null 2>&1' EXIT
-    ray start --head --port "${PORT:-6379}" --include-dashboard false --disable-usage-stats >/dev/null
-    echo "launch_ray: other machines join by: scripts/launch_ray.sh join $(hostname):${PORT:-6379}" >&2
+    # not `ray stop`, which would end every node on this machine
+    ray start --head --port "${PORT:-6379}" --include-dashboard false --disable-usage-stats \
+        --block >/dev/null &
+    head=$!
+    trap 'kill "$head" && wait "$head" || true' EXIT
+    until ray status >/dev/null 2>&1; do
+        if ! kill -0 "$head" 2>/dev/null; then
+            trap - EXIT
+            echo "launch_ray: the head does not start; if port ${PORT:-6379} is taken, set PORT" >&2
+            exit 2
+        fi
+    done
+    address="$(hostname):${PORT:-6379}" # not auto, which does not wait for this node to be up
+    echo "launch_ray: other machines join by: scripts/launch_ray.sh join $address" >&2
 fi
-vlmbench run --ray auto "$@"
+vlmbench run --ray "$address" "$@"

@@ -134,7 +134,7 @@ class Runs:
     def finish(self, out: str, *flags: str, **environment: Any) -> tuple[int, str, str]:
         """Exit code, stdout and stderr."""
         with self.start(out, *flags, **environment) as process:
-            stdout, stderr = process.communicate(timeout=120)
+            stdout, stderr = process.communicate(timeout=300)
         return process.returncode, stdout, stderr
 
     def parrot(self, out: str, *flags: str, tasks: str = TASKS, **environment: str) -> str:
@@ -183,10 +183,10 @@ def reference(started: Runs) -> dict[str, bytes]:
 
 @pytest.fixture
 def wait_until() -> Callable[[Callable[[], bool]], None]:
-    """A function that returns when its condition holds, and fails after a minute."""
+    """A function that returns when its condition holds, and fails after some minutes."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not condition():
             assert time.monotonic() < deadline, "it did not come about"
             time.sleep(0.01)

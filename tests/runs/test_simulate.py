@@ -93,6 +93,40 @@ def test_losses_come_as_often_as_they_should_and_take_whole_nodes() -> None:
     }
 
 
+SPLITS = {
+    "vqav2@validation": (214_354, 40_504),
+    "textvqa@validation": (5_000, 3_166),
+    "docvqa@validation": (5_349, 1_286),
+    "mmmu@validation": (900, 900),
+    "mathvista@testmini": (1_000, 1_000),
+    "mmbench@dev-en": (4_329, 1_164),
+}
+"""Samples of the public splits, and their pictures or questions."""
+
+
+def public_splits() -> list[Item]:
+    """Items of the splits' sizes: a question costs 60, a picture that is new about 2,000."""
+    return [
+        Item(
+            task=task,
+            index=n,
+            id=str(n),
+            image_group=str(n % groups),
+            cost=60.0 + 2000.0 * (n < groups),
+        )
+        for task, (count, groups) in SPLITS.items()
+        for n in range(count)
+    ]
+
+
+def test_the_worked_example_of_the_readme() -> None:
+    made = public_splits()
+    pool = forecast.Pool(losses_per_hour=0.05, usd_per_hour=2.5)
+    found = forecast.figures(made, rates.assumed(0.1, made), (1, 8, 64, 1024), pool)
+    text = forecast.described(found)
+    assert text in (Path(__file__).parents[2] / "README.md").read_text("utf-8"), text
+
+
 TASKS = ("--tasks", "vqav2,textvqa,docvqa,mmmu,mathvista,mmbench")
 SLEEPY = ("--model", "parrot:0.1", "--batch-size", "1", *TASKS)
 

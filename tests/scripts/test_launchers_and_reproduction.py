@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +16,13 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-SHELL_SCRIPTS = ["launch_multi_gpu.sh", "launch_slurm.sh", "reproduce_idefics2.sh"]
+README = SCRIPTS.parent / "README.md"
+SHELL_SCRIPTS = [
+    "launch_multi_gpu.sh",
+    "launch_ray.sh",
+    "launch_slurm.sh",
+    "reproduce_idefics2.sh",
+]
 
 BACKEND = '''
 """Answers "yes", and takes the setting of Idefics2 that the reproduction is about."""
@@ -44,6 +53,18 @@ for rank in 0 1; do
     SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_NTASKS=2 "$@" &
 done
 wait
+"""
+
+RAY = """#!/usr/bin/env bash
+# a cluster is what `start --head` leaves running
+echo "ray $*" >>calls
+case $1 in
+    status) [[ -f head ]] ;;
+    start)
+        touch head
+        [[ $* != *--head* ]] || { trap "echo stopped >>calls; exit" TERM; sleep 60 & wait $!; }
+        ;;
+esac
 """
 
 Started = subprocess.CompletedProcess[str]
@@ -128,6 +149,52 @@ def test_the_slurm_launcher_runs_a_process_a_task_and_scores_once(
 def test_the_slurm_launcher_outside_of_slurm_says_what_to_do(start: Callable[..., Started]) -> None:
     ended = start("launch_slurm.sh", "--model", "constant:yes", "--tasks", "vqav2")
     assert ended.returncode == 2 and "sbatch" in ended.stderr
+
+
+def commands_of_the_readme() -> list[list[str]]:
+    lines = re.findall(r"^scripts/launch_ray\.sh (.*)", README.read_text("utf-8"), re.MULTILINE)
+    return [shlex.split(line) for line in lines]
+
+
+@pytest.fixture
+def ray(tmp_path: Path, start: Callable[..., Started]) -> Callable[[], list[str]]:
+    """Stand-ins for ray and vlmbench that note how they were called; what they have noted."""
+    stub = '#!/bin/sh\necho "vlmbench $*" >>calls\n'
+    for name, script in {"ray": RAY, "vlmbench": stub}.items():
+        (tmp_path / "bin" / name).write_text(script)
+        (tmp_path / "bin" / name).chmod(0o755)
+    return lambda: (tmp_path / "calls").read_text().splitlines()
+
+
+def test_the_ray_launcher_starts_a_head_runs_on_it_and_ends_it(
+    start: Callable[..., Started], ray: Callable[[], list[str]]
+) -> None:
+    given, _ = commands_of_the_readme()
+    ended = start("launch_ray.sh", *given, PORT="7001")
+    assert ended.returncode == 0, ended.stderr
+    head = f"{socket.gethostname()}:7001"
+    assert f"scripts/launch_ray.sh join {head}" in ended.stderr
+    [started] = [call for call in ray() if call.startswith("ray start")]
+    assert "--head --port 7001" in started and "--disable-usage-stats" in started
+    assert ray()[-2:] == [f"vlmbench run --ray {head} {shlex.join(given)}", "stopped"]
+
+
+def test_the_ray_launcher_leaves_a_cluster_that_was_there_alone(
+    start: Callable[..., Started], ray: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "head").touch()
+    assert start("launch_ray.sh", "--model", "constant:yes").returncode == 0
+    assert ray() == ["ray status", "vlmbench run --ray auto --model constant:yes"]
+
+
+def test_the_ray_launcher_joins_a_head_and_says_how(
+    start: Callable[..., Started], ray: Callable[[], list[str]]
+) -> None:
+    _, given = commands_of_the_readme()
+    assert start("launch_ray.sh", *given).returncode == 0
+    assert ray() == [f"ray start --address {given[1]} --block --disable-usage-stats"]
+    ended = start("launch_ray.sh", "join")
+    assert ended.returncode == 2 and "join HEAD:PORT" in ended.stderr
 
 
 def test_the_reproduction_plans_both_settings_and_writes_nothing(

@@ -242,7 +242,7 @@ class _Driver:
             self._give_up(f"{why}: {self._last_loss}")
         elif not self.outcome.problems:
             print(
-                f"vlmbench: worker {event.worker} died ({event.how}); "
+                f"vlmbench: worker {event.worker} died ({event.how}){said}; "
                 f"{self.dispatcher.num_left:,} samples left, going on",
                 file=sys.stderr,
             )

@@ -55,15 +55,15 @@ def figures(planned: Plan) -> dict[str, Any]:
                 "flops": _known(means.flops * len(items)),
             }
         )
-    job = planned.job
+    job, num_workers = planned.job, planned.num_workers or 1
     return {
         "model": job.model,
         "prompt_style": job.prompt.style,
         "run": str(planned.folder),
         "tasks": tasks,
-        "workers": planned.num_workers,
-        "leases": _leases(planned),
-        "cpu": _cpu([task["flops"] for task in tasks], planned.num_workers),
+        "workers": num_workers,
+        "leases": _leases(planned, num_workers),
+        "cpu": _cpu([task["flops"] for task in tasks], num_workers),
     }
 
 
@@ -125,10 +125,10 @@ def _means(source: BoundTask, indices: Sequence[int], forecast: Forecast | None)
     return _Means(pictures=_mean(pictures), visual_tokens=_mean(tokens), flops=_mean(flops))
 
 
-def _leases(planned: Plan) -> list[int]:
+def _leases(planned: Plan, num_workers: int) -> list[int]:
     """Samples of each lease, in the order in which workers are given them."""
     dispatcher = Dispatcher(planned.items)
-    leases = iter(lambda: dispatcher.lease(planned.num_workers), None)
+    leases = iter(lambda: dispatcher.lease(num_workers), None)
     return [len(lease.items) for lease in leases]
 
 

@@ -81,7 +81,7 @@ def evaluate(
             seed=seed,
         ),
         settings=settings,
-        num_workers=num_workers or 1,
+        num_workers=num_workers or (1 if ray is None else None),
         latency=latency,
         usd_per_hour=usd_per_hour,
         final_answer=final_answer,

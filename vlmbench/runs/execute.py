@@ -142,9 +142,8 @@ def _drive(
     if on_ray is not None:
         executor = on_ray.workers(planned, use_gpus)
     else:
-        num_workers = min(planned.num_workers, max(1, len(plan.groups_of(todo))))
-        seen = environments(planned.num_workers, use_gpus)[:num_workers]
-        executor = LocalWorkers(planned.job, seen)
+        seen = environments(planned.num_workers or 1, use_gpus)
+        executor = LocalWorkers(planned.job, seen[: max(1, len(plan.groups_of(todo)))])
     with Progress(todo) as progress:
         outcome = drive(
             executor,

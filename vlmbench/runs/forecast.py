@@ -80,8 +80,8 @@ def _row(items: Sequence[Item], rates: Rates, size: int, pool: Pool) -> dict[str
 
 def _worth(rows: Sequence[Mapping[str, Any]]) -> int:
     """The largest number of workers whose time is used by half or more; else the least."""
-    used = [row["gpus"] for row in rows if 1 - row["idle_share"] >= HARDLY]
-    return max(used, default=rows[0]["gpus"])
+    used: list[int] = [row["gpus"] for row in rows if 1 - row["idle_share"] >= HARDLY]
+    return max(used) if used else int(rows[0]["gpus"])
 
 
 def described(found: Mapping[str, Any]) -> str:
@@ -104,10 +104,12 @@ def described(found: Mapping[str, Any]) -> str:
         for row in found["workers"]
     ]
     a_sample = found["seconds_of_work"] / found["samples"]
+    pilot = found["pilot_samples"]
+    source = f"by the pilot's {pilot:,}" if pilot else "as assumed"
     return "\n".join(
         [
-            f"{found['samples']:,} samples, {a_sample:.3f} s each on one GPU by the pilot's "
-            f"{found['pilot_samples']:,}; a model loads in {found['load_s']:.0f} s",
+            f"{found['samples']:,} samples, {a_sample:.3f} s each on one GPU {source}; a model "
+            f"loads in {found['load_s']:.0f} s",
             "",
             aligned([*header, *(["USD"] if has_price else [])], rows),
             "",

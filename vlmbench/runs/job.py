@@ -96,7 +96,9 @@ class Plan:
     job: Job
     folder: Path
     selection: Selection
-    num_workers: int
+    num_workers: int | None
+    """None: as many as a cluster has while it runs."""
+
     latency: int | UnsetType | None = UNSET
     """Samples of each task to ask alone; 0: none; None: the default; UNSET: as the folder's run
     does, and by default in a new one."""

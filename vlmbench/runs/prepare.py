@@ -29,7 +29,7 @@ def prepare(
     selection: Selection | None = None,
     prompt: PromptSettings | None = None,
     settings: Mapping[str, Json] | None = None,
-    num_workers: int = 1,
+    num_workers: int | None = 1,
     latency: int | None = None,
     usd_per_hour: float | None = None,
     final_answer: FinalAnswer | None = None,

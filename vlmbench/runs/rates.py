@@ -14,6 +14,9 @@ from vlmbench.runs.folder.responses import records
 from vlmbench.runs.folder.usage import sessions
 from vlmbench.runs.plan import Item
 
+ASSUMED_LOAD_S = 60.0
+"""Until a worker is ready, where no pilot tells: a model of 8B parameters from a local disk."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
@@ -27,10 +30,19 @@ class Rates:
     """From the start of a run to its first worker's being ready."""
 
     num_samples: int
-    """Answers that these are from."""
+    """Answers that these are from; 0: assumed."""
 
     def __call__(self, item: Item) -> float:
         return item.cost * self.seconds_a_cost[item.task]
+
+
+def assumed(seconds: float, items: Sequence[Item]) -> Rates:
+    """Rates at which the mean sample takes so long, a dear one longer; nothing was measured."""
+    mean = sum(item.cost for item in items) / len(items)
+    tasks = {item.task for item in items}
+    return Rates(
+        seconds_a_cost=dict.fromkeys(tasks, seconds / mean), load_s=ASSUMED_LOAD_S, num_samples=0
+    )
 
 
 def measured(pilot: Path, items: Sequence[Item]) -> Rates:

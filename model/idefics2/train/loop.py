@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,7 @@ def train(recipe: Recipe, out: Path, *, is_quiet: bool = False, is_sharded: bool
     if devices.is_main:
         folder.claim(describe(recipe))
     devices.wait()
+    _check_shared(folder, devices)
     log = Log(folder.log, is_quiet=is_quiet)
     origin = _started(recipe, folder, devices)
     latest = folder.saved()[-1] if folder.saved() else None
@@ -57,6 +59,22 @@ def train(recipe: Recipe, out: Path, *, is_quiet: bool = False, is_sharded: bool
             devices.forget()
         origin = finished
     return origin
+
+
+def _check_shared(folder: Folder, devices: Devices) -> None:
+    """Raises: ValueError in every process where some do not see the folder of the first one."""
+    mark = folder.path / devices.gather(f".shared-{uuid.uuid4()}")[0]
+    if devices.is_main:
+        mark.touch()
+    devices.wait()
+    sees = devices.gather(mark.exists())
+    if devices.is_main:
+        mark.unlink()
+    if not all(sees):
+        raise ValueError(
+            f"{sees.count(False)} of the {len(sees)} processes see another folder {folder.path} "
+            "than the first one, which writes checkpoints for all: name one that they share"
+        )
 
 
 def _started(recipe: Recipe, folder: Folder, devices: Devices) -> Path:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -102,6 +103,32 @@ def test_sharded_processes_train_as_one_and_resume(tmp_path: Path, small: Module
     one, other = (load(tmp_path / n / "stages" / "questions").model for n in ("whole", "shards"))
     for mine, sharded in zip(one.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(mine, sharded, rtol=1e-2, atol=1e-4)
+
+
+def test_processes_that_do_not_share_the_folder_are_told_so_at_once(tmp_path: Path) -> None:
+    """Two machines with a disk each: the same name, and another folder."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    ranks = []
+    for rank in "01":
+        (tmp_path / rank).mkdir()
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}
+        ranks.append(
+            subprocess.Popen(
+                command(str(SMALL), Path("out")),
+                cwd=tmp_path / rank,
+                env=ONE_THREAD | names | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    for process in ranks:
+        _, error = process.communicate(timeout=240)
+        assert process.returncode == 2, error
+        assert "1 of the 2 processes see another folder out than the first one" in error
+        assert "Traceback" not in error
+    assert not list((tmp_path / "0" / "out").glob(".shared*"))
 
 
 def test_micro_batches_of_one_add_up_to_one_large_batch(tmp_path: Path, small: ModuleType) -> None:

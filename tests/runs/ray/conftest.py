@@ -61,6 +61,7 @@ cluster.shutdown()
 '''
 
 
+OWN_NAMESPACE = Path("/proc/self/ns/net").readlink() if Path("/proc/self/ns").exists() else Path()
 UNSHARED = ("unshare", "--net")
 IN_NAMESPACE = 'ip link set lo up; exec "$@"'
 
@@ -124,15 +125,7 @@ class Cluster:
 
     def pids(self, name: str) -> list[int]:
         """Processes of the namespace with that in their command line."""
-        found: list[int] = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if name.encode() in (folder / "cmdline").read_bytes():
-                    is_inside = (folder / "ns/net").readlink() == self._namespace
-                    found += [int(folder.name)] if is_inside else []
-            except OSError:
-                continue
-        return found
+        return pids_in(self._namespace, name) if self._namespace is not None else []
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -162,28 +155,52 @@ class Cluster:
     @contextmanager
     def far_node(self, ip: str) -> Iterator[FarNode]:
         """A node in a namespace of its own, linked with the cluster's."""
-        with subprocess.Popen(
-            [*UNSHARED, "sh", "-c", IN_NAMESPACE, "sh", "sleep", "infinity"],
-            env=self.environment,
-            start_new_session=True,
-        ) as machine:
-            far = FarNode(machine.pid)
-            try:
-                far.link(self._process.pid, self.ip, ip)
-                options = ["--address", self.address, "--node-ip-address", ip, "--num-cpus", "1"]
-                options += ["--object-store-memory", str(80 << 20), "--block"]
-                raylet = far.popen(
-                    [sys.executable, "-m", "ray.scripts.scripts", "start", *options],
-                    self.environment,
-                )
-                yield far
-                os.killpg(raylet.pid, signal.SIGKILL)
-                raylet.wait()
-            finally:
-                machine.kill()
+        with machine() as pid:
+            far = FarNode(pid)
+            far.link(self._process.pid, self.ip, ip)
+            options = ["--address", self.address, "--node-ip-address", ip, "--num-cpus", "1"]
+            options += ["--object-store-memory", str(80 << 20), "--block"]
+            raylet = far.popen(
+                [sys.executable, "-m", "ray.scripts.scripts", "start", *options],
+                self.environment,
+            )
+            yield far
+            os.killpg(raylet.pid, signal.SIGKILL)
+            raylet.wait()
 
     def _run(self, *command: str) -> None:
         subprocess.run([*self.inside, *command], check=True)
+
+
+@contextmanager
+def machine() -> Iterator[int]:
+    """A network namespace, by a process in it; what is left in it at the end is killed."""
+    with subprocess.Popen(
+        [*UNSHARED, "sh", "-c", IN_NAMESPACE, "sh", "sleep", "infinity"], start_new_session=True
+    ) as holder:
+        namespace = OWN_NAMESPACE
+        while namespace == OWN_NAMESPACE:
+            time.sleep(0.01)  # unshare has only begun
+            namespace = Path(f"/proc/{holder.pid}/ns/net").readlink()
+        try:
+            yield holder.pid
+        finally:
+            for pid in pids_in(namespace, ""):
+                os.kill(pid, signal.SIGKILL)
+
+
+def pids_in(namespace: Path, name: str) -> list[int]:
+    """Processes of a network namespace with that in their command line."""
+    assert namespace != OWN_NAMESPACE, "the processes of all others"
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if name.encode() in (folder / "cmdline").read_bytes():
+                is_inside = (folder / "ns/net").readlink() == namespace
+                found += [int(folder.name)] if is_inside else []
+        except OSError:
+            continue
+    return found
 
 
 class FarNode:
@@ -194,9 +211,6 @@ class FarNode:
         self._inside = ("nsenter", "--net", f"--target={pid}")
 
     def link(self, other: int, other_ip: str, ip: str) -> None:
-        own = Path(f"/proc/{os.getpid()}/ns/net").readlink()
-        while Path(f"/proc/{self._pid}/ns/net").readlink() == own:
-            time.sleep(0.01)  # unshare has only begun
         near, far = ["netns", str(other)], ["netns", str(self._pid)]
         pair = ["ip", "link", "add", "near0", *near, "type", "veth", "peer", "name", "far0", *far]
         subprocess.run(pair, check=True)
@@ -236,6 +250,15 @@ def why_not() -> str:
     if subprocess.run([*UNSHARED, "true"], capture_output=True).returncode:
         return "no network namespace can be made here (it needs root)"
     return ""
+
+
+@pytest.fixture
+def in_machine() -> Iterator[tuple[str, ...]]:
+    """Command that starts a command in a network namespace of its own."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with machine() as pid:
+        yield ("nsenter", "--net", f"--target={pid}")
 
 
 @pytest.fixture(scope="module")

@@ -44,11 +44,10 @@ class Chaos:
         self.started, self.cluster, self.tally = started, cluster, tally
         self._reference = reference
 
-    def start(self, out: str, *flags: str) -> subprocess.Popen[str]:
+    def start(self, out: str, *flags: str) -> None:
         given = (*SLOW, "--ray", self.cluster.address, "--stall-timeout", "5", *flags)
-        self.out: str = out
+        self.out = out
         self.run: subprocess.Popen[str] = self.started.start(out, *given)
-        return self.run
 
     def at(self, line: int) -> bool:
         """Wait for so many lines of the log; False: the run has ended before."""

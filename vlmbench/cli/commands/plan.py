@@ -23,7 +23,7 @@ from vlmbench.errors import VlmbenchError
 
 EXAMPLES = """examples:
   vlmbench plan --model idefics2:HuggingFaceM4/idefics2-8b --tasks vqav2,docvqa
-  vlmbench plan --model constant:yes --tasks docvqa@mini --simulate \\
+  vlmbench plan --model idefics2:MODEL --tasks docvqa --simulate \\
       --like runs/pilot --gpus 1,8,64 --spot-loss 0.05 --usd-per-hour 2.5
 """
 
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--limit", type=running.limit, metavar="N|F", help="the first N, or a share F < 1"
     )
     parser.add_argument("--data-dir", type=path, metavar="DIR", help="a local copy of the data set")
+    running.style_argument(parser)
     json_argument(parser)
     running.selecting_arguments(parser)
     running.prompt_arguments(parser)
@@ -47,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _simulating_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("simulation")
     how.add_argument("--simulate", action="store_true", help="foretell time, idle share and cost")
-    how.add_argument("--like", type=path, metavar="RUN", help="the pilot's folder: its times count")
+    rates = how.add_mutually_exclusive_group()
+    rates.add_argument("--like", type=path, metavar="RUN", help="folder of the pilot")
+    rates.add_argument(
+        "--seconds", type=_positive, metavar="S", help="without a pilot: those of a mean sample"
+    )
     how.add_argument(
         "--gpus",
         type=_sizes,
@@ -90,15 +95,20 @@ def run(args: argparse.Namespace) -> int:
         forecast = dry_run.figures(planned)
         print(json.dumps(forecast, indent=1) if args.json else dry_run.described(forecast))
         return 0
-    if args.like is None:
+    if args.like is None and not args.seconds:
         raise VlmbenchError(
             "--simulate needs the times of a pilot: run some samples of each task on one GPU "
-            "(vlmbench run ... --limit 200 --out runs/pilot), then give --like runs/pilot"
+            "(vlmbench run ... --limit 200 --out runs/pilot), then give --like runs/pilot; or "
+            "assume some: --seconds S"
         )
     from vlmbench.runs import forecast as forecasts
     from vlmbench.runs import rates
 
-    measured = rates.measured(args.like, planned.items)
+    taken = (
+        rates.measured(args.like, planned.items)
+        if args.like
+        else rates.assumed(args.seconds, planned.items)
+    )
     pool = forecasts.Pool(
         slowdown=args.slowdown,
         losses_per_hour=args.spot_loss,
@@ -106,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         replace_s=args.replace_after,
         usd_per_hour=args.usd_per_hour,
     )
-    found = forecasts.figures(planned.items, measured, args.gpus, pool)
+    found = forecasts.figures(planned.items, taken, args.gpus, pool)
     print(json.dumps(found, indent=1) if args.json else forecasts.described(found))
     return 0
 

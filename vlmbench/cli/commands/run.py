@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=path, metavar="DIR", help="run folder (default: runs/MODEL)")
     parser.add_argument("--gpus", type=count(1), metavar="N", help="one worker process a GPU")
     parser.add_argument("--data-dir", type=path, metavar="DIR", help="a local copy of the data set")
+    style_argument(parser)
     profile_argument(parser)
     reading_arguments(parser, "default: the prompt style's, which is none")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
@@ -75,6 +76,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prompt_arguments(parser)
     _running_arguments(parser)
     settings_arguments(parser)
+
+
+def style_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prompt-style",
+        default="idefics2",
+        choices=sorted(STYLES),
+        help="how it is asked (default: idefics2)",
+    )
 
 
 def selecting_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,12 +105,6 @@ def selecting_arguments(parser: argparse.ArgumentParser) -> None:
 
 def prompt_arguments(parser: argparse.ArgumentParser) -> None:
     prompt = parser.add_argument_group("how it is asked")
-    prompt.add_argument(
-        "--prompt-style",
-        default="idefics2",
-        choices=sorted(STYLES),
-        help="a named and versioned wording (default: idefics2)",
-    )
     prompt.add_argument(
         "--shots",
         type=count(0),
@@ -245,7 +249,7 @@ def _planned(args: argparse.Namespace) -> Plan:
         raise VlmbenchError("--workers is not allowed with --gpus, which is one worker a GPU")
     return planned_of(
         args,
-        num_workers=args.gpus or args.workers or 1,
+        num_workers=args.gpus or args.workers or (1 if args.ray is None else None),
         settings=_settings(args),
         out=args.out,
         latency=args.latency,
@@ -258,7 +262,7 @@ def _planned(args: argparse.Namespace) -> Plan:
 def planned_of(
     args: argparse.Namespace,
     *,
-    num_workers: int,
+    num_workers: int | None,
     settings: Mapping[str, Json] | None = None,
     **of_a_run: Any,
 ) -> Plan:

@@ -188,8 +188,6 @@ class RayWorkers:
         )
 
     def _start(self, node: Node) -> None:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         self._num_started += 1
         name = f"{re.sub(r'[^A-Za-z0-9.-]', '-', node.host)}-{self._num_started}"
         is_gpu = self._kind == "GPU"
@@ -199,7 +197,7 @@ class RayWorkers:
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=NUM_THREADS,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
+            scheduling_strategy=self._cluster.place(node),
         ).remote(
             name, self._opening_on(is_gpu).to_json(), _environment(node, is_gpu), str(Path.cwd())
         )

@@ -91,6 +91,12 @@ class Cluster:
             if node["Alive"]
         ]
 
+    def place(self, node: Node) -> Any:
+        """Scheduling strategy of an actor that is to be on that node, or nowhere."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return NodeAffinitySchedulingStrategy(node.id, soft=False)
+
     def close(self) -> None:
         if self._is_ours:
             with _signals_kept():

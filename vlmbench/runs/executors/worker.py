@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import BinaryIO
 
 from vlmbench.backends import notices
 from vlmbench.backends.registry import open_backend
@@ -143,9 +144,11 @@ def main() -> int:
     _die_with_parent()
     worker, frames = sys.argv[1], Frames()
     notices.hand_to(frames.noticed)
-    opening = Opening.from_json(sys.stdin.buffer.readline().decode())
+    # not sys.stdin, which the interpreter closes at its end: it aborts where a thread reads that
+    stdin = open(0, "rb", closefd=False)  # noqa: SIM115 - open to the end
+    opening = Opening.from_json(stdin.readline().decode())
     inbox: Inbox = SimpleQueue()
-    threading.Thread(target=_receive, args=(inbox,), daemon=True).start()
+    threading.Thread(target=_receive, args=(stdin, inbox), daemon=True).start()
     try:
         work(opening, worker, inbox, frames)
     except VlmbenchError as error:
@@ -160,8 +163,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _receive(inbox: Inbox) -> None:
-    stdin = sys.stdin.buffer
+def _receive(stdin: BinaryIO, inbox: Inbox) -> None:
     while line := stdin.readline():
         if line.startswith(PARCEL):
             size, lease, number, is_last = map(int, line.split()[1:])
