@@ -181,9 +181,7 @@ def _encoded(model: Idefics2, ids: Sequence[int], grid: flops.Grid) -> VisualInp
     if not keys:
         return VisualInputs(places, torch.cat(visual))
     bounds = zip(places, [*places[1:], len(ids)], strict=True)
-    runs = [
-        CropRun(range(*bound), crop) for bound, crop in zip(bounds, keys, strict=True)
-    ]
+    runs = [CropRun(range(*bound), crop) for bound, crop in zip(bounds, keys, strict=True)]
     return VisualInputs(runs=runs, kept=[(0, keys[-1])])
 
 
