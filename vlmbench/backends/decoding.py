@@ -116,6 +116,16 @@ class FirstLogits:
         return scores
 
 
+class Keep:
+    """A logits processor that only looks, and keeps the last logits."""
+
+    scores: Tensor
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.scores = scores.float()
+        return scores
+
+
 class Draw:
     """A logits processor that samples: each row from random numbers of its own.
 

@@ -233,6 +233,12 @@ class TransformersSettings(LocalSettings):
     trust_remote_code: bool = setting(
         False, YES_OR_NO, help="run the Python files that a checkpoint brings along"
     )
+    vision_cache_gib: float = setting(
+        1.0,
+        number("a number from 0", lambda value: value >= 0),
+        metavar="G",
+        help="of vision features kept for further questions about a picture; 0: none (default: 1)",
+    )
 
     def __post_init__(self) -> None:
         LocalSettings.__post_init__(self)

@@ -4,6 +4,9 @@ Batches are left-padded, and made by the checkpoint's own processor. What its
 `generation_config.json` says of stopping, of repetition and of words not to say holds; what it says
 of sampling does not, as the run has its own.
 
+A picture's vision features are kept for further questions about it, where the model bears it: see
+`vision_cache`.
+
 The timings of a batch are shared by its requests but for the decoding, which ends with each answer;
 pictures are encoded within the prefill. Device time is divided: the prefill among all rows, a
 decode step among those that are not finished.
@@ -16,6 +19,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,12 +27,13 @@ from typing import Any
 from vlmbench.backends import auto_model, checkpoint, devices
 from vlmbench.backends.batching import NOT_NUMBERS, Batching, about_tokens, failed, seed_of
 from vlmbench.backends.checkpoint import Checkpoint
-from vlmbench.backends.decoding import Draw, FirstLogits, Force, Watch
+from vlmbench.backends.decoding import Draw, FirstLogits, Force, Keep, Watch
 from vlmbench.backends.notices import Notices
 from vlmbench.backends.rendering import Look, Rendered, encode, end_of_turn, render
 from vlmbench.backends.settings import TransformersSettings as Settings
 from vlmbench.backends.spelling import continuation, joined, spellings
 from vlmbench.backends.stop_strings import opens_thought
+from vlmbench.backends.vision_cache import VisionCache, keys_of
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Json, Probe, Request, Response, Timings
 
@@ -113,6 +118,9 @@ class TransformersBackend:
         self._look = Look(on_white, settings.max_side, settings.system)
         self._notices = Notices()
         checkpoint.tell(found, self._notices, is_bare=processor.chat_template is None)
+        self._vision: VisionCache | None = None
+        if settings.vision_cache_gib and hasattr(model.base_model, "get_image_features"):
+            self._vision = VisionCache(model, int(settings.vision_cache_gib * 2**30))
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Response]:
         return Batching(self, self._batch_size).answers(requests)
@@ -137,8 +145,15 @@ class TransformersBackend:
                 "processor_arg": dict(self._settings.processor_arg or {}),
                 "attention": "sdpa",
                 "batch_size": self._batch_size,
+                "vision_cache_gib": self._settings.vision_cache_gib if self._vision else 0.0,
                 **checkpoint.sampling(self._settings),
                 **self._found.adapted,
+            },
+            work={}
+            if self._vision is None
+            else {
+                "num_crops_requested": self._vision.num_asked,
+                "num_crops_encoded": self._vision.num_computed,
             },
             notices=self._notices.lines,
         )
@@ -160,6 +175,7 @@ class TransformersBackend:
             return _Generation(prepared, self._inputs(prepared))
 
     def answer(self, batch: _Generation | Sequence[_Ranking]) -> list[Response]:
+        self._verify(batch.inputs if isinstance(batch, _Generation) else batch[0].parts[0][0])
         if isinstance(batch, _Generation):
             return self._generate(batch)
         return [self._choose(ranking) for ranking in batch]
@@ -175,6 +191,7 @@ class TransformersBackend:
             options["add_special_tokens"] = False
         inputs = self._processor(text=texts, **options)
         assert bool(inputs["attention_mask"][:, -1].all()), "prompts must be padded on the left"
+        inputs.vision_keys = None if self._vision is None else keys_of(inputs)  # still on the host
         return inputs
 
     def _ranking(self, prompt: Rendered) -> _Ranking:
@@ -263,7 +280,36 @@ class TransformersBackend:
             device_s=time.perf_counter() - start,
         )
 
+    def _verify(self, inputs: Any) -> None:
+        """Tries the vision cache on the first batch with pictures; it goes if answers change."""
+        vision, keys = self._vision, inputs.vision_keys
+        if vision is None or vision.is_verified or not keys:
+            return
+        config = copy.deepcopy(self._plain)
+        config.max_new_tokens = 1
+
+        def logits() -> Any:
+            keep = Keep()
+            self._generate_ids(inputs, config, [keep], [])
+            return keep.scores
+
+        try:
+            vision.verify(keys, logits)
+        except ValueError as error:
+            vision.remove()
+            self._vision = None
+            self._notices.tell(
+                f"pictures are encoded anew for each question, as this "
+                f"{self._model.config.model_type} model does not bear a cache of them: {error}"
+            )
+
     def _run(self, inputs: Any, config: Any, processors: list[Any], criteria: list[Any]) -> None:
+        with nullcontext() if self._vision is None else self._vision.of(inputs.vision_keys):
+            self._generate_ids(inputs, config, processors, criteria)
+
+    def _generate_ids(
+        self, inputs: Any, config: Any, processors: list[Any], criteria: list[Any]
+    ) -> None:
         import torch
         from transformers import LogitsProcessorList, StoppingCriteriaList
 

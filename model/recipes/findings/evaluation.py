@@ -12,7 +12,7 @@ from PIL import Image
 
 from idefics2.chat import Message
 from idefics2.engine import Engine, Request, lazy_image
-from idefics2.generate import Sampling, generate
+from idefics2.generate import Sampling
 from idefics2.model import Idefics2
 from idefics2.processor import Processor
 from idefics2.prompt import Prompt, Slots
@@ -25,7 +25,6 @@ from .scenes import FAMILIES, Part, scene
 NUM_SCENES: dict[Part, int] = {"validation": 60, "test": 300}
 """Pictures; a third of each family."""
 
-BATCH = 64
 PAPER = (242, 242, 242)
 MAX_NEW_TOKENS = 8
 Control = Literal["none", "blank", "other"]
@@ -75,14 +74,11 @@ def scores(
     """Scores of questions, 0 to 1: words that are read by ANLS, all else right or wrong."""
     processor = replace(processor, images=replace(processor.images, split=is_split))
     pictures = shown_pictures(asked.pictures, control)
-    if model.config.architecture == "autoregressive":
-        answers = _by_engine(model, processor, asked.items, pictures)
-    else:  # the engine answers it one by one
-        answers = _in_batches(model, processor, asked.items, pictures)
+    answers = _answers(model, processor, asked.items, pictures)
     return [score(item, answer) for item, answer in zip(asked.items, answers, strict=True)]
 
 
-def _by_engine(
+def _answers(
     model: Idefics2, processor: Processor, items: Sequence[Item], pictures: Sequence[Image.Image]
 ) -> list[str]:
     """Answers of adapters merged, since the engine knows none."""
@@ -101,20 +97,6 @@ def _by_engine(
     if errors := [result.error for result in found.values() if result.error]:
         raise ValueError(errors[0])
     return [found[str(number)].text or "" for number in range(len(items))]
-
-
-def _in_batches(
-    model: Idefics2, processor: Processor, items: Sequence[Item], pictures: Sequence[Image.Image]
-) -> list[str]:
-    found: list[str] = []
-    for start in range(0, len(items), BATCH):
-        prompts = [
-            _prompt(processor, pictures[item.picture], item.question)
-            for item in items[start : start + BATCH]
-        ]
-        answers = generate(model, prompts, _sampling(processor), processor.decode)
-        found += [answer.text or "" for answer in answers]
-    return found
 
 
 def _sampling(processor: Processor) -> Sampling:
