@@ -33,7 +33,7 @@ class Timing:
         self.is_done = False
         self._left: deque[Timed] | None = None
         self._open: Timed | None = None
-        self._num_measured = 0
+        self._num_measured = self._num_tasks = 0
 
     @staticmethod
     def of(planned: Plan, manifest: Manifest) -> Timing:
@@ -69,13 +69,16 @@ class Timing:
         """The next thing to measure for the only worker that is at work; None: there is none."""
         if self._left is None:
             self._left = deque(self._find())
-            if self._left:
-                tasks = ", ".join(one.task for one in self._left)
-                _tell(f"measuring latency, one request at a time: {tasks}")
+            self._num_tasks = len(self._left)
         if not self._left:
             self.is_done = True
             return None
         self._open, self._num_measured = self._left.popleft(), 0
+        most, number = len(self._open.items), self._num_tasks - len(self._left)
+        _tell(
+            f"latency, one request at a time: {self._open.task}, up to {most} "
+            f"samples (task {number} of {self._num_tasks})"
+        )
         given = replace(self._open, num_idle_workers=num_idle_workers, is_fresh=is_fresh)
         return Lease(0, (), given)
 
