@@ -53,7 +53,8 @@ def timed(
         answered: Task to ids of samples that the log has an answer to; no others are asked.
         number: Samples of each task; None: the default.
         is_first: What is asked first takes longer than what comes again: samples that the log has
-            no answer to are asked, and warm-ups are not measured. Without any left, all are.
+            no answer to are asked, and warm-ups are not measured. Others are only where these are
+            none, or fewer than asked for.
     """
     found = []
     for task, num_selected in Counter(item.task for item in items).items():
@@ -61,7 +62,7 @@ def timed(
         mine = {id: r for id, r in measured.get(task, {}).items() if r.response is not None}
         every = [item for item in items if item.task == task]
         pool = [item for item in every if item.id in mine or (item.id in has) != is_first]
-        is_again = is_first and not pool
+        is_again = is_first and len(pool) < min(number or 1, len(every))
         ordered = _ordered(every if is_again else pool)
         most = number
         if most is None:
