@@ -133,7 +133,7 @@ def test_what_no_flag_is_called_is_of_the_image_processor() -> None:
         ("split=on,,off", "write NAME=VALUE,VALUE"),
         ("split=on,on", "a value is given twice"),
         ("split=maybe", "it is on or off, not 'maybe'"),
-        ("max_side=0", "no whole number"),
+        ("max_side=0", "max_side is 0, must be a whole number from 1"),
         ("max_side=big", "--over max_side: "),
         ("dtype=int8", "no dtype named 'int8'"),
         ("max_sides=48", "no setting named 'max_sides' to sweep --over; did you mean max_side"),

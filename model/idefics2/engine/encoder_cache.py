@@ -259,7 +259,9 @@ class EncoderCache:
         slots = [self._model.config.image_slots(*crop.grid) for crop in batch]
         tokens = [
             tokens_LD if crop.kept is None else tokens_LD[list(crop.kept)]
-            for crop, tokens_LD in zip(batch, visual.flatten(0, -2).split(slots), strict=True)
+            for crop, tokens_LD in zip(
+                batch, torch.split(visual.flatten(0, -2), slots), strict=True
+            )
         ]
         for crop, tokens_LD in zip(batch, tokens, strict=True):
             self._images[crop.digest].parts.append(tokens_LD)
