@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -79,7 +80,7 @@ def _column(table: Table, name: str, numbers: dict[str, int]) -> list[tables.Cel
         "" if row.costs is None and value is None else costs.shown(figure, value)
         for row, value in zip(table.rows, values, strict=True)
     ]
-    head = figure.symbol.replace("/", "/ ").split()
+    head = re.sub(r"/(?=..)", "/ ", figure.symbol).split()
     head += [figure.shown_unit] if figure.shown_unit else []
     return [tables.Cell(tuple(head)), *(tables.Cell((text,) if text else ()) for text in cells)]
 
