@@ -151,11 +151,11 @@ def _below(table: Table, chosen: Sequence[str]) -> Iterable[str]:
         own = _own(table, column)
         for size in dict.fromkeys((c.num_rows, c.split_rows) for _, c in own if c.is_part):
             rows = [row.name for row, c in own if (c.num_rows, c.split_rows) == size]
-            names = tuple(rows) if len(rows) < len(own) else ()
+            some = tuple(rows) if len(rows) < len(own) else ()
             shown = f"{size[0]:,} of {size[1]:,} rows of {column.name}"
-            parts.setdefault(names, []).append(shown)
-    for names, sizes in parts.items():
-        of = f" ({'; '.join(names)})" if names else ""
+            parts.setdefault(some, []).append(shown)
+    for some, sizes in parts.items():
+        of = f" ({'; '.join(some)})" if some else ""
         yield f"a part of the split: {', '.join(sizes)}{of}"
     figures = [costs.figure(name) for name in chosen if name in costs.KEYS]
     yield from notes.costs(table, figures)
