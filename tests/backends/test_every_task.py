@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from vlmbench.backends.registry import takes_time
 from vlmbench.cli.main import main
+from vlmbench.runs.folder.finished import open_run
 
 TASKS = "vqav2,textvqa,docvqa,mmmu,mathvista,mmbench"
 NUM_SAMPLES = 73
@@ -64,6 +66,7 @@ def answers(
     def run(out: str, model: str, *flags: str) -> dict[tuple[str, str], Any]:
         folder = root / out
         command = ["run", "--model", model, "--tasks", TASKS, "--out", str(folder)]
+        command += ["--latency", "2"] if takes_time(model) else []
         assert main([*command, "--data-dir", str(hub_copies), *flags]) == 0
         records = [
             json.loads(line)
@@ -72,9 +75,25 @@ def answers(
         ]
         assert len(records) == NUM_SAMPLES
         assert len(list(folder.glob("scores-*.jsonl"))) == 6
+        check_costs(folder, model)
         return {(record["task"], record["id"]): record for record in records}
 
     return run
+
+
+def check_costs(folder: Path, model: str) -> None:
+    """Every task has its latency; its throughput where the backend divides the device's time."""
+    run = open_run(folder)
+    assert run.costs.offline is not None and run.costs.offline.samples_per_s is not None
+    for task in run.tasks:
+        alone, offline = task.costs.single_stream, task.costs.offline
+        assert offline is not None
+        assert (offline.samples_per_s is None) == model.startswith(("openai:", "replay:", "const"))
+        if not takes_time(model):
+            assert alone is None
+            continue
+        assert alone is not None and alone.n == 2 and alone.latency_s is not None
+        assert (alone.place.network == "loopback") == model.startswith("openai:")
 
 
 def texts(records: dict[tuple[str, str], Any]) -> dict[tuple[str, str], str]:

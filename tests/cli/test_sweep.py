@@ -84,6 +84,19 @@ def test_the_longest_axis_makes_the_curves(parent: Path) -> None:
     assert [point.short for point in points] == ["idefics2", "lmms"] * 2
 
 
+def test_its_folder_stands_for_its_runs(
+    parent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    words = ["--allow-mixed", "--baselines", "none", "--json"]
+    assert main(["board", str(parent), *words]) == 0
+    found = json.loads(capsys.readouterr().out)["tables"]
+    assert len({row["system"] for table in found for row in table["rows"]}) == 4
+    assert main(["view", str(parent), "--no-plots", "--out", str(tmp_path / "report")]) == 0
+    assert main(["plot", str(parent), "--kind", "radar", "--out", str(tmp_path)]) == 2
+    assert "it takes 3 scored tasks, and all runs have 2" in capsys.readouterr().err
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert swept(tmp_path / "s", "--over", "max_new_tokens=4,8", "--dry-run") == 0
     assert not (tmp_path / "s").exists()
@@ -133,7 +146,7 @@ def test_what_no_flag_is_called_is_of_the_image_processor() -> None:
         ("split=on,,off", "write NAME=VALUE,VALUE"),
         ("split=on,on", "a value is given twice"),
         ("split=maybe", "it is on or off, not 'maybe'"),
-        ("max_side=0", "no whole number"),
+        ("max_side=0", "max_side is 0, must be a whole number from 1"),
         ("max_side=big", "--over max_side: "),
         ("dtype=int8", "no dtype named 'int8'"),
         ("max_sides=48", "no setting named 'max_sides' to sweep --over; did you mean max_side"),

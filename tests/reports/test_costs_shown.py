@@ -166,20 +166,18 @@ def test_points_stand_at_their_cost(costly: Callable[..., Path], scope: str) -> 
     seconds = [LATENCIES_S[scope]] if scope != "mean" else list(LATENCIES_S.values())
     median_ms = 1000 * 5 / 9 * sum(seconds) / len(seconds)
     wanted = {"latency": [median_ms, 3 * median_ms], "tokens": [64, 320], "flops": [0.064, 0.32]}
-    drawings = {d.name: d for d in plots.figures(runs, ["tradeoff", "tasks"]) if is_drawing(d)}
+    every = plots.figures(runs, ["tradeoff", "tasks"])
+    drawings = {one.name: one for one in every if isinstance(one, Drawing)}
     for cost, places in wanted.items():
         with style.applied(style.SIZES["column"]):
             axes = drawings[f"tradeoff-{cost}-{scope}"].draw().axes[0]
-        found = [bar.lines[0].get_xdata()[0] for bar in axes.containers]
+        bars: Any = axes.containers
+        found = [bar.lines[0].get_xdata()[0] for bar in bars]
         assert found == pytest.approx(places)
         label = FIGURES[costs.KEYS[cost]]
         assert axes.get_xlabel() == label.axis
         ticks = [t for t in axes.get_xticks() if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]]
         assert len(ticks) >= 3
-
-
-def is_drawing(one: object) -> bool:
-    return isinstance(one, Drawing)
 
 
 def known(**fields: Any) -> Costs:

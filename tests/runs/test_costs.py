@@ -24,6 +24,7 @@ from vlmbench.runs import recorder, runner, stopwatch
 from vlmbench.runs.folder import single_stream
 from vlmbench.runs.folder.costs import FIGURES, Costs
 from vlmbench.runs.folder.finished import FinishedRun, open_run
+from vlmbench.runs.folder.responses import records
 from vlmbench.schema import Probe, Request, Response, Timings
 
 ENCODE_S, PREFILL_S, TOKEN_S, ROWS = 0.030, 0.020, 0.005, 8
@@ -334,3 +335,42 @@ def test_figures_are_read_back_from_the_folder(run: Run, tmp_path: Path) -> None
     again = open_run(tmp_path / "run")
     assert again.costs == done.costs
     assert [task.costs for task in again.tasks] == [task.costs for task in done.tasks]
+
+
+def test_a_server_is_measured_before_it_has_seen_the_samples(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setitem(globals(), "REMEMBERS", True)
+    done = run("short", 12)
+    first = min(record.time for record in records(tmp_path / "run"))
+    alone = single_stream.read(tmp_path / "run")
+    assert len(alone) == 8 and all(record.time < first for record in alone)
+    offline = costs(done, "short").offline
+    assert offline is not None and offline.samples_per_s == pytest.approx(12 / 0.64, rel=0.01)
+    run("short", 12)
+    assert "has seen" not in capsys.readouterr().err
+    found = costs(run("short", 12, latency=12), "short").single_stream
+    assert found is not None and found.n == 12
+    assert "the server has seen these samples" in capsys.readouterr().err
+
+
+def test_requests_that_all_fail_alone_end_the_pass(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate, asked = Backend.generate, []
+
+    def failing(self: Backend, requests: Iterable[Request]) -> Iterator[Response]:
+        requests = list(requests)
+        if len(requests) > 1:
+            yield from generate(self, requests)
+            return
+        asked.append(requests[0].id)
+        yield Response(id=requests[0].id, text=None, finish_reason="error", error="ValueError: no")
+
+    monkeypatch.setattr(Backend, "generate", failing)
+    assert run("short", 40).is_complete
+    assert len(asked) == 3
+    assert "3 requests in a row failed, the last by ValueError: no" in capsys.readouterr().err

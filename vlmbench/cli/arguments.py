@@ -269,9 +269,10 @@ def _given(name: str, one: Field[Any], value: Any) -> Json:
 
     Raises: VlmbenchError for one that is no NAME=VALUE, or a name that is given twice.
     """
-    if one.metadata["kind"] is not settings.ASSIGNMENTS or value is None:
-        return value
     found: dict[str, Json] = {}
+    if one.metadata["kind"] is not settings.ASSIGNMENTS or value is None:
+        same: Json = value
+        return same
     flag = f"--{name.replace('_', '-')}"
     for pair in value:
         key, equals, text = pair.partition("=")

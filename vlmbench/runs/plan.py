@@ -48,6 +48,9 @@ class Timed:
     done_at: Place | None = None
     """Where they were: at another place they are measured again."""
 
+    is_again: bool = False
+    """True: of a server, which may keep what it was asked, and has seen all of these."""
+
     num_idle_workers: int = 0
     is_fresh: bool = False
     """True: the worker was asked nothing before, so that its peak memory is of single requests."""

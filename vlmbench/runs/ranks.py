@@ -99,7 +99,7 @@ def execute(
                     lock.release()  # the next to ask must not find this one at work
                     return left_to_others
                 timing = Timing.of(planned, manifest)
-                if not problems and timing.is_left():
+                if not problems and not timing.is_first and timing.is_left():
                     _measure(planned, timing, own, backend)
                 return closed(planned, manifest, problems)
 
@@ -107,7 +107,8 @@ def execute(
 def _measure(planned: Plan, timing: Timing, own: int, backend: Backend | None) -> None:
     """Measure latency as the last rank: those on other devices have ended.
 
-    The model is loaded once more, as until now nobody knew who would be the last.
+    The model is loaded once more, as until now nobody knew who would be the last. A server has seen
+    all samples by now, and is not measured.
     """
     used = backend or registry.open_backend(planned.job.model, **planned.job.settings)
     try:

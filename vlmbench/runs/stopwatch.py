@@ -25,6 +25,9 @@ from vlmbench.task.binding import BoundTask
 NUM_WARMUPS = 2
 """Requests of each task that are asked before the clock runs."""
 
+MAX_FAILED = 3
+"""Failures in a row that end a task's pass: the run itself decides what to do about them."""
+
 LEAST, MOST = 16, 64
 SECONDS = 60.0
 """From `LEAST` on, a task's pass ends after so long."""
@@ -50,14 +53,17 @@ def timed(
         answered: Task to ids of samples that the log has an answer to; no others are asked.
         number: Samples of each task; None: the default.
         is_first: What is asked first takes longer than what comes again: samples that the log has
-            no answer to are asked, and warm-ups are not measured. Without any left, all are.
+            no answer to are asked, and warm-ups are not measured. Others are only where these are
+            none, or fewer than asked for.
     """
     found = []
     for task, num_selected in Counter(item.task for item in items).items():
-        mine, has = measured.get(task, {}), answered.get(task, ())
+        has = answered.get(task, ())
+        mine = {id: r for id, r in measured.get(task, {}).items() if r.response is not None}
         every = [item for item in items if item.task == task]
         pool = [item for item in every if item.id in mine or (item.id in has) != is_first]
-        ordered = _ordered(pool or every if is_first else pool)
+        is_again = is_first and len(pool) < min(number or 1, len(every))
+        ordered = _ordered(every if is_again else pool)
         most = number
         if most is None:
             spare = NUM_WARMUPS if is_first else 0
@@ -71,6 +77,7 @@ def timed(
             seconds=None if number is not None else SECONDS,
             done={id: record.latency_s for id, record in mine.items()},
             done_at=next((record.place for record in mine.values()), None),
+            is_again=is_again,
         )
         if next(_left(one, one.done), None) is not None:
             found.append(one)
@@ -116,7 +123,7 @@ class Stopwatch:
         worker: str,
         write: Callable[[bytes], None],
     ) -> None:
-        """`write` takes an encoded `SingleStreamRecord`; it may raise OSError."""
+        """`write` takes an encoded `SingleStreamRecord`."""
         self._backend, self._sources = backend, sources
         self._worker, self._write = worker, write
 
@@ -125,7 +132,7 @@ class Stopwatch:
         place = place_of(self._backend.probe(), timed.num_idle_workers)
         done = dict(timed.done) if place == timed.done_at else {}
         asked: dict[str, Asked] = {}
-        num_warmups = 0
+        num_warmups = num_failed = 0
 
         def requests() -> Iterator[Request]:
             """Warm-ups first; each is read from the data only when it is its turn."""
@@ -146,6 +153,9 @@ class Stopwatch:
 
         try:
             for response, latency_s in self._answers(requests()):
+                num_failed = 0 if response.text is not None else num_failed + 1
+                if num_failed == MAX_FAILED:
+                    return f"{MAX_FAILED} requests in a row failed, the last by {response.error}"
                 if num_warmups:
                     num_warmups -= 1
                     continue
@@ -154,8 +164,6 @@ class Stopwatch:
                 self._write(self._line(one, response, latency_s, place, timed))
         except VlmbenchError as error:
             return str(error)
-        except OSError:
-            raise
         except Exception as error:  # the boundary: the answers of the run must not be lost with it
             return f"{type(error).__name__}: {' '.join(str(error).split())}"
         return ""

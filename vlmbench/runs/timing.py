@@ -33,7 +33,7 @@ class Timing:
         self.is_done = False
         self._left: deque[Timed] | None = None
         self._open: Timed | None = None
-        self._num_measured = 0
+        self._num_measured = self._num_tasks = 0
 
     @staticmethod
     def of(planned: Plan, manifest: Manifest) -> Timing:
@@ -63,19 +63,29 @@ class Timing:
 
     def is_due(self, *, is_answered: bool) -> bool:
         """True if nothing else is to be handed out now; `is_answered`: every sample is."""
-        return not self.is_done and (self.is_first or is_answered)
-
-    def lease(self, num_idle_workers: int, *, is_fresh: bool = False) -> Lease | None:
-        """The next thing to measure for the only worker that is at work; None: there is none."""
+        if self.is_done or not (self.is_first or is_answered):
+            return False
         if self._left is None:
             self._left = deque(self._find())
-            if self._left:
-                tasks = ", ".join(one.task for one in self._left)
-                _tell(f"measuring latency, one request at a time: {tasks}")
+            self._num_tasks = len(self._left)
+        self.is_done = not self._left and self._open is None
+        return not self.is_done
+
+    def lease(self, num_idle_workers: int, *, is_fresh: bool = False) -> Lease | None:
+        """The next thing to measure for the only worker that is at work; None: there is none.
+
+        Only where `is_due` says so.
+        """
         if not self._left:
-            self.is_done = True
             return None
         self._open, self._num_measured = self._left.popleft(), 0
+        most, number = len(self._open.items), self._num_tasks - len(self._left)
+        _tell(
+            f"latency, one request at a time: {self._open.task}, up to {most} "
+            f"samples (task {number} of {self._num_tasks})"
+        )
+        if self._open.is_again:
+            _tell("the server has seen these samples: what it kept of them makes it faster")
         given = replace(self._open, num_idle_workers=num_idle_workers, is_fresh=is_fresh)
         return Lease(0, (), given)
 
@@ -94,10 +104,11 @@ class Timing:
         self._open = None
 
     def here(self, planned: Plan, backend: Backend, worker: str, *, is_fresh: bool) -> None:
-        """Measure all of it in this process. Raises: OSError where the disk is full."""
+        """Measure all of it in this process."""
         stopwatch = Stopwatch(backend, planned.sources, worker, self.measured)
-        while (lease := self.lease(0, is_fresh=is_fresh)) is not None:
-            assert lease.timed is not None
+        while self.is_due(is_answered=True):
+            lease = self.lease(0, is_fresh=is_fresh)
+            assert lease is not None and lease.timed is not None
             self.finished(stopwatch.run(lease.timed))
 
 

@@ -208,7 +208,9 @@ class EncoderCache:
         sizes = [config.visual_tokens(*crop.grid) for crop in batch]
         tokens = [
             tokens_LD if crop.kept is None else tokens_LD[list(crop.kept)]
-            for crop, tokens_LD in zip(batch, visual.flatten(0, -2).split(sizes), strict=True)
+            for crop, tokens_LD in zip(
+                batch, torch.split(visual.flatten(0, -2), sizes), strict=True
+            )
         ]
         for number, crop in enumerate(batch):
             if keys:

@@ -252,10 +252,8 @@ def test_text_shows_names_as_text_on_one_line_and_moves_no_cursor() -> None:
 
 def test_text_says_what_failed_and_of_which_rows() -> None:
     (column,) = nasty_board().columns
-    part = Cell(
-        **{"score": 50.0, "low": 40.0, "high": 60.0, "n": 90, "num_rows": 100, "split_rows": 5000},
-        **{"failed": 10, "missing": 2, "unparsed": 3},
-    )
+    part = Cell(score=50.0, low=40.0, high=60.0, n=90, num_rows=100, split_rows=5000)
+    part = replace(part, failed=10, missing=2, unparsed=3)
     rows = (
         Row(name="part", kind="run", num_parameters=None, cells={column: part}),
         *nasty_board().rows[:1],

@@ -51,7 +51,9 @@ FORMATS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="*", type=path, metavar="RUN", help="run folders")
+    parser.add_argument(
+        "runs", nargs="*", type=path, metavar="RUN", help="folders of runs or sweeps"
+    )
     parser.add_argument(
         "--baselines",
         metavar="all|none|NAME,...",
@@ -111,6 +113,7 @@ def _board(args: argparse.Namespace) -> Board:
     from vlmbench.reports.board import baselines
     from vlmbench.reports.board import rows as board_rows
     from vlmbench.runs.folder.finished import open_run
+    from vlmbench.runs.folder.sweep import with_runs
 
     given: str | None = args.baselines
     if given == "none" and not args.runs:
@@ -119,7 +122,7 @@ def _board(args: argparse.Namespace) -> Board:
     if given not in (None, "all", "none"):
         systems = baselines.choose(systems, names(given))
     board = board_rows.board_of(
-        [open_run(folder) for folder in args.runs],
+        [open_run(folder) for folder in with_runs(args.runs)],
         systems,
         profile=args.profile,
         allow_mixed=args.allow_mixed,

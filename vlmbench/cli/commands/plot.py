@@ -21,10 +21,11 @@ from vlmbench.reports.board.baselines import choose, load
 from vlmbench.reports.plots import Drawing, Skipped, training
 from vlmbench.reports.plots.tradeoff import AXES
 from vlmbench.runs.folder.finished import open_run
+from vlmbench.runs.folder.sweep import with_runs
 
 EXAMPLES = """examples:
   vlmbench plot runs/one-crop runs/five-crops --out figures
-  vlmbench plot runs/sweep-idefics2-tiny/* --costs tokens,latency
+  vlmbench plot runs/sweep-idefics2-tiny --costs tokens,latency
   vlmbench plot runs/my-model --kind tasks,radar --size slide --format png
   vlmbench plot --training runs/train/log.jsonl"""
 
@@ -32,7 +33,9 @@ KINDS = (*plots.KINDS, "training", "all")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="*", type=path, metavar="RUN", help="run folders")
+    parser.add_argument(
+        "runs", nargs="*", type=path, metavar="RUN", help="folders of runs or sweeps"
+    )
     tasks_argument(parser)
     parser.add_argument(
         "--kind",
@@ -89,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
     drawings: list[Drawing | Skipped] = []
     if args.runs:
         systems = () if args.baselines == "none" else choose(load(), args.baselines.split(","))
-        found = [open_run(folder).only(names(args.tasks)) for folder in args.runs]
+        folders = with_runs(args.runs)
+        found = [open_run(folder).only(names(args.tasks)) for folder in folders]
         wanted = [kind for kind in kinds if kind != "training"]
         if wanted or not kinds:
             drawings += plots.figures(

@@ -21,11 +21,12 @@ from vlmbench.cli.arguments import model_settings, names
 from vlmbench.cli.commands import run as run_command
 from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.files import slug
-from vlmbench.runs.folder.sweep import Axis, Sweep, read_sweep, write_sweep
+from vlmbench.runs.folder.sweep import Axis, Sweep, read_sweep, with_runs, write_sweep
 from vlmbench.tables import takes_colours
 
 EXAMPLES = """examples:
-  vlmbench sweep --model idefics2:tiny --tasks docvqa@mini --over split=on,off --over max_side=48,96
+  vlmbench sweep --model idefics2:tiny --tasks docvqa@mini \\
+    --over split=on,off --over max_side=48,96
   vlmbench sweep --model transformers:Qwen/Qwen2-VL-2B-Instruct --tasks docvqa \\
     --over max_pixels=200704,401408,802816
 
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--over",
         action="append",
-        required=True,
+        default=[],
         metavar="NAME=VALUE,...",
         help="a setting and its values; several --over give all combinations",
     )
@@ -68,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         raise VlmbenchError(
             "a sweep starts each run itself: give it --gpus or --workers, without a launcher"
         )
+    if not args.over:
+        raise VlmbenchError("no setting is turned; give --over NAME=VALUE,... such as split=on,off")
     axes = _axes(args.over)
     parent: Path = args.out or Path("runs") / f"sweep-{slug(args.model)}"
     settings = {_folder(values): values for values in _combinations(axes)}
@@ -75,8 +78,7 @@ def run(args: argparse.Namespace) -> int:
     for point in points.values():
         registry.check(point.model, model_settings(point))
     if not args.dry_run:
-        sweep = _extended(parent, args, axes, settings)
-        write_sweep(parent, sweep)
+        write_sweep(parent, _extended(parent, args, axes, settings))
     worst = 0
     for number, (folder, point) in enumerate(points.items(), start=1):
         print(
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
             return code
         worst = max(worst, code)
     if not args.dry_run:
-        _show(parent, sweep, args)
+        _show(parent, args)
     return worst
 
 
@@ -129,7 +131,7 @@ def _point(args: argparse.Namespace, folder: Path, values: Mapping[str, str]) ->
     Raises: VlmbenchError for a setting that there is not, or a value that it does not take.
     """
     point = copy.copy(args)
-    point.out = folder
+    point.out, point.json = folder, args.json and args.dry_run
     for name in ("processor_arg", "backend_arg"):
         setattr(point, name, list(getattr(args, name) or []) or None)
     point.backend_arg = point.backend_arg or []
@@ -225,15 +227,13 @@ def _extended(
     )
 
 
-def _show(parent: Path, sweep: Sweep, args: argparse.Namespace) -> None:
+def _show(parent: Path, args: argparse.Namespace) -> None:
     """One table, on stdout, and the plots, below the folder."""
     from vlmbench.reports import plots
     from vlmbench.reports.board import exports, rows, text
     from vlmbench.runs.folder.finished import open_run
-    from vlmbench.runs.folder.manifest import MANIFEST
 
-    folders = [parent / name for name in sweep.runs if (parent / name / MANIFEST).is_file()]
-    found = [open_run(folder) for folder in folders]
+    found = [open_run(folder) for folder in with_runs([parent])]
     board = rows.board_of(found, (), profile=args.profile, allow_mixed=True)
     if args.json:
         document = json.loads(exports.as_json(board))

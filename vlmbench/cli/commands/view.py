@@ -32,7 +32,9 @@ The report is a folder; open its index.html. It needs no server and no network.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=path, metavar="RUN", help="a run's folder")
+    parser.add_argument(
+        "runs", nargs="+", type=path, metavar="RUN", help="a run's folder, or a sweep's"
+    )
     parser.add_argument(
         "--out", type=path, default=Path("report"), metavar="DIR", help="default: report"
     )
@@ -57,9 +59,10 @@ def run(args: argparse.Namespace) -> int:
     # a report shows what is at hand: to download a data set is for `vlmbench fetch`
     os.environ["HF_DATASETS_OFFLINE"] = "1"
     from vlmbench.reports.viewer import build
+    from vlmbench.runs.folder.sweep import with_runs
 
     report = build(
-        args.runs,
+        with_runs(args.runs),
         args.out,
         tasks=names(args.tasks),
         data_dir=args.data_dir,

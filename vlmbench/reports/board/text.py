@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -79,7 +80,7 @@ def _column(table: Table, name: str, numbers: dict[str, int]) -> list[tables.Cel
         "" if row.costs is None and value is None else costs.shown(figure, value)
         for row, value in zip(table.rows, values, strict=True)
     ]
-    head = figure.symbol.replace("/", "/ ").split()
+    head = re.sub(r"/(?=..)", "/ ", figure.symbol).split()
     head += [figure.shown_unit] if figure.shown_unit else []
     return [tables.Cell(tuple(head)), *(tables.Cell((text,) if text else ()) for text in cells)]
 
@@ -150,11 +151,11 @@ def _below(table: Table, chosen: Sequence[str]) -> Iterable[str]:
         own = _own(table, column)
         for size in dict.fromkeys((c.num_rows, c.split_rows) for _, c in own if c.is_part):
             rows = [row.name for row, c in own if (c.num_rows, c.split_rows) == size]
-            names = tuple(rows) if len(rows) < len(own) else ()
+            some = tuple(rows) if len(rows) < len(own) else ()
             shown = f"{size[0]:,} of {size[1]:,} rows of {column.name}"
-            parts.setdefault(names, []).append(shown)
-    for names, sizes in parts.items():
-        of = f" ({'; '.join(names)})" if names else ""
+            parts.setdefault(some, []).append(shown)
+    for some, sizes in parts.items():
+        of = f" ({'; '.join(some)})" if some else ""
         yield f"a part of the split: {', '.join(sizes)}{of}"
     figures = [costs.figure(name) for name in chosen if name in costs.KEYS]
     yield from notes.costs(table, figures)

@@ -44,10 +44,11 @@ def figures(
     kinds = kinds or (USUAL_OF_ONE if len(runs) == 1 else USUAL)
     every = series_of(runs)
     tasks = by_task(every, profile)
-    first, *others = scopes(tasks, every) or [None]
-    if first is None:
+    found = scopes(tasks, every)
+    if not found:
         yield Skipped("no scores, so nothing to draw")
         return
+    first, *others = found
     if "tradeoff" in kinds:
         yield from tradeoff.drawings(first, systems, size, costs)
     if "tasks" in kinds:

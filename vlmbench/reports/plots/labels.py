@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,25 +50,32 @@ def place(
         for low, high in zip(ends[::2], ends[1::2], strict=True)
     ]
 
-    def tried(x: float, y: float, name: str, distance: float) -> bool:
-        for right, up in OFFSETS:
-            text = _written(axes, (x, y), name, (right, up), distance, font_pt)
+    def fits(box: Any) -> bool:
+        is_inside = inside.x0 <= box.x0 and box.x1 <= inside.x1
+        return bool(is_inside and inside.y0 <= box.y0 and box.y1 <= inside.y1)
+
+    def tried(x: float, y: float, name: str, distances: Sequence[float], is_must: bool) -> bool:
+        """Writes a name at the first free place, or else, if it must stand, at the least taken."""
+        best: tuple[int, float, tuple[int, int]] | None = None
+        for distance, offset in product(distances, OFFSETS):
+            text = _written(axes, (x, y), name, offset, distance, font_pt)
             box = text.get_window_extent(renderer)
-            is_inside = inside.x0 <= box.x0 and box.x1 <= inside.x1
-            is_inside = is_inside and inside.y0 <= box.y0 and box.y1 <= inside.y1
-            if is_inside and not any(box.overlaps(other) for other in taken):
+            num_over = sum(box.overlaps(other) for other in taken)
+            if fits(box) and not num_over:
                 taken.append(box)
                 return True
             text.remove()
-        return False
+            if fits(box) and (best is None or num_over < best[0]):
+                best = num_over, distance, offset
+        if is_must:
+            _, distance, offset = best or (0, 1.0, OFFSETS[0])
+            _written(axes, (x, y), name, offset, distance, font_pt)
+        return is_must
 
     num_named = 0
-    for x, y, name in sorted(points, key=lambda point: -point[1]):
-        if not any(tried(x, y, name, distance) for distance in DISTANCES):
-            _written(axes, (x, y), name, OFFSETS[0], 1.0, font_pt)
-        num_named += 1
-    for x, y, name in sorted(others, key=lambda point: -point[1]):
-        num_named += tried(x, y, name, 1.0)
+    for is_must, named, distances in ((True, points, DISTANCES), (False, others, DISTANCES[:1])):
+        for x, y, name in sorted(named, key=lambda point: -point[1]):
+            num_named += tried(x, y, name, distances, is_must)
     return num_named
 
 

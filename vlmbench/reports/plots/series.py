@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,11 +122,13 @@ def series_of(runs: Sequence[FinishedRun]) -> list[Series]:
 
 
 def _without_shared(labels: Sequence[str]) -> list[str]:
-    """The labels without the parts that all of them have; whole where nothing would be left."""
+    """The labels without what all of them have, and without folders, if they still differ."""
     parts = [label.split(", ") for label in labels]
     shared = set(parts[0]).intersection(*parts) if len(parts) > 1 else set()
     shorts = [", ".join(part for part in one if part not in shared) for one in parts]
-    return [short or label for short, label in zip(shorts, labels, strict=True)]
+    shorts = [short or label for short, label in zip(shorts, labels, strict=True)]
+    names = [", ".join(re.sub(r"^.*/(?=.)", "", p) for p in s.split(", ")) for s in shorts]
+    return names if len(set(names)) == len(set(shorts)) else shorts
 
 
 def _curve(run: FinishedRun) -> tuple[Curve | None, str]:

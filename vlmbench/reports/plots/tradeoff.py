@@ -37,6 +37,9 @@ AXES = (
 )
 """Costs that are drawn where they are known, by their names on the command line."""
 
+LABEL_PT = 0.8
+"""Size of the names of points, in the figure's."""
+
 LOGARITHMIC_FROM = 5
 """Largest over smallest cost from which the axis is logarithmic."""
 
@@ -152,11 +155,14 @@ class _Draw:
         if handles:
             style.legend(figure, self.size, handles, names)
         style.caption(figure, self.size, self._caption())
-        own = [(point.cost[0], point.score[0], point.name) for point in self.points]
+        own = [(point.cost[0], point.score[0], self._label(point)) for point in self.points]
         others = [(one.cost, one.score, one.system) for one in self.reported]
         bars = [*self._bars(), *_steps(front)]
-        labels.place(axes, own, others, bars, 0.8 * self.size.font_pt)
+        labels.place(axes, own, others, bars, LABEL_PT * self.size.font_pt)
         return figure
+
+    def _label(self, point: _Point) -> str:
+        return style.wrapped(point.name, LABEL_PT * self.size.font_pt, 0.4 * self.size.width_in)
 
     def _groups(self) -> list[tuple[Look, Curve | None, list[_Point]]]:
         """Points of one curve together, in the order of their cost; any other by itself."""

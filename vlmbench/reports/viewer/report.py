@@ -120,7 +120,7 @@ class _Writer:
     def close(self, over_tasks: Sequence[Mapping[str, Any]], drawn: Mapping[str, Any]) -> None:
         """Write the page's own data."""
         content = {
-            "runs": [run | part for run, part in zip(self._runs, over_tasks, strict=True)],
+            "runs": [{**run, **part} for run, part in zip(self._runs, over_tasks, strict=True)],
             "costs": overview.heads(),
             "vlmbench": __version__,
             "made": provenance.now(),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from vlmbench.runs.folder import layout, single_stream
 from vlmbench.runs.folder.costs import Costs, Offline
@@ -76,33 +77,52 @@ def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
 def _of_folder(folder: Path, state: object) -> _RunCosts:
     """All costs at once: reports ask for them task by task, and a log can be large."""
     sums: dict[str, _Sums] = {}
-    answers: dict[tuple[str, str], ResponseRecord] = {}
+    counting: dict[tuple[str, str], _Answer | None] = {}
+    texts: dict[tuple[str, str], tuple[str | None, str]] = {}
     alone = single_stream.of_last_place(single_stream.read(folder))
-    for record in _counting(folder):
-        sums.setdefault(record.task, _Sums()).add(record)
+    for record in records(folder):
+        key = record.task, record.id
+        if record.response is None:
+            counting.setdefault(key, None)
+            continue
+        counting[key] = _Answer.of(record)
         if record.id in alone.get(record.task, ()):
-            answers[record.task, record.id] = record
+            texts[key] = record.response, record.prompt
+    for (task, _), answer in counting.items():
+        sums.setdefault(task, _Sums()).add(answer)
     times = worker_times(folder)
     tasks = {name: _costs(found, times, name) for name, found in sums.items()}
     for name, measured in alone.items():
 
         def answer_to(id: str, prompt: str, name: str = name) -> str | None:
-            record = answers.get((name, id))
-            return record.response if record and record.prompt == prompt else None
+            text, asked = texts.get((name, id), (None, ""))
+            return text if asked == prompt else None
 
         found = single_stream.summary(measured.values(), answer_to)
         tasks[name] = replace(tasks.get(name, Costs()), single_stream=found)
     return _RunCosts(_costs(_Sums.of_all(sums.values()), times, None), tasks)
 
 
-def _counting(folder: Path) -> Iterable[ResponseRecord]:
-    """Of each sample the last answer, else the last failure."""
-    found: dict[tuple[str, str], ResponseRecord] = {}
-    for record in records(folder):
-        key = record.task, record.id
-        if record.response is not None or key not in found or found[key].response is None:
-            found[key] = record
-    return found.values()
+class _Answer(NamedTuple):
+    """The numbers of the last answer to a sample: a log can have hundreds of thousands."""
+
+    generated: float | None
+    flops: float | None
+    visual_tokens: float | None
+    num_images: int
+    is_truncated: bool | None
+    """None: nobody says how it ended."""
+
+    @staticmethod
+    def of(record: ResponseRecord) -> _Answer:
+        reason = record.finish_reason
+        return _Answer(
+            record.generated_tokens,
+            record.flops,
+            record.visual_tokens,
+            len(record.images),
+            None if reason == "unknown" else reason == "length",
+        )
 
 
 @dataclass(slots=True)
@@ -122,19 +142,20 @@ class _Sums:
     num_ends: int = 0
     """Answers of which it is known how they ended."""
 
-    def add(self, record: ResponseRecord) -> None:
-        if record.response is None:
+    def add(self, answer: _Answer | None) -> None:
+        """None: the sample failed."""
+        if answer is None:
             return
         self.n += 1
-        if record.generated_tokens is not None:
-            self.generated.append(record.generated_tokens)
-        if record.flops is not None:
-            self.flops.append(record.flops)
-        if record.images and record.visual_tokens is not None:
-            self.visual_tokens.append(record.visual_tokens)
-            self.num_images += len(record.images)
-        self.truncated += record.finish_reason == "length"
-        self.num_ends += record.finish_reason != "unknown"
+        if answer.generated is not None:
+            self.generated.append(answer.generated)
+        if answer.flops is not None:
+            self.flops.append(answer.flops)
+        if answer.num_images and answer.visual_tokens is not None:
+            self.visual_tokens.append(answer.visual_tokens)
+            self.num_images += answer.num_images
+        self.truncated += bool(answer.is_truncated)
+        self.num_ends += answer.is_truncated is not None
 
     @staticmethod
     def of_all(parts: Iterable[_Sums]) -> _Sums:

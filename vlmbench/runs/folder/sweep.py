@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import msgspec
 
 from vlmbench import files
 from vlmbench.errors import VlmbenchError
+from vlmbench.runs.folder.layout import MANIFEST
 
 FILE = "sweep.json"
 SCHEMA_VERSION = 1
@@ -75,3 +76,16 @@ def write_sweep(folder: Path, sweep: Sweep) -> None:
         partial = folder / f".{FILE}.partial"
         partial.write_bytes(msgspec.json.format(files.encode(sweep), indent=1) + b"\n")
         partial.replace(folder / FILE)
+
+
+def with_runs(folders: Iterable[Path]) -> list[Path]:
+    """The folders of runs; that of a sweep stands for those of its runs that have begun.
+
+    Raises: VlmbenchError as `read_sweep` does.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        sweep = read_sweep(folder)
+        runs = [folder] if sweep is None else [folder / name for name in sweep.runs]
+        found += runs if sweep is None else [run for run in runs if (run / MANIFEST).is_file()]
+    return found

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vlmbench.runs.folder import usage
-from vlmbench.runs.folder.responses import ResponseRecord, records
+from vlmbench.runs.folder.responses import records
 from vlmbench.runs.folder.usage import Session
 
 MARK_S = 1.0
 """A session's last answer may be logged so much later than what it used, by a driver's clock."""
+
+
+class _Logged(NamedTuple):
+    """What is needed of a response: a log can have hundreds of thousands."""
+
+    time: float
+    task: str
+    device_s: float | None
+    is_answer: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +88,11 @@ class WorkerTime:
 def worker_times(folder: Path) -> list[WorkerTime]:
     """Every session that logged anything; empty if some response is of no recorded session."""
     every = usage.sessions(folder)
-    logged: dict[str, list[ResponseRecord]] = defaultdict(list)
+    logged: dict[str, list[_Logged]] = defaultdict(list)
     for record in records(folder):
-        logged[record.worker].append(record)
+        is_answer = record.response is not None
+        one = _Logged(record.time, sys.intern(record.task), record.device_s, is_answer)
+        logged[sys.intern(record.worker)].append(one)
     found = []
     for session in every:
         later = [s.started for s in every if s.worker == session.worker]
@@ -160,19 +173,19 @@ def energy(shares: Sequence[TaskShare]) -> tuple[float | None, tuple[str, ...]]:
     return (total if sources else None), tuple(sources)
 
 
-def _parts(logged: Sequence[ResponseRecord]) -> dict[str, float] | None:
+def _parts(logged: Sequence[_Logged]) -> dict[str, float] | None:
     """Each task's part of the device time that the backend attributes to the requests.
 
     A failed request without any had none; a task that was alone had all.
     """
-    names = {record.task for record in logged}
+    names = {one.task for one in logged}
     if len(names) == 1:
         return dict.fromkeys(names, 1.0)
     seconds: dict[str, float] = defaultdict(float)
-    for record in logged:
-        if record.device_s is not None:
-            seconds[record.task] += record.device_s
-        elif record.response is not None:
+    for one in logged:
+        if one.device_s is not None:
+            seconds[one.task] += one.device_s
+        elif one.is_answer:
             return None
     total = sum(seconds.values())
     return {name: seconds[name] / total for name in names} if total else None
