@@ -363,7 +363,7 @@ class StoredPicture(Picture):
             image.load()
         except UnidentifiedImageError as error:  # its message names an object in memory
             where = f"{self.rows.where(self.index)}: column {self.column!r}"
-            raise ValueError(f"{where}: the bytes are no picture of a known format") from error
+            raise ValueError(f"{where}: the picture cannot be decoded: no known format") from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             where = f"{self.rows.where(self.index)}: column {self.column!r}"
             raise ValueError(f"{where}: the picture cannot be decoded: {error}") from error
