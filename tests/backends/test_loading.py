@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from vlmbench.backends import checkpoint, idefics2, transformers
 from vlmbench.backends.registry import open_backend
 from vlmbench.backends.settings import Idefics2Settings as Settings
+from vlmbench.backends.settings import TransformersSettings
 from vlmbench.errors import VlmbenchError
 from vlmbench.schema import Request
 
@@ -211,4 +212,4 @@ def test_quantised_weights_without_their_config_are_refused(copy: Path, mark: st
     save_file(tensors, path, metadata={"format": "pt"})
     expected = r"are quantised \(.*, but config\.json has no quantization_config: put back"
     with pytest.raises(VlmbenchError, match=expected):
-        transformers.open(str(copy), transformers.Settings(device="cpu"))
+        transformers.open(str(copy), TransformersSettings(device="cpu"))

@@ -107,7 +107,7 @@ def test_a_cell_may_be_a_list_of_pictures(suffix: str, tmp_path: Path) -> None:
         rows = [row | {"id": "1", "cover": stored[1]} for row in rows]
         datasets.Dataset.from_list(rows, features=datasets.Features(kinds)).to_parquet(path)
     elif suffix == "jsonl":
-        lists = (texts, texts[:1], [], None)
+        lists: tuple[Any, ...] = (texts, texts[:1], [], None)
         lines = (json.dumps({"id": 1, "images": cell, "cover": texts[1]}) for cell in lists)
         path.write_text("\n".join(lines))
     else:

@@ -46,6 +46,7 @@ BRIDGES = {
     "vlmbench/backends/idefics2_prompts.py": {"idefics2"},
     "vlmbench/backends/transformers.py": {"torch", "transformers"},
     "vlmbench/backends/auto_model.py": {"torch", "transformers"},
+    "vlmbench/backends/vision_cache.py": {"torch", "transformers"},
     "vlmbench/backends/bench/ceilings.py": {"idefics2", "torch"},
     "vlmbench/backends/decoding.py": {"torch"},
     "vlmbench/backends/devices.py": {"torch"},

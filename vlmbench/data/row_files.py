@@ -62,7 +62,7 @@ def _reason(cause: BaseException, files: Sequence[Path]) -> str:
         import datasets
 
         return (
-            f"the disk of {datasets.config.HF_DATASETS_CACHE}, where the rows are laid out, is full; "
+            f"the disk of {datasets.config.HF_DATASETS_CACHE}, where rows are laid out, is full; "
             "free some of it, or set HF_DATASETS_CACHE to a folder on another"
         )
     lines = str(cause).splitlines() or [type(cause).__name__]

@@ -69,7 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=path, metavar="DIR", help="a local copy of the data set")
     style_argument(parser)
     profile_argument(parser)
-    reading_arguments(parser, "default: the prompt style's, which is none")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     json_argument(parser, help="print scores and costs, or the plan, as JSON")
     selecting_arguments(parser)

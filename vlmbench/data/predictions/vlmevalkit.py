@@ -109,7 +109,10 @@ def _row(
     answer = _text(cells["answer"])
     match conventions.gold:
         case "answers":
-            golds = _list(cells["answer"]) or [answer]
+            listed = _list(cells["answer"])
+            if not listed and conventions.num_golds:  # one of several: it would score too low
+                return None
+            golds = listed or [answer]
             question = _text(cells.get("question"))
             return {conventions.ids[0]: key, "question": question, "answers": golds}
         case "options":
