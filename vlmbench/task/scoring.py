@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -282,9 +283,8 @@ class Tally:
             values = np.array(self._values[profile])
             counted = values[~np.isnan(values)]
             if len(counted) + number > 0:
-                scores[way][profile] = float(
-                    100 * (counted.sum() + total) / (len(counted) + number)
-                )
+                mean = (math.fsum(counted) + total) / (len(counted) + number)
+                scores[way][profile] = round(100 * mean, 9)  # whatever order the rows came in
         return AnswerMarks(
             num_responses=len(self._clusters),
             num_marked=self._marked,

@@ -191,8 +191,8 @@ def test_cut_off_and_empty_responses_are_told() -> None:
 
 
 def test_other_ways_score_whole_groups_of_rotations(score: Any) -> None:
-    first, second = mmbench(7, "B"), mmbench(1_000_007, "<answer>B</answer>")
-    document = score("mmbench", [first, second], "--json").json
+    rotated = [mmbench(turn * 1_000_000 + 7, "<answer>B</answer>") for turn in (1, 2, 3)]
+    document = score("mmbench", [mmbench(7, "B"), *rotated], "--json").json
     assert document["score"] == 0
     assert document["answers"]["scores"]["tags"]["official"] == 100
 
@@ -209,7 +209,7 @@ def test_a_judge_reads_the_letters_that_rules_do_not_find(score: Any) -> None:
 
 def test_a_judge_reads_mmbench_too_and_z_is_no_option(score: Any) -> None:
     lines = [mmbench(1, "It is the metal one."), mmbench(2, "B")]
-    found = score("mmbench", lines, "--judge", "constant:The answer is (B).").scores
-    assert [one["vanilla"] for one in found] == [1, 1]
-    found = score("mmbench", lines, "--judge", "constant:Z").scores
-    assert [one["vanilla"] for one in found] == [0, 1]
+    found = score("mmbench", lines, "--vanilla", "--judge", "constant:The answer is (B).").scores
+    assert [one["value"] for one in found] == [1, 1]
+    found = score("mmbench", lines, "--vanilla", "--judge", "constant:Z").scores
+    assert [one["value"] for one in found] == [0, 1]

@@ -229,7 +229,7 @@ def test_two_processes_do_not_write_one_log(tmp_path: Path) -> None:
         ("mathvista", ["--judge", "constant:7", "--judge-arg", "seven"], "write NAME=VALUE"),
         ("mathvista", ["--judge", "constant:7", "--judge-arg", "dtype=auto"], "no use for"),
         ("mathvista", ["--judge", "openai:http://a#m", "--judge-arg", "seeds=1"], "mean seed?"),
-        ("mmmu", ["--judge", "http://localhost:1/v1#m"], "mmmu is scored by rules alone"),
+        ("vqav2", ["--judge", "http://localhost:1/v1#m"], "vqav2 is scored by rules alone"),
     ],
 )
 def test_a_judge_that_cannot_be_is_one_line(

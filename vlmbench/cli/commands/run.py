@@ -73,6 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     json_argument(parser, help="print scores and costs, or the plan, as JSON")
     selecting_arguments(parser)
     prompt_arguments(parser)
+    reading = parser.add_argument_group("how answers are read")
+    reading_arguments(reading, "default: the prompt style's, which is none")
     _running_arguments(parser)
     settings_arguments(parser)
 

@@ -72,8 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     json_argument(parser)
     judge = parser.add_argument_group(
-        "a model that extracts the answers (MathVista), or the letters that rules do not find "
-        "(MMMU, MMBench)"
+        "a model that extracts answers (MathVista) or letters (MMMU, MMBench)"
     )
     judge.add_argument(
         "--judge",
