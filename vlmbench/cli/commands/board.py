@@ -27,6 +27,7 @@ from vlmbench.files import put
 from vlmbench.reports.board.columns import NAMES as COLUMNS
 from vlmbench.reports.board.columns import checked
 from vlmbench.tables import takes_colours
+from vlmbench.terminal import raw
 
 if TYPE_CHECKING:
     from vlmbench.reports.board.leaderboard import Board
@@ -105,7 +106,12 @@ def run(args: argparse.Namespace) -> int:
         board = board.sorted_by(args.sort)
     if not board.rows:
         raise VlmbenchError("no cell is left on the board; leave out --where or --tasks")
-    put(_rendered(board, _format(args), args), args.out)
+    form = _format(args)
+    rendered = _rendered(board, form, args)
+    if form == "text" and args.out is None:
+        raw(sys.stdout).write(rendered)  # its cells are printable, and its colours ours
+    else:
+        put(rendered, args.out)
     return 0
 
 

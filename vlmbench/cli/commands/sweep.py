@@ -23,6 +23,7 @@ from vlmbench.errors import VlmbenchError, no_such
 from vlmbench.files import slug
 from vlmbench.runs.folder.sweep import Axis, Sweep, read_sweep, with_runs, write_sweep
 from vlmbench.tables import takes_colours
+from vlmbench.terminal import raw
 
 EXAMPLES = """examples:
   vlmbench sweep --model idefics2:tiny --tasks docvqa@mini \\
@@ -239,7 +240,7 @@ def _show(parent: Path, args: argparse.Namespace) -> None:
         document = json.loads(exports.as_json(board))
         print(json.dumps({"sweep": str(parent), **document}, indent=1))
     else:
-        print(text.as_text(board, is_coloured=takes_colours(sys.stdout)), end="")
+        raw(sys.stdout).write(text.as_text(board, is_coloured=takes_colours(sys.stdout)))
     try:
         for drawing in plots.figures(found, ("tradeoff",), profile=args.profile):
             if isinstance(drawing, plots.Skipped):
