@@ -101,7 +101,13 @@ def test_a_run_with_answers_that_cannot_be_scored_goes_on(
         ),
         (
             "mathvista",
-            {"pid": "1", "question": "?", "precision": 10**400, "answer": "1"},
+            {
+                "pid": "1",
+                "question": "?",
+                "precision": 10**400,
+                "question_type": "x",
+                "answer_type": "y",
+            },
             "'precision' is 1000.*a number",
         ),
     ],
