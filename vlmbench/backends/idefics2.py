@@ -41,6 +41,8 @@ def check(argument: str) -> None:
 def identity(argument: str, settings: Settings) -> Mapping[str, Json]:
     """What must be equal for a run to be resumed: see `checkpoint.identity`."""
     found = checkpoint.identity("idefics2", argument, settings)
+    if settings.quantize is not None:
+        found["quantize"] = settings.quantize
     return found | ({"deterministic": True} if settings.deterministic else {})
 
 
@@ -76,6 +78,7 @@ def open(argument: str, settings: Settings) -> Idefics2Backend:
     import torch
 
     import idefics2
+    from idefics2.int8 import quantize
 
     found = _find(argument, settings)
     device = devices.device_of(settings.device)
@@ -89,6 +92,8 @@ def open(argument: str, settings: Settings) -> Idefics2Backend:
             adapter=found.adapter,
             processor=found.processor,
         )
+        if settings.quantize is not None:
+            quantize(model)
     except torch.OutOfMemoryError as error:
         raise VlmbenchError(f"{argument} does not fit on {device} in {dtype}") from error
     except ValueError as error:
@@ -180,6 +185,7 @@ class Idefics2Backend:
                 "batch_size": self._settings.batch_size,
                 "cache_gib": self._settings.cache_gib,
                 "deterministic": self._settings.deterministic,
+                "quantize": self._settings.quantize,
                 **checkpoint.sampling(self._settings),
                 **self._found.adapted,
             },

@@ -201,6 +201,9 @@ class Idefics2Settings(LocalSettings):
     deterministic: bool = setting(
         False, YES_OR_NO, help="no answer depends on what else is asked (slower)"
     )
+    quantize: str | None = setting(
+        None, one_of("int8"), help="weights of 8 bits, made when they are loaded (torchao)"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
