@@ -20,7 +20,7 @@ import argparse
 import json
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -94,6 +94,11 @@ class LiveMemory(TorchDispatchMode):
         self.live = self.peak = 0
         self._known = WeakIdKeyDictionary()
 
+    def leave_out(self, tensors: Iterable[Tensor]) -> None:
+        """Does not count these, though operators give views of them."""
+        for tensor in tensors:
+            self._known[tensor.untyped_storage()] = True
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -135,6 +140,7 @@ def memory(config: Idefics2Config, grid: flops.Grid, dtype: torch.dtype) -> dict
         model = _model(config, dtype)
         weights = sum(p.nbytes for p in model.parameters())
         with LiveMemory() as found:
+            found.leave_out(model.parameters())
             cache = KVCache(config.text, 1, slot_tokens, dtype=dtype, device=cpu)
             crops = CropCache(config, 1, dtype=dtype, device=cpu) if _crosses(config) else None
             packed = UnpackedWeights(model.text_model, model.lm_head)

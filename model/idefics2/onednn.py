@@ -44,7 +44,7 @@ def prepare(module: Module) -> Module:
     """
     if prefers_onednn():
         for layer in module.modules():
-            if type(layer) is nn.Linear:
+            if type(layer) is nn.Linear and _is_plain(layer):
                 layer.__class__ = Linear
     return module
 
@@ -195,8 +195,14 @@ def _linears(modules: tuple[nn.Module, ...]) -> list[nn.Linear]:
         for layer in module.modules()
         if isinstance(layer, nn.Linear)
         and type(layer) in (nn.Linear, Linear)
+        and _is_plain(layer)
         and "forward" not in vars(layer)  # somebody else's is kept
     ]
+
+
+def _is_plain(layer: nn.Linear) -> bool:
+    """False for a weight that is no ordinary tensor, such as a quantised one."""
+    return type(layer.weight) is nn.Parameter
 
 
 def _state(modules: tuple[nn.Module, ...]) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -228,3 +229,16 @@ def test_a_prompt_that_the_cache_cannot_hold_is_a_record(tiny: Path, ask: Ask) -
     assert "give the engine more memory" in found["long"].error
     assert found["short"].text is not None
     backend.close()
+
+
+def test_eight_bit_weights_are_part_of_what_a_run_is(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = f"idefics2:{tiny}"
+    assert identity(model, {"quantize": "int8"}) != identity(model, {})
+    with pytest.raises(VlmbenchError, match="quantize"):
+        open_backend(model, device="cpu", quantize="int3")
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(VlmbenchError, match="int8 weights need torchao: pip install torchao"):
+        open_backend(model, device="cpu", quantize="int8")

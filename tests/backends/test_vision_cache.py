@@ -92,7 +92,6 @@ def idefics3() -> tuple[Any, int, Callable[..., dict[str, Tensor]]]:
         vision_config={**VISION, "image_size": 32, "patch_size": 4},
         text_config={**TEXT, "model_type": "llama"},
         image_token_id=IMAGE_ID,
-        pad_token_id=PAD_ID,
         scale_factor=2,
     )
     return Idefics3ForConditionalGeneration(config), 16, padded(32)
@@ -105,7 +104,6 @@ def smolvlm() -> tuple[Any, int, Callable[..., dict[str, Tensor]]]:
         vision_config={**VISION, "image_size": 32, "patch_size": 4},
         text_config={**TEXT, "model_type": "llama"},
         image_token_id=IMAGE_ID,
-        pad_token_id=PAD_ID,
         scale_factor=2,
     )
     return SmolVLMForConditionalGeneration(config), 16, padded(32)

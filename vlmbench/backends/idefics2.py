@@ -43,6 +43,8 @@ def identity(argument: str, settings: Settings) -> Mapping[str, Json]:
     found = checkpoint.identity("idefics2", argument, settings)
     if settings.keep_visual_tokens < 1:
         found["keep_visual_tokens"] = settings.keep_visual_tokens
+    if settings.quantize is not None:
+        found["quantize"] = settings.quantize
     return found | ({"deterministic": True} if settings.deterministic else {})
 
 
@@ -79,6 +81,7 @@ def open(argument: str, settings: Settings) -> Idefics2Backend:
     import torch
 
     import idefics2
+    from idefics2.int8 import quantize
 
     found = _find(argument, settings)
     device = devices.device_of(settings.device)
@@ -92,6 +95,8 @@ def open(argument: str, settings: Settings) -> Idefics2Backend:
             adapter=found.adapter,
             processor=found.processor,
         )
+        if settings.quantize is not None:
+            quantize(model)
     except torch.OutOfMemoryError as error:
         raise VlmbenchError(f"{argument} does not fit on {device} in {dtype}") from error
     except ValueError as error:
@@ -189,6 +194,7 @@ class Idefics2Backend:
                 "cache_gib": self._settings.cache_gib,
                 "deterministic": self._settings.deterministic,
                 "keep_visual_tokens": self._settings.keep_visual_tokens,
+                "quantize": self._settings.quantize,
                 **checkpoint.sampling(self._settings),
                 **self._found.adapted,
             },

@@ -52,6 +52,8 @@ class Units:
 
 def units_of(given: Mapping[str, Tensor]) -> Units | None:
     """Tower inputs in units; None if they are in no known layout."""
+    import torch
+
     pixels = given.get("pixel_values")
     if pixels is None:
         return None
@@ -59,9 +61,9 @@ def units_of(given: Mapping[str, Tensor]) -> Units | None:
         grid = given["image_grid_thw"]
         if len(given) > 2 or int(grid.prod(-1).sum()) != len(pixels):
             return None
-        pieces = pixels.split(grid.prod(-1).tolist())
+        pieces = torch.split(pixels, grid.prod(-1).tolist())
         names = ("pixel_values", "image_grid_thw")
-        pairs = zip(pieces, grid.split(1), strict=True)
+        pairs = zip(pieces, torch.split(grid, 1), strict=True)
         return Units([dict(zip(names, pair, strict=True)) for pair in pairs])
     if pixels.ndim == 5 and "image_sizes" not in given:  # Idefics: crops of zeros are padding
         is_real = (pixels != 0).flatten(2).any(-1)

@@ -18,8 +18,8 @@ from idefics2.model import Idefics2
 from idefics2.prompt import Prompt, Slots
 from idefics2.sampling import Sampling
 
-CROSS = {"architecture": "cross_attention", "cross_layer_interval": 2}
-ARCHITECTURES = {
+CROSS: dict[str, Any] = {"architecture": "cross_attention", "cross_layer_interval": 2}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
     "cross-attention": CROSS,
     "cross-attention, a window": CROSS | {"text": {"sliding_window": 9}},
     "cross-attention, every layer, 7 latents": CROSS
@@ -95,10 +95,10 @@ def test_every_crop_of_a_split_picture_is_seen_by_the_tokens_behind_it(
         requests.append(Request(id=str(number), ids=ids, images=images, sampling=sampling))
         prompts.append(replace(whole, ids=ids))
     found = make_engine(model, deterministic=deterministic).run(requests)
-    ids = {result.id: result.ids for result in found}
+    given = {result.id: result.ids for result in found}
     for request, prompt in zip(requests, prompts, strict=True):
         [expected] = generate(model, [prompt], sampling)
-        assert ids[request.id] == expected.ids
+        assert given[request.id] == expected.ids
 
 
 def together(digest: str, crops: Sequence[LazyImage]) -> LazyImage:
