@@ -135,3 +135,12 @@ def test_whatever_is_lost_every_sample_is_answered_once(seed: int) -> None:
         else:
             dispatcher.finished(lease)
     assert len(answered) == total
+
+
+def test_a_sample_is_not_to_blame_for_the_loss_of_a_machine() -> None:
+    dispatcher = Dispatcher(items(1))
+    for _ in range(3 * MAX_LONE_LOSSES):
+        lease = dispatcher.lease(1)
+        assert lease is not None
+        assert dispatcher.lost(lease, is_with_machine=True) is None
+    assert dispatcher.num_left == 1

@@ -313,3 +313,32 @@ def test_a_full_disk_at_the_driver_is_a_problem_and_loses_nothing(
     assert answered(tmp_path) == {}, "no line fits, and none is left torn"
     assert drive(Scripted(lambda worker, item: True), items(500), tmp_path).problems == []
     assert len(list(records(tmp_path))) == 500
+
+
+def test_machines_that_go_do_not_end_the_run_and_the_outcome_counts(tmp_path: Path) -> None:
+    class Spot(Scripted):
+        num_gone = 0
+
+        def give(self, worker: str, lease: Lease) -> None:
+            if self.num_gone == 3 * MAX_FRUITLESS_LOSSES:
+                return super().give(worker, lease)
+            self.num_gone += 1
+            self._events += (Lost(worker, "gone", is_with_machine=True), Joined(worker))
+
+    outcome = drive(Spot(lambda worker, item: True), items(50), tmp_path)
+    assert outcome.problems == []
+    assert outcome.num_losses == 3 * MAX_FRUITLESS_LOSSES
+    assert outcome.num_given > 50 and outcome.num_refused == 0
+    assert len(answered(tmp_path)["t@s"]) == 50
+
+
+def test_a_second_answer_to_a_sample_is_refused_and_counted(tmp_path: Path) -> None:
+    class Twice(Scripted):
+        def give(self, worker: str, lease: Lease) -> None:
+            super().give(worker, lease)
+            first = next(event for event in self._events if isinstance(event, Answered))
+            self._events.appendleft(first)
+
+    outcome = drive(Twice(lambda worker, item: True), items(5), tmp_path)
+    assert outcome.num_refused == 1
+    assert len(list(records(tmp_path))) == 5

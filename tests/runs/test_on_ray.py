@@ -167,7 +167,8 @@ def test_a_mistake_of_one_node_is_told_and_one_of_all_is_the_users() -> None:
     events = seen(workers(cluster))
     assert not any(isinstance(event, Mistake) for event in events)
     assert any("bare is left alone: no folder ckpt" in getattr(e, "message", "") for e in events)
-    cluster = FakeCluster(node("a"), node("b"), script=lambda _: [mistaken])
+    head = node("head", cpus=0)
+    cluster = FakeCluster(head, node("a"), node("b"), script=lambda _: [mistaken])
     [mistake] = [event for event in seen(workers(cluster)) if isinstance(event, Mistake)]
     assert "no folder ckpt" in mistake.message
 

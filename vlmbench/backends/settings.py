@@ -212,6 +212,7 @@ class Idefics2Settings(LocalSettings):
         metavar="SHARE",
         help="keep this share of each crop's visual tokens, drawn at random by --seed: a control "
         "(default: 1)",
+    )
     quantize: str | None = setting(
         None, one_of("int8"), help="weights of 8 bits, made when they are loaded (torchao)"
     )

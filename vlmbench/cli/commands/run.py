@@ -42,15 +42,13 @@ from vlmbench.data.pictures import PICTURES
 from vlmbench.errors import VlmbenchError
 from vlmbench.files import opened
 from vlmbench.runs.drive import STALL_S
+from vlmbench.runs.on_ray import RAY_DATA, OnRay
 from vlmbench.schema import Json
 from vlmbench.task.styles import STYLES
-
-RAY_DATA = ("nodes", "driver")
 
 if TYPE_CHECKING:
     from vlmbench.runs.folder.finished import FinishedRun
     from vlmbench.runs.job import Plan
-    from vlmbench.runs.on_ray import OnRay
 
 EXAMPLES = """examples:
   vlmbench run --model idefics2:HuggingFaceM4/idefics2-8b --tasks mmmu --gpus 8
@@ -237,8 +235,6 @@ def _on_ray(args: argparse.Namespace) -> OnRay | None:
         if most:
             check_processes(most)
         return None
-    from vlmbench.runs.on_ray import OnRay
-
     return OnRay(address=args.ray, data=args.ray_data or "nodes", most=most)
 
 

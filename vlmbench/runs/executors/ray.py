@@ -161,19 +161,23 @@ class RayWorkers:
             return
         self._next_look = time.monotonic() + LOOK_S
         nodes = self._cluster.nodes()
-        if self._kind is None and nodes:
+        if self._kind is None and any(node.num_gpus or node.num_cpus for node in nodes):
             self._kind = "GPU" if any(node.num_gpus for node in nodes) else "CPU"
         used = Counter(worker.node.id for worker in self._workers.values())
         free = {node.id: _slots(node, self._kind) - used[node.id] for node in nodes}
-        usable = [node for node in nodes if node.id not in self._avoided]
+        usable = self._usable(nodes)
         while self._most is None or len(self._workers) < self._most:
             node = max(usable, key=lambda one: free[one.id], default=None)
             if node is None or free[node.id] <= 0:
                 break
             free[node.id] -= 1
             self._start(node)
-        if nodes and not usable and not self._workers:
-            self._patience_s = 0.0  # nothing to wait for: the reasons are told
+        if self._avoided and not usable and not self._workers:
+            self._patience_s = 0.0  # the reasons are told
+
+    def _usable(self, nodes: Sequence[Node]) -> list[Node]:
+        """Those that can have workers, and are not left alone."""
+        return [one for one in nodes if _slots(one, self._kind) and one.id not in self._avoided]
 
     def _waits_for(self) -> Iterator[Event]:
         """Once, where no worker has come for long: what is missing."""
@@ -264,8 +268,8 @@ class RayWorkers:
         self._next_look = 0.0
         hint = "files that a run names must be on each node, under the same path"
         yield from self._avoid(worker, f"{message} ({hint})")
-        nodes = {node.id for node in self._cluster.nodes()}
-        if not (self._has_joined or self._workers or nodes - self._avoided.keys()):
+        is_hopeless = not (self._workers or self._usable(self._cluster.nodes()))
+        if is_hopeless and not self._has_joined:
             yield Mistake(f"node {worker.node.host}: {message}")
         else:
             yield Lost(worker.name, "refused", message, is_with_machine=True)
