@@ -65,11 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how it is asked (default: idefics2)",
     )
     profile_argument(parser)
-    reading_arguments(parser, "default: the prompt style's, which is none")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and stop")
     json_argument(parser, help="print scores, or the plan, as JSON")
     _selecting_arguments(parser)
     _prompt_arguments(parser)
+    reading_arguments(
+        parser.add_argument_group("how answers are read (another way asks nothing anew)"),
+        "default: the prompt style's, which is none",
+    )
     _running_arguments(parser)
     settings_arguments(parser)
 
