@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,9 @@ from vlmbench.task.reading import Reading
 from vlmbench.task.task import Task
 
 DEFAULT = Reading()
+
+PLACES = 6
+"""Decimals of scores by other readings: fewer than the order of their sums can move."""
 
 
 def _number(cluster: str) -> int:
@@ -238,9 +242,8 @@ class Tally:
             values = np.array(self._values[profile])
             counted = values[~np.isnan(values)]
             if len(counted) + number > 0:
-                scores[way][profile] = float(
-                    100 * (counted.sum() + total) / (len(counted) + number)
-                )
+                mean = (math.fsum(counted) + total) / (len(counted) + number)
+                scores[way][profile] = round(100 * mean, PLACES)
         return AnswerMarks(
             num_responses=len(self._clusters),
             num_marked=self._marked,
