@@ -203,6 +203,66 @@ def test_the_question_says_which_number_is_meant(question: str, response: str, v
 
 
 @pytest.mark.parametrize(
+    ("response", "value"),
+    [
+        (r"\boxed{12{,}500}", "12500"),
+        (r"\boxed{12\,500}", "12500"),
+        ("The sum is $1{,}250{,}000$.", "1250000"),
+        ("12 500", "12500"),
+        ("The total is 12 500 people.", "12500"),
+        ("1.2 million", "1200000"),
+        (r"\boxed{\sqrt{16}}", "4"),
+        (r"\boxed{\sqrt[3]{8}}", "2"),
+        ("No bar exceeds 9.\n\nTherefore, the number of bars higher than 9 is:\n\n0", "0"),
+        ("Only one is below 8.\n\n**Final value:** 12", "12"),
+        ("We cannot determine the exact years.\n\nFinal value: 0", "0"),
+        ("So the answer is 9. Hmm.\n</think>\n\nThere are 7 of them.", "7"),
+        ("\u6240\u4ee5\u4e00\u5171\u67097\u4e2a\u3002", "7"),
+        ("\u9762\u79ef\u662f12\u5e73\u65b9\u5398\u7c73\u3002", "12"),
+        ("\u5408\u8a08\u306f7\u500b\u3067\u3059\u3002", "7"),
+        ("\u5360\u6bd4\u4e3a35%\u3002", "35"),
+    ],
+)
+def test_a_number_is_read_as_it_is_meant(response: str, value: str) -> None:
+    assert extract(response, INTEGER).value == value
+
+
+@pytest.mark.parametrize(
+    ("response", "value"),
+    [
+        (r"\boxed{1\frac{1}{2}}", 1.5),
+        (r"The answer is $2\frac{1}{4}$.", 2.25),
+        (r"\boxed{\frac12}", 0.5),
+        ("1\u00bd", 1.5),
+        ("2,5", 2.5),
+        ("\u957f\u5ea6\u7ea6\u4e3a2.5\u5398\u7c73\u3002", 2.5),
+    ],
+)
+def test_fractions_and_a_decimal_comma_are_numbers(response: str, value: float) -> None:
+    found = extract(response, FLOAT).value
+    assert found is not None and float(found) == value
+
+
+def test_a_scale_that_the_question_names_is_its_unit() -> None:
+    question = "How many million people live there?"
+    assert extract("1.2 million", free("float", question, 1.0)).value == "1.2"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "C. A (135) and B (140) are too small.",
+        "(C) 145 degrees, since (A) 135 degrees is the other one.",
+        "(C). Option (A) is not in the picture.",
+        "**C** - option A is not in the picture.",
+        "The answer is (A)? No, wait.\n</think>\n\nC",
+    ],
+)
+def test_a_leading_letter_is_the_answer_whatever_its_reason_names(response: str) -> None:
+    assert extract(response, ANGLE).value == "C"
+
+
+@pytest.mark.parametrize(
     ("program", "output"),
     [
         ("print(1 + 2)", "3"),

@@ -90,8 +90,8 @@ def other_version(run: HarnessRun) -> str:
     if not run.version or run.version in follows.split():
         return ""
     return (
-        f"{run.model} was run by {run.harness} {run.version}; the profile {profile!r} follows "
-        f"{follows}, so its scores may differ"
+        f"the profile {profile!r} follows {follows}, not {run.harness} {run.version}: its scores "
+        "may differ"
     )
 
 

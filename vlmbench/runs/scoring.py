@@ -22,13 +22,15 @@ from vlmbench.task.binding import BoundTask, PromptSettings
 from vlmbench.task.reading import Reading
 from vlmbench.task.scoring import UNSCORED, Tally, score
 
+AS_THEY_ARE = Reading()
+
 
 def scored(
     folder: Path,
     sources: Sequence[BoundTask],
     items: Sequence[Item],
     prompt: PromptSettings,
-    reading: Reading,
+    reading: Reading = AS_THEY_ARE,
 ) -> tuple[FinishedTask, ...]:
     """Score what a run's folder has of these items, and write its scores files.
 

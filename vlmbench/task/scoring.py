@@ -22,6 +22,9 @@ from vlmbench.task.task import Task
 
 DEFAULT = Reading()
 
+PLACES = 6
+"""Decimals of scores by other readings: fewer than the order of their sums can move."""
+
 
 def _number(cluster: str) -> int:
     """A cluster's number. Unlike `hash` it is the same in every process, so sums have one order."""
@@ -284,7 +287,7 @@ class Tally:
             counted = values[~np.isnan(values)]
             if len(counted) + number > 0:
                 mean = (math.fsum(counted) + total) / (len(counted) + number)
-                scores[way][profile] = round(100 * mean, 9)  # whatever order the rows came in
+                scores[way][profile] = round(100 * mean, PLACES)
         return AnswerMarks(
             num_responses=len(self._clusters),
             num_marked=self._marked,

@@ -72,9 +72,6 @@ def run(args: argparse.Namespace) -> int:
         except VlmbenchError as error:
             problems.append(str(error))
     problems += [f"{one.run.model}: {problem}" for one in imported for problem in one.problems]
-    for one in imported:
-        if text := importing.other_version(one.run):
-            print(f"vlmbench: {text}", file=sys.stderr)
     for problem in problems if imported else ():
         print(f"vlmbench: left out: {problem}", file=sys.stderr)
     if not imported:
@@ -89,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
 def _as_text(imported: Imported, has_list: bool) -> str:
     run = imported.run
     by = f"{run.harness} {run.version}" if run.version else f"{run.harness}, version unknown"
-    lines = [f"{imported.folder}  {run.model}, run by {by}", ""]
+    lines = [f"{imported.folder}  {run.model}, run by {by}"]
+    lines += [*filter(None, [importing.other_version(run)]), ""]
     profile = imported.tasks[0].profile
     header = ("task", "n", run.harness, "ours", "ours - it", f"as {profile}", "different samples")
     table = aligned(header, [_row(task) for task in imported.tasks]).split("\n")

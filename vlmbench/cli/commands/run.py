@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     json_argument(parser, help="print scores and costs, or the plan, as JSON")
     selecting_arguments(parser)
     prompt_arguments(parser)
-    reading = parser.add_argument_group("how answers are read")
+    reading = parser.add_argument_group("how answers are read (asks nothing anew)")
     reading_arguments(reading, "default: the prompt style's, which is none")
     _running_arguments(parser)
     settings_arguments(parser)

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     json_argument(parser)
     judge = parser.add_argument_group(
-        "a model that extracts answers (MathVista) or letters (MMMU, MMBench)"
+        "a model as judge: of answers (MathVista), of letters not found (MMMU, MMBench)"
     )
     judge.add_argument(
         "--judge",
