@@ -156,6 +156,8 @@ class _Driver:
                 append_usage(self._folder, event.worker, event.line)
             case Noticed():
                 self._noticed(event.message)
+                if self._timing is not None:
+                    self._timing.noticed()
             case Lost():
                 self._lost(event)
             case Mistake():

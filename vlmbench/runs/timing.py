@@ -34,6 +34,7 @@ class Timing:
         self._left: deque[Timed] | None = None
         self._open: Timed | None = None
         self._num_measured = self._num_tasks = 0
+        self._is_explained = False
 
     @staticmethod
     def of(planned: Plan, manifest: Manifest) -> Timing:
@@ -79,6 +80,7 @@ class Timing:
         if not self._left:
             return None
         self._open, self._num_measured = self._left.popleft(), 0
+        self._is_explained = False
         most, number = len(self._open.items), self._num_tasks - len(self._left)
         _tell(
             f"latency, one request at a time: {self._open.task}, up to {most} "
@@ -94,12 +96,16 @@ class Timing:
         single_stream.append(self._folder, line)
         self._num_measured += 1
 
+    def noticed(self) -> None:
+        """A worker has told the user something: if it measures nothing now, that is why."""
+        self._is_explained = True
+
     def finished(self, why: str = "") -> None:
         """The worker is done with its lease; `why` it could not be, if that is known."""
         assert self._open is not None
         if why:
             _tell(unmeasured(self._open.task, why))
-        elif not self._num_measured:
+        elif not (self._num_measured or self._is_explained):
             _tell(f"latency of {self._open.task} was not measured: the worker told no time")
         self._open = None
 

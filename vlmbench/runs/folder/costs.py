@@ -182,60 +182,23 @@ class Figure:
         return found
 
 
+def _time(key: str, title: str, symbol: str) -> Figure:
+    """A time that is shown in milliseconds."""
+    return Figure(key=key, title=title, symbol=symbol, unit="s", shown_unit="ms", scale=1e-3)
+
+
 _ALL = (
     Figure(
         key="visual_tokens_per_image",
         title="visual tokens per image",
         symbol="tokens/image",
     ),
-    Figure(
-        key="single_stream.ttft_s",
-        title="time to first token, single stream",
-        symbol="TTFT",
-        unit="s",
-        shown_unit="ms",
-        scale=1e-3,
-    ),
-    Figure(
-        key="single_stream.preprocess_s",
-        title="preprocessing, single stream",
-        symbol="preprocess",
-        unit="s",
-        shown_unit="ms",
-        scale=1e-3,
-    ),
-    Figure(
-        key="single_stream.encode_s",
-        title="image encoding, single stream",
-        symbol="encode",
-        unit="s",
-        shown_unit="ms",
-        scale=1e-3,
-    ),
-    Figure(
-        key="single_stream.prefill_s",
-        title="prefill, single stream",
-        symbol="prefill",
-        unit="s",
-        shown_unit="ms",
-        scale=1e-3,
-    ),
-    Figure(
-        key="single_stream.per_token_s",
-        title="time per output token, single stream",
-        symbol="TPOT",
-        unit="s",
-        shown_unit="ms",
-        scale=1e-3,
-    ),
-    Figure(
-        key="single_stream.latency_s",
-        title="latency, single stream",
-        symbol="latency",
-        unit="s",
-        shown_unit="ms",
-        scale=1e-3,
-    ),
+    _time("single_stream.ttft_s", "time to first token, single stream", "TTFT"),
+    _time("single_stream.preprocess_s", "preprocessing, single stream", "preprocess"),
+    _time("single_stream.encode_s", "image encoding, single stream", "encode"),
+    _time("single_stream.prefill_s", "prefill, single stream", "prefill"),
+    _time("single_stream.per_token_s", "time per output token, single stream", "TPOT"),
+    _time("single_stream.latency_s", "latency, single stream", "latency"),
     Figure(
         key="offline.samples_per_s",
         title="samples per second, offline",
@@ -250,14 +213,7 @@ _ALL = (
         unit="1/s",
         is_lower_better=False,
     ),
-    Figure(
-        key="offline.device_seconds_per_sample",
-        title="device time per sample, offline",
-        symbol="device time",
-        unit="s",
-        shown_unit="ms",
-        scale=1e-3,
-    ),
+    _time("offline.device_seconds_per_sample", "device time per sample, offline", "device time"),
     Figure(
         key="peak_device_memory_bytes",
         title="peak device memory, offline",
