@@ -16,7 +16,9 @@ opened = []
 
 def hook(event, args):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.bind", "socket.sendto"):
-        opened.append(f"{event} {args[1:]}")
+        text = f"{event} {args[1:]}"  # urllib3 binds to ::1 to see whether there is IPv6
+        if not any(here in text for here in ("'::1'", "'127.", "'localhost'")):
+            opened.append(text)
 
 sys.addaudithook(hook)
 import vlmbench
@@ -30,7 +32,7 @@ print(opened)
 """
 
 
-def test_no_module_opens_a_socket_when_it_is_imported() -> None:
+def test_no_module_connects_to_another_machine_when_it_is_imported() -> None:
     found = subprocess.run(
         [sys.executable, "-W", "error", "-c", IMPORT_ALL],
         capture_output=True, text=True, cwd=ROOT, check=True,

@@ -82,7 +82,8 @@ def test_a_run_with_answers_that_cannot_be_scored_goes_on(
     assert "cannot be scored; the first: mine@validation/" in said
     run = open_run(folder)
     [task] = run.tasks
-    lines = [json.loads(line) for line in (folder / f"scores-{task.name}.jsonl").open()]
+    text = (folder / f"scores-{task.name}.jsonl").read_text("utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
     failed = [line for line in lines if line.get("error", "").startswith(UNSCORED)]
     assert 0 < len(failed) == run.num_failed < len(lines)
     assert task.summaries["official"].estimate is not None
