@@ -44,7 +44,7 @@ def prepare(module: Module) -> Module:
     """
     if prefers_onednn():
         for layer in module.modules():
-            if type(layer) is nn.Linear and _is_plain(layer):
+            if type(layer) is nn.Linear:
                 layer.__class__ = Linear
     return module
 
@@ -89,6 +89,7 @@ class Linear(nn.Linear):
             x.device.type == self.weight.device.type == "cpu"
             and x.dtype == self.weight.dtype == torch.float32
             and x.numel() > 0
+            and _is_plain(self)
             and not torch.is_autocast_enabled("cpu")
         )
 

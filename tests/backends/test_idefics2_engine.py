@@ -242,3 +242,13 @@ def test_eight_bit_weights_are_part_of_what_a_run_is(
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     with pytest.raises(VlmbenchError, match="int8 weights need torchao: pip install torchao"):
         open_backend(model, device="cpu", quantize="int8")
+
+
+def test_a_loaded_checkpoint_answers_with_eight_bit_weights(
+    tiny: Path, ask: Callable[..., Request], picture: Callable[..., Any]
+) -> None:
+    pytest.importorskip("torchao", reason="torchao is not installed")
+    backend = open_backend(f"idefics2:{tiny}", device="cpu", quantize="int8")
+    [response] = backend.generate([ask("one", picture(50, 33, 2), "Which is it?")])
+    assert (response.error, response.visual_tokens) == ("", 3)
+    assert backend.probe().settings["quantize"] == "int8"

@@ -239,10 +239,14 @@ def test_a_model_whose_features_depend_on_their_neighbours_does_not_pass() -> No
 
     model.model.get_image_features = neighbourly
     cache = VisionCache(scrambled(model), max_bytes=2**20)
-    inputs = batch([(1,), (1,)], tokens_each, vision, 20)
+    alone = batch([(1,)], tokens_each, vision, 20)
+    keys = keys_of(alone) or []
+    cache.verify(keys, lambda: first_logits(model, alone))
+    inputs = batch([(1,), (2,)], tokens_each, vision, 20)
+    assert cache.is_verified(keys) and not cache.is_verified([*keys, *keys])
     with pytest.raises(ValueError, match="its logits differ by"):
         cache.verify(keys_of(inputs) or [], lambda: first_logits(model, inputs))
-    assert not cache.is_verified
+    assert not cache.is_verified([*keys, *keys])
 
 
 def test_a_model_that_wants_more_than_features_does_not_pass() -> None:

@@ -283,7 +283,7 @@ class TransformersBackend:
     def _verify(self, inputs: Any) -> None:
         """Tries the vision cache on the first batch with pictures; it goes if answers change."""
         vision, keys = self._vision, inputs.vision_keys
-        if vision is None or vision.is_verified or not keys:
+        if vision is None or not keys or vision.is_verified(keys):
             return
         config = copy.deepcopy(self._plain)
         config.max_new_tokens = 1

@@ -127,7 +127,8 @@ class VisionCache:
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
         self._is_tensor = False
         self._keys: Sequence[bytes] | None = None
-        self.is_verified = False
+        self._num_tried = 0
+        self._one_by_one = False
         self.num_asked = self.num_computed = 0
         """Units of all batches, and those that the tower has seen."""
 
@@ -151,15 +152,22 @@ class VisionCache:
         finally:
             self._keys = None
 
+    def is_verified(self, keys: Sequence[bytes]) -> bool:
+        """True if a batch such as this has been tried: of one unit, or of several."""
+        return min(len(keys), 2) <= self._num_tried
+
     def verify(self, keys: Sequence[bytes], logits: Callable[[], Tensor]) -> None:
         """Compares the logits of a batch without the cache, while it fills, and once it is full.
+
+        It is filled one unit at a time, which shows features that depend on their neighbours.
 
         Raises: ValueError if they do not agree, or if the model cannot run with the cache.
         """
         expected = logits()
         limit = TOLERANCES.get(self._dtype, ROUGH_TOLERANCE) * float(expected.abs().max())
         try:
-            for _ in range(2):
+            self._kept.clear()
+            for self._one_by_one in (True, False):
                 with self.of(keys):
                     found = logits()
                 difference = float((found - expected).abs().max())
@@ -169,10 +177,10 @@ class VisionCache:
                 raise ValueError("its pictures come in no layout that is known here")
         except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
             raise ValueError(" ".join(str(error).split())) from error
-        self.is_verified = True
+        self._num_tried = min(len(keys), 2)
 
     def _features(self, *args: Any, **kwargs: Any) -> Any:
-        if self._keys is None:
+        if not self._keys:
             return self._compute(*args, **kwargs)
         bound = self._signature.bind(*args, **kwargs).arguments
         given = {name: bound[name] for name in NAMES if bound.get(name) is not None}
@@ -184,7 +192,7 @@ class VisionCache:
         try:
             return self._output(units, self._keys, others)
         except _MismatchError:
-            if not self.is_verified:
+            if not self._num_tried:
                 raise
             return self._compute(*args, **kwargs)
 
@@ -192,10 +200,11 @@ class VisionCache:
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
         missing = {key: place for place, key in enumerate(keys) if key not in self._kept}
-        if missing:
-            output = self._compute(**units.join(list(missing.values())), **others)
-            found = self._apart(output.pooler_output, len(missing), bool(units.num_rows))
-            self._kept |= zip(missing, found, strict=True)
+        todo = list(missing.items())
+        for part in [[one] for one in todo] if self._one_by_one else [todo] if todo else []:
+            output = self._compute(**units.join([place for _, place in part]), **others)
+            found = self._apart(output.pooler_output, len(part), bool(units.num_rows))
+            self._kept |= zip((key for key, _ in part), found, strict=True)
         self.num_asked += len(keys)
         self.num_computed += len(missing)
         features = []
