@@ -67,7 +67,7 @@ class Chaos:
         keys = {(r["task"], r["id"]) for r in records}
         found = re.search(r"lost: ([\d,]+) samples handed out for [\d,]+, ([\d,]+) answers", stderr)
         given, refused = map(int, found.groups()) if found else (NUM_SAMPLES, 0)
-        self.tally += Counter(
+        self.tally.update(
             {
                 "runs": 1,
                 "samples": NUM_SAMPLES,
