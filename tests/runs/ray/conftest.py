@@ -128,8 +128,9 @@ class Cluster:
         return pids_in(self._namespace, name) if self._namespace is not None else []
 
     def close(self) -> None:
-        assert self._process.stdin is not None
+        assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
+        self._process.stdout.close()
         try:
             self._process.wait(timeout=30)
         finally:

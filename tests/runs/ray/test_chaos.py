@@ -67,7 +67,7 @@ class Chaos:
         keys = {(r["task"], r["id"]) for r in records}
         found = re.search(r"lost: ([\d,]+) samples handed out for [\d,]+, ([\d,]+) answers", stderr)
         given, refused = map(int, found.groups()) if found else (NUM_SAMPLES, 0)
-        self.tally += Counter(
+        self.tally.update(
             {
                 "runs": 1,
                 "samples": NUM_SAMPLES,
@@ -156,8 +156,8 @@ def test_a_full_disk_at_the_driver_loses_nothing(chaos: Chaos, nodes: list[int])
     try:
         chaos.start("full/run")
         _, stderr = chaos.run.communicate(timeout=BOUND_S)
-        assert chaos.run.returncode == 1, stderr
-        assert "cannot write to" in stderr
+        assert chaos.run.returncode in (1, 2), stderr  # 2: the scores do not fit either
+        assert "cannot write" in stderr and "Traceback" not in stderr
         assert 0 < len(chaos.started.records("full/run", torn=True)) < NUM_SAMPLES
         subprocess.run(["mount", "-o", "remount,size=4m", str(folder)], check=True)
         chaos.start("full/run")
