@@ -166,7 +166,7 @@ class _Draw:
         return style.wrapped(point.name, LABEL_PT * self.size.font_pt, 0.4 * self.size.width_in)
 
     def _groups(self) -> list[tuple[Look, Curve | None, list[_Point]]]:
-        """Points of one curve together, in the order of their cost; any other by itself."""
+        """Points of one curve together, in the order of its values; any other by itself."""
         groups: dict[object, list[_Point]] = {}
         for point in self.points:
             groups.setdefault(point.series.curve or id(point), []).append(point)
@@ -174,7 +174,7 @@ class _Draw:
             (
                 style.look(index),
                 points[0].series.curve,
-                sorted(points, key=lambda point: point.cost[0]),
+                sorted(points, key=lambda point: point.series.place),
             )
             for index, points in enumerate(groups.values())
         ]
