@@ -28,6 +28,7 @@ NOT_RUN_AS_WRITTEN = {
     r"(idefics2|transformers):[\w.-]+/[\w.-]+": "needs the hub",
     r"openai:http": "needs a server",
     r"^vlmbench fetch (?!\S*@mini)": "needs the hub",
+    r"^vlmbench sweep .*--no-latency": "all the stand-ins for minutes; a shorter sweep is run",
     r"^vlmbench train (?!.*--dry-run)": "trains for minutes; tests/model/train trains",
     r"^python -m idefics2 ask|^vlmbench ask": "needs a checkpoint; tests/model/idefics2 asks one",
     r"^vlmbench import\b": "needs another harness's results; tests/runs/importing makes some",

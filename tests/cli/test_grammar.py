@@ -149,8 +149,9 @@ def test_the_tasks_of_a_run_are_chosen_alike(
     shown = printed_json("view", a, *chosen, *report)
     every = printed_json("view", a, *report, "--json")
     assert 0 < shown["samples"] < every["samples"]
-    drawn = printed_json("plot", a, b, *chosen, "--out", tmp_path / "p", "--format", "svg")
-    assert drawn["files"] and all(Path(file).is_file() for file in drawn["files"])
+    figures = ("--kind", "categories", "--out", tmp_path / "p", "--format", "svg", "--json")
+    drawn = printed_json("plot", a, b, "--tasks", "mmbench", *figures)
+    assert drawn["files"] and all("mmbench@dev-en" in Path(file).name for file in drawn["files"])
 
 
 def test_a_task_that_the_run_lacks_is_named(

@@ -81,7 +81,7 @@ def test_the_longest_axis_makes_the_curves(parent: Path) -> None:
     assert {point.curve.setting for point in points if point.curve} == {"prompt_style"}
     curves = [point.curve and point.curve.others for point in points]
     assert curves == ["max_new_tokens=4"] * 2 + ["max_new_tokens=8"] * 2
-    assert [point.short for point in points] == ["idefics2", "lmms"] * 2
+    assert [(point.short, point.place) for point in points] == [("idefics2", 0), ("lmms", 1)] * 2
 
 
 def test_its_folder_stands_for_its_runs(

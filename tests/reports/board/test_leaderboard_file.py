@@ -1,4 +1,4 @@
-"""results/leaderboard.md is what its own first line makes of the committed runs."""
+"""results/leaderboard.md, and README's table of a sweep, are what the committed runs come to."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from vlmbench.reports.board import columns
+from vlmbench.reports.board.rows import board_of
+from vlmbench.reports.costs import figure, shown
+from vlmbench.runs.folder.finished import open_run
+from vlmbench.runs.folder.sweep import read_sweep, with_runs
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "results" / "leaderboard.md"
@@ -33,3 +39,17 @@ def test_the_leaderboard_has_every_committed_run_and_all_baselines() -> None:
     runs = {Path(argument) for argument in given if argument.startswith("results/runs/")}
     assert runs == committed
     assert given[given.index("--baselines") + 1] == "all"
+
+
+def test_the_readme_has_the_committed_sweep() -> None:
+    sweep = read_sweep(ROOT / "results" / "sweeps" / "tiny")
+    assert sweep is not None and len(sweep.runs) == 6
+    runs = [open_run(folder) for folder in with_runs([ROOT / "results" / "sweeps" / "tiny"])]
+    (table,) = board_of(runs, ()).tables
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(table.columns) == 6 and len(table.rows) == 6
+    for row in table.rows:
+        mean, flops = columns.mean(table, row), figure("flops")
+        assert mean.low is not None and mean.high is not None
+        work = shown(flops, columns.cost(table, row, flops))
+        assert f"{mean.score:.1f} [{mean.low:.1f}, {mean.high:.1f}], {work} |" in readme, row.name

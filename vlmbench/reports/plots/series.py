@@ -70,6 +70,9 @@ class Series:
     curve: Curve | None = None
     """The curve that it is a point of."""
 
+    place: int = 0
+    """Of its value among those of the curve's setting."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
@@ -114,9 +117,16 @@ def series_of(runs: Sequence[FinishedRun]) -> list[Series]:
     shorts = _without_shared(labels)
     found = []
     for index, (label, short, run) in enumerate(zip(labels, shorts, runs, strict=True)):
-        curve, value = _curve(run)
+        curve, value, place = _curve(run)
         found.append(
-            Series(label=label, look=look(index), run=run, short=value or short, curve=curve)
+            Series(
+                label=label,
+                look=look(index),
+                run=run,
+                short=value or short,
+                curve=curve,
+                place=place,
+            )
         )
     return found
 
@@ -131,17 +141,18 @@ def _without_shared(labels: Sequence[str]) -> list[str]:
     return names if len(set(names)) == len(set(shorts)) else shorts
 
 
-def _curve(run: FinishedRun) -> tuple[Curve | None, str]:
-    """The curve of a sweep's run, and its value there."""
+def _curve(run: FinishedRun) -> tuple[Curve | None, str, int]:
+    """The curve of a sweep's run, its value there, and the value's place."""
     folder = run.folder.resolve()
     sweep = read_sweep(folder.parent)
     if sweep is None or folder.name not in sweep.runs:
-        return None, ""
+        return None, "", 0
     settings = dict(sweep.runs[folder.name])
     name = sweep.curve.name
     value = settings.pop(name)
     others = ", ".join(f"{key}={one}" for key, one in settings.items())
-    return Curve(sweep=folder.parent, setting=name, others=others), value
+    curve = Curve(sweep=folder.parent, setting=name, others=others)
+    return curve, value, sweep.curve.values.index(value)
 
 
 def _style(run: FinishedRun) -> str:

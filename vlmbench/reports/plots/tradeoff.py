@@ -157,7 +157,8 @@ class _Draw:
         style.caption(figure, self.size, self._caption())
         own = [(point.cost[0], point.score[0], self._label(point)) for point in self.points]
         others = [(one.cost, one.score, one.system) for one in self.reported]
-        bars = [*self._bars(), *_steps(front)]
+        is_logarithmic = axes.get_xscale() == "log"
+        bars = [*self._bars(), *_steps(front), *self._dots_of_curves(is_logarithmic)]
         labels.place(axes, own, others, bars, LABEL_PT * self.size.font_pt)
         return figure
 
@@ -165,7 +166,7 @@ class _Draw:
         return style.wrapped(point.name, LABEL_PT * self.size.font_pt, 0.4 * self.size.width_in)
 
     def _groups(self) -> list[tuple[Look, Curve | None, list[_Point]]]:
-        """Points of one curve together, in the order of their cost; any other by itself."""
+        """Points of one curve together, in the order of its values; any other by itself."""
         groups: dict[object, list[_Point]] = {}
         for point in self.points:
             groups.setdefault(point.series.curve or id(point), []).append(point)
@@ -173,7 +174,7 @@ class _Draw:
             (
                 style.look(index),
                 points[0].series.curve,
-                sorted(points, key=lambda point: point.cost[0]),
+                sorted(points, key=lambda point: point.series.place),
             )
             for index, points in enumerate(groups.values())
         ]
@@ -238,6 +239,16 @@ class _Draw:
             (cost, cost_low, cost_high), (score, low, high) = point.cost, point.score
             yield cost_low, score, cost_high, score
             yield cost, low, cost, high
+
+    def _dots_of_curves(self, is_logarithmic: bool) -> Iterator[tuple[float, float, float, float]]:
+        """Points along the curves, as bars of no length."""
+        for _, curve, points in self._groups():
+            for a, b in pairwise(points) if curve is not None else ():
+                for part in (index / 10 for index in range(1, 10)):
+                    x, to_x = a.cost[0], b.cost[0]
+                    cost = x * (to_x / x) ** part if is_logarithmic else x + part * (to_x - x)
+                    score = a.score[0] + part * (b.score[0] - a.score[0])
+                    yield cost, score, cost, score
 
     def _set_axes(self, axes: Axes) -> None:
         axes.set_xlabel(self.cost.axis)
