@@ -29,8 +29,8 @@ _STRONG = (
     r"|^[ \t]*####[ \t]*(?=[-\d])"
 )
 _WEAK = (
-    rf"\b(?:the |my |so |correct |right |best |short )*answer(?: choice| option| letter)?{_TO_WHAT}"
-    rf"{_VERB}"
+    r"\b(?:the |my |so |correct |right |best |short ){0,4}answer(?: choice| option| letter)?"
+    rf"{_TO_WHAT}{_VERB}"
     r"|^[ \t#*]*(?:the |correct )?answer[ \t*:\uff1a]*\n"
     rf"|\b(?:the )?(?:correct|right|best) (?:option|choice|value|result){_TO_WHAT}{_VERB}"
     r"|^[ \t*]*ans(?:wer)?[.:][ \t*]*"
