@@ -318,7 +318,7 @@ def test_a_base_model_continues_one_text(
         ("config", "copy is no checkpoint's folder: it has no config.json"),
         ("kind", "bert"),
         ("tokenizer", "tokenizer"),
-        ("weights", "model.safetensors"),
+        ("weights", r"model\*?\.safetensors"),
         ("tensor", "lack"),
         ("shape", "lm_head.weight|mismatch"),
         ("cut", "."),

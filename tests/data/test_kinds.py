@@ -211,7 +211,10 @@ def test_blank_lines_and_a_byte_order_mark_are_no_rows(tmp_path: Path) -> None:
         (b'{"question_id": 1}\n{"question_id": \n', r"validation\.jsonl:2: not JSON: "),
         (b'{"question_id": 1}\n\n[1]\n', r"validation\.jsonl:3: no object with the hub's column"),
         (b'{"question": "\xff"}\n', r"cannot read .*validation\.jsonl: .*utf-8"),
-        (b'{"image": {"bytes": "x"}}\n', r"jsonl:1: column 'image' is no text; a picture is"),
+        (
+            b'{"image": {"bytes": "x"}}\n',
+            r"jsonl:1: column 'image' is no text and no list of texts",
+        ),
         (b"\n", r"^no rows in .*validation\.jsonl$"),
         (b'{"question_id": 1, "answer": []}', r"lacks the columns image_id, question, answers, i"),
     ],

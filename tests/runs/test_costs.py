@@ -256,7 +256,7 @@ def test_the_table_and_the_json_say_the_same(
     assert main(command(tmp_path)) == 0
     head, row, *_ = (re.split(r"\s{2,}", line) for line in capsys.readouterr().out.splitlines()[2:])
     shown = dict(zip(head, row, strict=True))
-    assert (shown["task"], shown["score"], shown["n"]) == ("short@test", "100.00", "12")
+    assert (shown["task"], shown["score"], shown["n"]) == ("short@test", "100.00 !", "12")
     assert (shown["TTFT ms"], shown["latency ms"]) == ("50", "70")
     assert float(shown["samples/s"]) == pytest.approx(12 / (12 * 0.05 + 8 * TOKEN_S), rel=0.01)
     assert (shown["tokens/image"], shown["truncated"], shown["unparsed"]) == ("64", "1", "0")

@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
 
 def test_a_second_run_is_kept_out_until_the_first_has_ended(tmp_path: Path) -> None:
     lock = layout.Lock(tmp_path)
-    with pytest.raises(VlmbenchError, match="another run"):
+    with pytest.raises(VlmbenchError, match="an earlier run"):
         layout.Lock(tmp_path, wait_s=0)
     lock.release()
     layout.Lock(tmp_path, wait_s=0).release()

@@ -34,7 +34,7 @@ GOOD = {"--model": "constant:yes", "--tasks": "textvqa"}
         pytest.param({"--ids": "@none.txt"}, "cannot read none.txt", id="no file of ids"),
         pytest.param({"--ids=": ""}, "names no sample; leave --ids out", id="empty ids"),
         pytest.param({"--ids": " ,"}, "names no sample; leave --ids out", id="ids of commas"),
-        pytest.param({"--ids": "@/dev/null"}, "names no sample", id="empty file of ids"),
+        pytest.param({"--ids": "@/dev/null"}, "is no file on disk", id="device of ids"),
         pytest.param({"--ids": "@"}, "@ names no file; write @FILE", id="file without a name"),
         pytest.param({"--where": "subject"}, "write KEY=VALUE", id="where without value"),
         pytest.param({"--where": "subject=Art"}, "no category named 'subject'", id="no category"),

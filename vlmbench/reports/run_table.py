@@ -12,6 +12,7 @@ from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.runs.folder.manifest import as_builtins
 from vlmbench.schema import Profile
 from vlmbench.tables import aligned
+from vlmbench.task.answer_marks import REMARKED
 
 COLUMNS = (
     "visual_tokens_per_image",
@@ -24,9 +25,6 @@ COLUMNS = (
     "usd_per_1000_samples",
 )
 """Figures of the table; of both memories the device's, where it is known."""
-
-REMARKED = "!"
-"""Stands beside a score that cannot be read without the remark below the table."""
 
 
 def profile_of(task: FinishedTask, wanted: Profile) -> Profile:
@@ -175,11 +173,9 @@ def _profiles(run: FinishedRun, wanted: Profile) -> str:
 def _place(alone: Sequence[SingleStream]) -> str:
     numbers = sorted({one.n for one in alone})
     n = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-    places = dict.fromkeys(_described(one) for one in alone)
-    return (
-        f"TTFT and latency: medians of {n} samples a task, one request at a time "
-        f"({'; '.join(places)})."
-    )
+    places = "; ".join(dict.fromkeys(place for one in alone if (place := _described(one))))
+    text = f"TTFT and latency: medians of {n} samples a task, one request at a time"
+    return f"{text} ({places})." if places else f"{text}."
 
 
 def _described(one: SingleStream) -> str:

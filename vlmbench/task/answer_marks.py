@@ -10,6 +10,9 @@ from vlmbench.schema import FINAL_ANSWERS, FinalAnswer, Profile
 NOTABLE = 0.05
 """A larger share of the responses is told beside the score."""
 
+REMARKED = "!"
+"""Stands beside a score that cannot be read without the remark below its table."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerMarks:

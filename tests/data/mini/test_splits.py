@@ -37,7 +37,20 @@ def test_every_mini_split_runs_and_scores_offline(
 ) -> None:
     pytest.importorskip("easy_vqa")
     tasks = ",".join(f"{name}@mini" for name in TASKS)
-    code = main(["run", "--model", "constant:yes", "--tasks", tasks, "--limit", "20", "--out", "o"])
+    code = main(
+        [
+            "run",
+            "--model",
+            "constant:yes",
+            "--tasks",
+            tasks,
+            "--limit",
+            "20",
+            "--out",
+            "o",
+            "--details",
+        ]
+    )
     shown, complaint = capsys.readouterr()
     assert code == 0, complaint
     assert all(f"{name}@mini" in shown for name in TASKS)

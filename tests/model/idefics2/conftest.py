@@ -207,7 +207,7 @@ def our_logits() -> Callable[..., list[Tensor]]:
 def assert_same_logits(
     our_logits: Callable[..., list[Tensor]], their_inputs: Callable[..., dict[str, Tensor]]
 ) -> Callable[..., None]:
-    """Ours within 1e-5 of transformers', relative to the largest of a case."""
+    """Ours within 2e-5 of transformers', relative to the largest of a case."""
 
     def check(ours: Idefics2, theirs: Any, cases: Sequence[Case], side: str = "right") -> None:
         inputs = their_inputs(cases, side)
@@ -217,7 +217,7 @@ def assert_same_logits(
         for our_TV, row, mask in zip(our_logits(ours, cases, side), their_BTV, masks, strict=True):
             their_TV = row[mask]
             error = (our_TV - their_TV).abs().max() / their_TV.abs().max()
-            assert error <= 1e-5, f"relative error {error:.2e}"
+            assert error <= 2e-5, f"relative error {error:.2e}"
 
     return check
 

@@ -13,6 +13,7 @@ from vlmbench.reports.board.columns import Mean
 from vlmbench.reports.board.leaderboard import Board, Cell, Column, Row, Table
 from vlmbench.reports.board.notes import UNVERIFIED
 from vlmbench.tables import printable
+from vlmbench.task.answer_marks import REMARKED
 
 
 def as_text(
@@ -123,7 +124,8 @@ def _lines(
         mark = notes.source_mark(cell, numbers)
         text = notes.as_printed(cell.reported.score) + delta + (f" [{mark}]" if mark else "")
         return (text,) if cell.reported.is_verified else (text, UNVERIFIED)
-    lines = ["-" if cell.score is None else f"{cell.score:.1f}{delta}"]
+    mark = f" {REMARKED}" if cell.remark else ""
+    lines = ["-" if cell.score is None else f"{cell.score:.1f}{mark}{delta}"]
     if cell.low is not None and cell.high is not None:
         lines.append(f"{cell.low:.1f}-{cell.high:.1f}")
     if _shared_n(table, column) is None and cell.n is not None:
@@ -157,6 +159,10 @@ def _below(table: Table, chosen: Sequence[str]) -> Iterable[str]:
     for some, sizes in parts.items():
         of = f" ({'; '.join(some)})" if some else ""
         yield f"a part of the split: {', '.join(sizes)}{of}"
+    for row in table.rows:
+        for column, cell in row.cells.items():
+            if cell.remark and column in table.columns:
+                yield f"{REMARKED} {notes.title_of(row)}, {column.name}: {cell.remark}"
     figures = [costs.figure(name) for name in chosen if name in costs.KEYS]
     yield from notes.costs(table, figures)
 
