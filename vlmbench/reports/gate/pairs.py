@@ -29,7 +29,8 @@ class Pairs:
     @property
     def is_known(self) -> NDArray[np.bool_]:
         """True of pairs that both runs have answered."""
-        return ~(np.isnan(self.baseline) | np.isnan(self.candidate))
+        known: NDArray[np.bool_] = ~(np.isnan(self.baseline) | np.isnan(self.candidate))
+        return known
 
     def filled(self, baseline: float, candidate: float) -> tuple[Floats, Floats]:
         """The scores with these in place of failures."""

@@ -47,7 +47,8 @@ def line(found: Decision) -> str:
 
 def _kept(found: Decision) -> Iterator[str]:
     names = [one.name for one in found.criteria if one.kind == "drop"]
-    yield f"no drop of more than {found.limits.max_drop:g} points in {', '.join(names)}"
+    points = f"{found.limits.max_drop:g} point{'s' if found.limits.max_drop != 1 else ''}"
+    yield f"no drop of more than {points} in {', '.join(names)}"
     if found.limits.min_gain is not None:
         yield f"a gain of at least {found.limits.min_gain:g}"
     if found.limits.max_latency_ratio is not None:
