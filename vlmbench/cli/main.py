@@ -35,7 +35,7 @@ COMMANDS = {
     "board": "show runs beside each other and beside reported results",
     "view": "write a report that shows runs and all their samples",
     "plot": "draw figures of runs",
-    "export": "write a run's scores as the hub takes them",
+    "export": "write a run's scores in formats that others read",
     "submit": "make a file for a benchmark's server from a run",
     "fetch": "download a split's data ahead",
     "ask": "ask an Idefics2 checkpoint about pictures",

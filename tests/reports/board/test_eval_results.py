@@ -91,8 +91,8 @@ def test_what_is_not_the_whole_benchmark_is_refused_or_said(
 def test_mistakes_are_one_line(of_hub: Any, mistake: Any) -> None:
     folder = of_hub()
     assert "give its --source-url too" in mistake("export", folder, *TO, "--source-name", "x")
-    assert "--name is for --to model-index" in mistake("export", folder, *TO, "--name", "x")
-    assert "are for --to eval-results" in mistake(
+    assert "--name is for the other formats" in mistake("export", folder, *TO, "--name", "x")
+    assert "are for --to eval-results and eee" in mistake(
         "export", folder, "--to", "model-index", "--source-url", "https://example.org"
     )
 
