@@ -21,23 +21,31 @@ from vlmbench.metrics.paired import difference
 from vlmbench.tables import aligned
 
 
-def rates(case: Case, max_drop: float, repetitions: int, seed: int = 0) -> tuple[float, ...]:
-    """Shares of GO and of NO-GO, both wrong, and the mean number of flips.
+def rates(
+    case: Case, max_drop: float, repetitions: int, num_tasks: int = 1, seed: int = 0
+) -> tuple[float, ...]:
+    """Shares of GO and of NO-GO, both wrong, and the mean number of flips in a task.
 
-    `max_drop`: in [0, 1]; the second model of the case is made worse than the first by so much.
+    `max_drop`: in [0, 1]; the second model of the case is worse than the first by so much, in each
+    of `num_tasks` tasks.
     """
     credit = float(np.dot(VQA_VALUES, VQA_PARTS)) if case.is_fractional else 1.0
     case = replace(case, wrong_b=case.wrong + max_drop / credit)
     rng = np.random.default_rng(seed)
     clusters = case.clusters()
+    confidences = noninferiority.go_confidence(), noninferiority.no_go_confidence(num_tasks)
     go = no_go = flips = 0
     for _ in range(repetitions):
-        found = difference(*drawn(case, rng, clusters), clusters, noninferiority.go_confidence())
-        answer = noninferiority.answer(found.low, found.high, -max_drop)
+        answers = []
+        for _ in range(num_tasks):
+            scores = drawn(case, rng, clusters)
+            low, high = (difference(*scores, clusters, one) for one in confidences)
+            answers.append(noninferiority.answer(low.low, high.high, -max_drop))
+            flips += low.num_up + low.num_down
+        answer = noninferiority.overall(answers)
         go += answer == "GO"
         no_go += answer == "NO-GO"
-        flips += found.num_up + found.num_down
-    return go / repetitions, no_go / repetitions, flips / repetitions
+    return go / repetitions, no_go / repetitions, flips / repetitions / num_tasks
 
 
 def main() -> None:

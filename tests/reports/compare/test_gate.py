@@ -192,7 +192,7 @@ def test_mistakes_are_one_line(
     manifest["data"][VQA]["fingerprint"] = "other"
     (other / "run.json").write_text(json.dumps(manifest))
     for arguments, message in (
-        ((a, b), f"the candidate lacks {MMB}"),
+        ((a, b), f"the candidate has no official scores of the baseline's {MMB}"),
         ((a, a), "are one run"),
         ((b, other), "other rows"),
         ((a, b, "--tasks", "vqa"), "did you mean vqav2"),

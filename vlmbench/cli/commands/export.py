@@ -113,18 +113,18 @@ def _eval_results(run: FinishedRun, tasks: Sequence[str], args: argparse.Namespa
 
 
 def _eee(run: FinishedRun, tasks: Sequence[str], args: argparse.Namespace) -> Any:
-    from vlmbench.reports import every_eval_ever
+    from vlmbench.reports.every_eval_ever import writing
 
     if args.out is None:
         raise VlmbenchError("--to eee writes files; give the folder by --out DIR")
-    origin = every_eval_ever.Origin(
+    origin = writing.Origin(
         model=args.name,
         organisation=args.source_name or "",
         url=args.source_url or "",
         data_dir=args.data_dir,
         tasks_dir=args.tasks_dir,
     )
-    paths = every_eval_ever.write(
+    paths = writing.write(
         run,
         args.out,
         origin,

@@ -95,8 +95,9 @@ def paired_latency(a: FinishedTask, b: FinishedTask) -> tuple[list[float], str]:
     for task, found in ((a, of_a), (b, of_b)):
         if not found:
             return [], f"{task.folder} has no request that was timed alone; run it with --latency N"
-    if not _places_agree(of_a, of_b):
-        return [], "the two runs were timed on different devices or networks"
+    threads = {one.place.num_threads for part in (of_a, of_b) for one in part.values()}
+    if len(threads) > 1 or not _places_agree(of_a, of_b):
+        return [], "the two runs were timed on different devices, threads or networks"
     return _pairs(ALONE["single_stream.latency_s"], of_a, of_b), ""
 
 

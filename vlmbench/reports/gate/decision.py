@@ -107,11 +107,16 @@ def decide(
             f"baseline and candidate are one run, {baseline.folder}; name two folders"
         )
     both, warnings = common_tasks(baseline, candidate, names, profile)
-    lacking = [task.name for task in baseline.tasks if candidate.task(task.name) is None]
-    if lacking and not names:
+    decided = {a.name for a, _ in both}
+    lacking = [
+        task.name
+        for task in baseline.only(names).tasks
+        if profile in task.summaries and task.name not in decided
+    ]
+    if lacking:
         raise VlmbenchError(
-            f"the candidate lacks {', '.join(lacking)} of the baseline; run it, or name the tasks "
-            "that decide: --tasks TASK,..."
+            f"the candidate has no {profile} scores of the baseline's {', '.join(lacking)}; run "
+            "it, or name the tasks that decide: --tasks TASK@SPLIT,..."
         )
     for a, b in both:
         _check(a, b)
@@ -154,7 +159,7 @@ def _drop(a: FinishedTask, b: FinishedTask, of: Pairs, limits: Limits, num: int)
     asked = n + int((~of.is_known).sum()) + of.num_failed_in_both
     left = math.floor(asked * max(0, b.num_rows - b.num_selected) / max(1, b.num_selected))
     parts = _differences([of], num)
-    return _points("drop", a.name, -limits.max_drop, [of], parts, num, left, _missing([(a, b)]))
+    return _points("drop", a.name, 0 - limits.max_drop, [of], parts, num, left, _missing([(a, b)]))
 
 
 def _gain(both: Sequence[Both], found: Sequence[Pairs], least: float, num: int) -> Criterion:

@@ -66,7 +66,8 @@ def way_out(one: Criterion) -> str:
     elif one.kind == "latency":
         text = f"{one.more:,} more timed samples (--latency {one.n + one.more}) would decide"
     else:
-        text = f"{one.more:,} more samples would decide"
+        of = "" if one.left is not None else " of these tasks together"
+        text = f"{one.more:,} more samples{of} would decide"
     text += " in 80 % of cases, if the value stays" if one.more is not None else ""
     if one.left is not None and (one.more is None or one.more > one.left):
         text += f"; the split has {f'{one.left:,}' if one.left else 'no'} more"
