@@ -122,6 +122,17 @@ def test_failed_samples_are_no_way_to_a_go(
     assert (one["n"], one["num_failed"]) == (len(questions) - 1, 1)
 
 
+def test_samples_of_one_run_alone_are_left_out_and_counted(
+    capsys: pytest.CaptureFixture[str], answered: Answered, vqa: dict[str, str]
+) -> None:
+    _, *rest = vqa
+    a = answered("a", {VQA: {id: vqa[id] for id in rest}})
+    b = answered("b", {VQA: {id: vqa[id] for id in rest}}, ids=list(vqa)[:9])
+    assert main(["gate", str(a), str(b), "--max-drop", str(WIDE)]) in (0, 3)
+    printed = capsys.readouterr().out
+    assert f"{VQA}: 4 samples are left out" in printed, "three that B was not asked, one failed"
+
+
 def test_samples_that_were_not_run_are_no_go_ahead(
     gate: Any, answered: Answered, vqa: dict[str, str]
 ) -> None:

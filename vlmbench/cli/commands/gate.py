@@ -20,7 +20,8 @@ EXAMPLES = """examples:
 
 Exit codes: 0 GO, 1 NO-GO, 2 a mistake in the command, 3 INCONCLUSIVE. For a candidate
 at the very limit, GO and NO-GO are each wrong in 5 % of cases. A second look after more samples is
-a second test with an error rate of its own.
+a second test with an error rate of its own. Latency is that of two sessions: time both on a machine
+that does nothing else, as the interval knows nothing of what else it did.
 """
 
 CODES = {"GO": 0, "NO-GO": 1, "INCONCLUSIVE": 3}

@@ -64,6 +64,9 @@ class Criterion:
     num_failed: int = 0
     """Pairs of which one run failed."""
 
+    num_left_out: int = 0
+    """Samples that one run alone was asked, or on which both failed."""
+
     more: int | None = None
     """Further pairs that decide at 80 % power, if the value stays as found; None: it is decided,
     or no such number is of use."""
@@ -207,12 +210,22 @@ def _points(
     """A criterion on the mean difference over tasks, in points of percent."""
     n = sum(int(one.is_known.sum()) for one in found)
     num_failed = sum(int((~one.is_known).sum()) for one in found)
+    num_left_out = sum(one.num_alone + one.num_failed_in_both for one in found)
     if parts is None:
         reason = "no sample is scored in both runs"
         return Criterion(
-            kind=kind, name=name, answer="INCONCLUSIVE", limit=limit, n=n, num_failed=num_failed,
-            value=None, low=None, high=None, reason=reason,
-        )  # fmt: skip
+            kind=kind,
+            name=name,
+            answer="INCONCLUSIVE",
+            limit=limit,
+            n=n,
+            num_failed=num_failed,
+            num_left_out=num_left_out,
+            value=None,
+            low=None,
+            high=None,
+            reason=reason,
+        )
     go, no_go = test.go_confidence(), test.no_go_confidence(num)
     known = _mean(parts.known, go)
     variances = [one.standard_error**2 for one in parts.known]
@@ -236,10 +249,20 @@ def _points(
     if answer == "GO" and missing:
         answer, reason = "INCONCLUSIVE", missing
     return Criterion(
-        kind=kind, name=name, answer=answer, limit=limit, n=n, num_failed=num_failed,
-        value=100 * bounds.value, low=100 * low, high=100 * high,
-        more=more, left=left, reason=reason,
-    )  # fmt: skip
+        kind=kind,
+        name=name,
+        answer=answer,
+        limit=limit,
+        n=n,
+        num_failed=num_failed,
+        num_left_out=num_left_out,
+        value=100 * bounds.value,
+        low=100 * low,
+        high=100 * high,
+        more=more,
+        left=left,
+        reason=reason,
+    )
 
 
 def _mean(parts: Sequence[Difference], confidence: float) -> Difference | MeanDifference:
@@ -265,9 +288,16 @@ def _latency(a: FinishedTask, b: FinishedTask, most: float, num: int) -> Criteri
     if n < costs.FEWEST:
         reason = reason or f"{n} samples were timed in both runs; {costs.FEWEST} are the least"
         return Criterion(
-            kind="latency", name=a.name, answer="INCONCLUSIVE", limit=most, n=n,
-            value=None, low=None, high=None, reason=reason,
-        )  # fmt: skip
+            kind="latency",
+            name=a.name,
+            answer="INCONCLUSIVE",
+            limit=most,
+            n=n,
+            value=None,
+            low=None,
+            high=None,
+            reason=reason,
+        )
     bounds = test.mean_of(-np.array(logs), num)
     answer = test.answer(bounds.low, bounds.high, -math.log(most))
     more = None
@@ -275,7 +305,13 @@ def _latency(a: FinishedTask, b: FinishedTask, most: float, num: int) -> Criteri
         needed = test.samples_needed(bounds, -math.log(most), n, num)
         more = None if needed is None else max(1, needed - n)
     return Criterion(
-        kind="latency", name=a.name, answer=answer, limit=most, n=n,
-        value=math.exp(-bounds.value), low=math.exp(-bounds.high), high=math.exp(-bounds.low),
+        kind="latency",
+        name=a.name,
+        answer=answer,
+        limit=most,
+        n=n,
+        value=math.exp(-bounds.value),
+        low=math.exp(-bounds.high),
+        high=math.exp(-bounds.low),
         more=more,
-    )  # fmt: skip
+    )

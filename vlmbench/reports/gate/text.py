@@ -19,22 +19,30 @@ in one run alone; counted as the worst in one limit and the best in the other.""
 
 
 def as_text(found: Decision) -> str:
-    rows = [_row(one) for one in found.criteria]
-    return "\n".join(
-        [
-            f"A  baseline   {found.baseline.title}  {found.baseline.folder}",
-            f"B  candidate  {found.candidate.title}  {found.candidate.folder}",
-            f"profile {found.profile}",
-            "",
-            aligned(HEADER, rows, num_left=2),
-            "",
-            LEGEND,
-            "",
-            *(f"{one.kind} of {one.name}: {advice}" for one in found.criteria
-              if (advice := way_out(one))),
-            line(found),
-        ]
-    )  # fmt: skip
+    parts = [
+        f"A  baseline   {found.baseline.title}  {found.baseline.folder}",
+        f"B  candidate  {found.candidate.title}  {found.candidate.folder}",
+        f"profile {found.profile}",
+        "",
+        aligned(HEADER, [_row(one) for one in found.criteria], num_left=2),
+        "",
+        LEGEND,
+        "",
+        *_notes(found),
+        line(found),
+    ]
+    return "\n".join(parts)
+
+
+def _notes(found: Decision) -> Iterator[str]:
+    for one in found.criteria:
+        if one.kind == "drop" and one.num_left_out:
+            yield (
+                f"{one.name}: {one.num_left_out:,} samples are left out, which one run alone was "
+                "asked, or on which both failed"
+            )
+        if advice := way_out(one):
+            yield f"{one.kind} of {one.name}: {advice}"
 
 
 def line(found: Decision) -> str:
