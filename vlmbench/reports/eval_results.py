@@ -6,6 +6,7 @@ Source: the hub's documentation, "Evaluation Results"; huggingface_hub has the e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from vlmbench.errors import VlmbenchError
@@ -57,7 +58,7 @@ def entries(
                 task_id=task_id(task.task, task.split),
                 value=round(100 * score.estimate.mean, PLACES),
                 dataset_revision=task.data.revision or None,
-                date=run.manifest.finished,
+                date=_date(run),
                 source_url=source_url,
                 source_name=source_name,
                 notes=_notes(run, task, profile, score),
@@ -65,6 +66,15 @@ def entries(
         )
     documents: list[dict[str, Any]] = eval_result_entries_to_yaml(found)
     return documents
+
+
+def _date(run: FinishedRun) -> str | None:
+    """When the run ended, as ISO 8601; None: an imported one says it otherwise, or not."""
+    ended = run.manifest.finished
+    try:
+        return datetime.fromisoformat(ended).isoformat() if ended else None
+    except ValueError:
+        return None
 
 
 def _check(task: FinishedTask) -> None:
