@@ -76,16 +76,27 @@ def coverage(case: Case, repetitions: int, seed: int = 0) -> float:
     rng = np.random.default_rng(seed)
     clusters, truth, held = case.clusters(), case.truth(), 0
     for _ in range(repetitions):
-        shared = _normal(rng, clusters, case)
-        a = _scores(case, case.wrong, _mixed(case.likeness, shared, _normal(rng, clusters, case)))
-        if case.wrong_b is None:
+        a, b = drawn(case, rng, clusters)
+        if b is None:
             one = estimate(a, clusters)
             held += one.low <= truth <= one.high
             continue
-        b = _scores(case, case.wrong_b, _mixed(case.likeness, shared, _normal(rng, clusters, case)))
         both = difference(a, b, clusters)
         held += both.low <= truth <= both.high
     return held / repetitions
+
+
+def drawn(
+    case: Case, rng: np.random.Generator, clusters: NDArray[np.int64]
+) -> tuple[Floats, Floats | None]:
+    """Scores of the first model and, where the case has one, of the second."""
+    shared = _normal(rng, clusters, case)
+    a = _scores(case, case.wrong, _mixed(case.likeness, shared, _normal(rng, clusters, case)))
+    if case.wrong_b is None:
+        return a, None
+    return a, _scores(
+        case, case.wrong_b, _mixed(case.likeness, shared, _normal(rng, clusters, case))
+    )
 
 
 def _normal(rng: np.random.Generator, clusters: NDArray[np.int64], case: Case) -> Floats:

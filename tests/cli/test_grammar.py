@@ -114,7 +114,17 @@ def test_several_conditions_of_a_board_must_all_hold(runs: Any, printed_json: An
     assert main(["board", *map(str, runs), "--where", "kind=run", "--where", "textvqa>101"]) == 2
 
 
-COMMANDS_WITH_TASKS = ("run", "score", "compare", "board", "export", "submit", "plot", "view")
+COMMANDS_WITH_TASKS = (
+    "run",
+    "score",
+    "compare",
+    "gate",
+    "board",
+    "export",
+    "submit",
+    "plot",
+    "view",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS_WITH_TASKS)
@@ -123,6 +133,7 @@ def test_tasks_are_named_by_one_flag_and_its_old_spelling_is_not_shown(command: 
         "run": [*MODEL],
         "score": ["--predictions", "x"],
         "compare": ["a", "b"],
+        "gate": ["a", "b"],
         "export": ["a", "--to", "model-index"],
         "submit": ["a", "--to", "mmbench"],
         "view": ["a"],

@@ -1,6 +1,7 @@
 """The command line: results on stdout, progress and errors on stderr.
 
-Exit codes: 0 done, 1 some samples failed, 2 the user's mistake, 130 interrupted.
+Exit codes: 0 done, 1 some samples failed, 2 the user's mistake, 130 interrupted; of `gate`: 0 GO,
+1 NO-GO, 3 INCONCLUSIVE.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ COMMANDS = {
     "score": "score a prediction file",
     "import": "make run folders of another harness's results",
     "compare": "compare two runs on the same samples",
+    "gate": "decide on a candidate against a baseline: GO, NO-GO or INCONCLUSIVE",
     "board": "show runs beside each other and beside reported results",
     "view": "write a report that shows runs and all their samples",
     "plot": "draw figures of runs",
-    "export": "write a run's scores as metadata of a model card",
+    "export": "write a run's scores in formats that others read",
     "submit": "make a file for a benchmark's server from a run",
     "fetch": "download a split's data ahead",
     "ask": "ask an Idefics2 checkpoint about pictures",

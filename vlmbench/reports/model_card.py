@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vlmbench.errors import VlmbenchError, no_such
+from vlmbench.metrics.intervals import Estimate
 from vlmbench.runs.folder.finished import FinishedRun, FinishedTask
 from vlmbench.schema import Profile
 from vlmbench.task.loading import installed
+from vlmbench.task.scoring import Summary
 
 HUB_TASK = "visual-question-answering"
 """The hub's name for a task that is not installed here."""
@@ -45,22 +48,42 @@ def model_index(
     """
     from huggingface_hub.repocard_data import EvalResult, eval_results_to_model_index
 
-    known = {task.name: task for task in run.tasks if task.summaries}
-    for wanted in tasks:
-        if wanted not in known:
-            raise no_such("task", wanted, known or {"none"}, f"with a score in {run.folder}")
     results = [
-        EvalResult(**_result(run, known[task], profile, allow_part)) for task in tasks or known
+        EvalResult(**_result(run, task, profile, allow_part)) for task in scored_tasks(run, tasks)
     ]
-    if not results:
-        raise VlmbenchError(f"{run.folder} has no scores: the answers of its splits are not public")
     index: list[dict[str, Any]] = eval_results_to_model_index(name or model_name(run), results)
     return index
 
 
-def _result(
-    run: FinishedRun, task: FinishedTask, profile: Profile, allow_part: bool
-) -> dict[str, Any]:
+def scored_tasks(run: FinishedRun, names: Sequence[str] = ()) -> list[FinishedTask]:
+    """The tasks of these `TASK@SPLIT`s; without names, all with a score.
+
+    Raises: VlmbenchError for an unknown task or one without a score, and where there is none.
+    """
+    known = {task.name: task for task in run.tasks if task.summaries}
+    for wanted in names:
+        if wanted not in known:
+            raise no_such("task", wanted, known or {"none"}, f"with a score in {run.folder}")
+    if not known:
+        raise VlmbenchError(f"{run.folder} has no scores: the answers of its splits are not public")
+    return [known[name] for name in names or known]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """The score of a task as it may be published."""
+
+    summary: Summary
+    estimate: Estimate
+    num_run: int
+    """Samples with an answer."""
+
+    is_part: bool
+    """True: these are not all of the split."""
+
+
+def published(task: FinishedTask, profile: Profile, allow_part: bool) -> Published:
+    """Raises: VlmbenchError where a profile or a score is lacking, or samples that must not be."""
     if profile not in task.summaries:
         raise VlmbenchError(
             f"{task.name} has no profile {profile!r}; it has: {', '.join(task.summaries)}"
@@ -74,8 +97,15 @@ def _result(
             "run the rest, or give --allow-part, and the card will say so"
         )
     if summary.estimate is None:
-        raise VlmbenchError(f"{task.name} in {run.folder}: no sample was scored")
-    shown = summary.estimate
+        raise VlmbenchError(f"{task.name} in {task.folder}: no sample was scored")
+    return Published(summary=summary, estimate=summary.estimate, num_run=num_run, is_part=is_part)
+
+
+def _result(
+    run: FinishedRun, task: FinishedTask, profile: Profile, allow_part: bool
+) -> dict[str, Any]:
+    found = published(task, profile, allow_part)
+    summary, shown = found.summary, found.estimate
     of = installed(task.task)
     hub_task = of.hub_task if of else HUB_TASK
     return {
@@ -83,7 +113,7 @@ def _result(
         "task_name": hub_task.replace("-", " ").title(),
         **_dataset(run, task),
         "metric_type": task.metric,
-        "metric_name": _metric_name(task, profile, num_run if is_part else None),
+        "metric_name": metric_name(task, profile, found),
         "metric_value": round(100 * shown.mean, PLACES),
         "metric_args": {
             "interval_95": [round(100 * shown.low, PLACES), round(100 * shown.high, PLACES)],
@@ -100,10 +130,16 @@ def _result(
     }
 
 
+def is_of_hub(task: FinishedTask) -> bool:
+    """True if its rows are of a data set of the hub; false for a local copy and a stand-in."""
+    is_named = bool(HUB_ID.fullmatch(task.data.source))
+    return is_named and not task.is_mini and task.data.revision != "local"
+
+
 def _dataset(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
     """The hub's data set; a local copy's path stays private, and our task's name stands for it."""
     data = task.data
-    if HUB_ID.fullmatch(data.source) and not task.is_mini and data.revision != "local":
+    if is_of_hub(task):
         return {
             "dataset_type": data.source,
             "dataset_name": task.name,
@@ -114,10 +150,11 @@ def _dataset(run: FinishedRun, task: FinishedTask) -> dict[str, Any]:
     return {"dataset_type": task.name, "dataset_name": title, "dataset_split": task.split}
 
 
-def _metric_name(task: FinishedTask, profile: Profile, num_run: int | None) -> str:
+def metric_name(task: FinishedTask, profile: Profile, found: Published) -> str:
+    """The metric with all that sets its use apart: "anls (official rules, 0 shots)"."""
     parts = [f"{profile} rules", f"{task.prompt.shots} shots"]
     parts += ["no pictures shown"] if task.prompt.blind else []
     parts += [f"{task.prompt.pictures} pictures shown"] if task.prompt.pictures != "own" else []
     parts += ["OCR tokens given"] if task.prompt.ocr else []
-    parts += [f"{num_run:,} of {task.num_rows:,} samples"] if num_run is not None else []
+    parts += [f"{found.num_run:,} of {task.num_rows:,} samples"] if found.is_part else []
     return f"{task.metric} ({', '.join(parts)})"

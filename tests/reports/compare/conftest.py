@@ -16,6 +16,7 @@ from vlmbench.runs.folder.manifest import Manifest, write_manifest
 from vlmbench.runs.plan import Item
 from vlmbench.task.binding import PromptSettings
 from vlmbench.task.loading import parse_spec
+from vlmbench.task.reading import Reading
 
 Answered = Callable[..., Path]
 
@@ -46,7 +47,7 @@ def answered(tmp_path: Path, made_rows: Callable[..., list[dict[str, Any]]]) -> 
         log = [_record(item, answers[item.task].get(item.id)) for item in items]
         (folder / "responses-0.jsonl").write_bytes(b"".join(map(files.encode, log)))
         settings = PromptSettings(**prompt)
-        tasks = scoring.scored(folder, sources, items, settings)
+        tasks = scoring.scored(folder, sources, items, settings, Reading())
         manifest = Manifest(
             vlmbench="0",
             packages={},

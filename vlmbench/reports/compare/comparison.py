@@ -90,7 +90,7 @@ def compare(
     """
     if a.folder.resolve() == b.folder.resolve():
         raise VlmbenchError(f"A and B are one run, {a.folder}; name two folders")
-    pairs, warnings = _common_tasks(a, b, names, profile)
+    pairs, warnings = common_tasks(a, b, names, profile)
     parts, found = [], []
     for task_a, task_b in pairs:
         values, clusters, only_a, only_b = _paired(task_a, task_b, profile)
@@ -129,11 +129,11 @@ def compare(
         profile=profile,
         tasks=tasks,
         mean=mean_difference(found) if len(found) > 1 else None,
-        warnings=(*warnings, *_setup_warnings(a, b, pairs)),
+        warnings=(*warnings, *setup_warnings(a, b, pairs)),
     )
 
 
-def _common_tasks(
+def common_tasks(
     a: FinishedRun, b: FinishedRun, names: Sequence[str], profile: Profile
 ) -> tuple[list[tuple[FinishedTask, FinishedTask]], list[str]]:
     """Pairs of tasks to compare, and a line for each task left out."""
@@ -217,7 +217,7 @@ def _paired(
     return values, clusters, len(of_a) - len(values), only_b
 
 
-def _setup_warnings(
+def setup_warnings(
     a: FinishedRun, b: FinishedRun, pairs: Sequence[tuple[FinishedTask, FinishedTask]]
 ) -> Iterator[str]:
     """Settings other than the model that differ, and tasks that are incomplete."""

@@ -89,6 +89,18 @@ def ratios(a: FinishedTask, b: FinishedTask) -> tuple[CostRatio, ...]:
     return tuple(found)
 
 
+def paired_latency(a: FinishedTask, b: FinishedTask) -> tuple[list[float], str]:
+    """Logarithms of B's single-stream latency over A's, sample by sample; if none, why."""
+    of_a, of_b = _alone(a), _alone(b)
+    for task, found in ((a, of_a), (b, of_b)):
+        if not found:
+            return [], f"{task.folder} has no request that was timed alone; run it with --latency N"
+    threads = {one.place.num_threads for part in (of_a, of_b) for one in part.values()}
+    if len(threads) > 1 or not _places_agree(of_a, of_b):
+        return [], "the two runs were timed on different devices, threads or networks"
+    return _pairs(ALONE["single_stream.latency_s"], of_a, of_b), ""
+
+
 def _alone(task: FinishedTask) -> dict[str, SingleStreamRecord]:
     records = single_stream.of_last_place(single_stream.read(task.folder)).get(task.name, {})
     return {id: record for id, record in records.items() if record.counts}

@@ -1,0 +1,1 @@
+"""A decision on a candidate against a baseline: GO, NO-GO or INCONCLUSIVE."""
