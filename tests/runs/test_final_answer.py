@@ -40,6 +40,6 @@ def test_a_board_names_the_reading_and_what_another_gives(tmp_path: Path, capsys
     assert main(both) == 2, "two ways to read do not compare"
     assert "reading (as it is and final answer: tags)" in capsys.readouterr().err
     assert main([*both, "--allow-mixed"]) == 0
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
     assert "final answer: tags" in out
     assert "100.0 % of the responses have marks around the answer" in out

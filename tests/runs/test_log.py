@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
 
 def test_a_second_run_is_kept_out_until_the_first_has_ended(tmp_path: Path) -> None:
     lock = layout.Lock(tmp_path)
-    with pytest.raises(VlmbenchError, match="an earlier run"):
+    with pytest.raises(VlmbenchError, match="another run"):
         layout.Lock(tmp_path, wait_s=0)
     lock.release()
     layout.Lock(tmp_path, wait_s=0).release()
@@ -158,7 +158,7 @@ def test_the_lock_goes_with_the_last_process_of_a_killed_run(tmp_path: Path) -> 
         assert owner.stdout is not None
         assert owner.stdout.readline() == "locked\n"
         owner.send_signal(signal.SIGKILL)
-    with pytest.raises(VlmbenchError, match="another run"):
+    with pytest.raises(VlmbenchError, match="an earlier run"):
         layout.Lock(tmp_path, wait_s=0)
     layout.Lock(tmp_path, wait_s=10).release()
 
