@@ -48,6 +48,7 @@ if ! ray status >/dev/null 2>&1; then
             echo "launch_ray: the head does not start; if port ${PORT:-6379} is taken, set PORT" >&2
             exit 2
         fi
+        sleep 1
     done
     address="$(hostname):${PORT:-6379}" # not auto, which does not wait for this node to be up
     echo "launch_ray: other machines join by: scripts/launch_ray.sh join $address" >&2

@@ -122,6 +122,7 @@ class Runs:
             str(self.folder / out),
         ]
         command += ["--data-dir", str(self.data_dir), *flags]
+        command += [] if "--latency" in flags else ["--no-latency"]
         return subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

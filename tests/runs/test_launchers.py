@@ -13,7 +13,7 @@ def launch(started: Any, out: str, num_processes: int, model: str = "parrot:0", 
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc_per_node={num_processes}", "-m", "vlmbench", "run", "--model", model]
     command += ["--tasks", TASKS, "--data-dir", str(started.data_dir)]
-    command += ["--out", str(started.folder / out), "--batch-size", "1"]
+    command += ["--out", str(started.folder / out), "--batch-size", "1", "--no-latency"]
     environment = started.environment | env
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 

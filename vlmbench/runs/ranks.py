@@ -32,7 +32,7 @@ from vlmbench.runs.opening import (
 )
 from vlmbench.runs.timing import Timing
 
-LATECOMERS_S = 30.0
+LATECOMERS_S = 10.0
 """Grace period for other ranks before a run is closed: one may be about to retry failed samples."""
 
 
