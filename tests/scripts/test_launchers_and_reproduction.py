@@ -62,7 +62,9 @@ case $1 in
     status) [[ -f head ]] ;;
     start)
         touch head
-        [[ $* != *--head* ]] || { trap "echo stopped >>calls; exit" TERM; sleep 60 2>/dev/null & wait $!; }
+        [[ $* == *--head* ]] || exit 0
+        trap "echo stopped >>calls; exit" TERM
+        sleep 60 2>/dev/null & wait $!
         ;;
 esac
 """

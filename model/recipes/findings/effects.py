@@ -36,8 +36,8 @@ class Effect:
 
     @property
     def is_resolved(self) -> bool:
-        """True if the 95 % interval leaves out 0."""
-        return not self.low <= 0 <= self.high
+        """True if the 95 % interval leaves out 0; of one seed, whose luck is unknown, never."""
+        return self.num_seeds > 1 and not self.low <= 0 <= self.high
 
 
 def effect(a: Floats, b: Floats, pictures: Sequence[int], confidence: float = 0.95) -> Effect:

@@ -22,7 +22,8 @@ compared, sizes cannot.
 READINGS = """*Equal samples*: both arms saw the same pictures and questions in the same order.
 *Equal FLOPs*: the dearer arm was trained again with as many training FLOPs as the other, on the
 first of the same samples; empty where both cost about the same (the last table has what each
-costs). Both read the test part once, at the end.
+costs). Both read the test part once, at the end. The interval of one seed is that of the questions
+alone, and resolves nothing.
 """
 
 SWEPT: tuple[Training, ...] = ("lora", "full")
