@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,9 @@ hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
 if num_examples := os.environ.get("VLMBENCH_FUZZ_EXAMPLES"):  # scripts/fuzz
     hypothesis.settings.register_profile("fuzz", max_examples=int(num_examples), deadline=None)
 hypothesis.settings.load_profile("fuzz" if num_examples else "seeded")
+
+# a shell that starts the tests in its background has SIGINT ignored, and so would their processes
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_QUESTIONS = ("gold.jsonl", "problems.jsonl")
 """Where a task's models answer the same questions, these stand once, in the task's folder."""
