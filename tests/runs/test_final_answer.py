@@ -42,4 +42,4 @@ def test_a_board_names_the_reading_and_what_another_gives(tmp_path: Path, capsys
     assert main([*both, "--allow-mixed"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "final answer: tags" in out
-    assert "100.0 % of the responses have marks around the answer" in out
+    assert "100.0 % of the responses have blanks or marks around the answer" in out

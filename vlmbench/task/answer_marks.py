@@ -20,7 +20,7 @@ class AnswerMarks:
 
     num_responses: int
     num_marked: int
-    """With tags, boxes or the like around the answer."""
+    """With tags, boxes or the like around the answer, or blanks that change its score."""
 
     num_cut_off: int
     """Stopped at the limit of new tokens."""
@@ -47,7 +47,8 @@ class AnswerMarks:
     def _parts(self, profile: Profile, used: FinalAnswer) -> Iterator[str]:
         if self._is_many(self.num_marked):
             yield (
-                f"{self._percent(self.num_marked)} of the responses have marks around the answer"
+                f"{self._percent(self.num_marked)} of the responses have blanks or marks around "
+                "the answer"
                 f"{self._instead(profile, used, FINAL_ANSWERS)}"
             )
         if self._is_many(self.num_cut_off):
